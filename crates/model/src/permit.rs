@@ -1,0 +1,59 @@
+//! Permits: the proof that policy said yes.
+
+use crate::{ActorRef, Purpose, Role, TenantId};
+use std::marker::PhantomData;
+
+/// Something that may be permitted.
+pub trait Access: Send + Sync + 'static {}
+
+/// Opening a study's pixels and metadata.
+#[derive(Debug)]
+pub enum Read {}
+/// Finding studies.
+#[derive(Debug)]
+pub enum Search {}
+/// Bringing an instance in.
+#[derive(Debug)]
+pub enum Store {}
+/// Deciding on quarantine, tokens, devices.
+#[derive(Debug)]
+pub enum Administer {}
+
+impl Access for Read {}
+impl Access for Search {}
+impl Access for Store {}
+impl Access for Administer {}
+
+/// Policy allowed `actor` to do `A` in `tenant` for `purpose`. Only `policy` makes one (`Permit::grant`).
+#[derive(Debug, Clone)]
+pub struct Permit<A: Access> {
+    tenant: TenantId,
+    actor: ActorRef,
+    role: Role,
+    purpose: Purpose,
+    access: PhantomData<fn() -> A>,
+}
+
+impl<A: Access> Permit<A> {
+    /// To be called by `policy` alone.
+    pub const fn grant(tenant: TenantId, actor: ActorRef, role: Role, purpose: Purpose) -> Self {
+        Self { tenant, actor, role, purpose, access: PhantomData }
+    }
+
+    /// In which tenant. A permit never reaches across.
+    pub const fn tenant(&self) -> TenantId {
+        self.tenant
+    }
+    /// Who.
+    pub const fn actor(&self) -> ActorRef {
+        self.actor
+    }
+    /// In which role.
+    pub const fn role(&self) -> Role {
+        self.role
+    }
+    /// What for.
+    pub const fn purpose(&self) -> Purpose {
+        self.purpose
+    }
+}

@@ -1,0 +1,1 @@
+//! Crate of the house; its content arrives with its first slice.
