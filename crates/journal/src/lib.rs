@@ -1,1 +1,18 @@
-//! Crate of the house; its content arrives with its first slice.
+#![doc = include_str!("../JOURNAL.md")]
+#![forbid(unsafe_code)]
+
+mod config;
+mod disk;
+mod error;
+mod frame;
+mod handle;
+mod mark;
+mod open;
+mod replay;
+mod walk;
+mod writer;
+
+pub use config::{JournalConfig, MAX_RECORD_BYTES, MIN_SEGMENT_BYTES};
+pub use error::{CommitError, JournalError, TrimError};
+pub use handle::{Journal, Position};
+pub use replay::{Replay, Replayed};

@@ -1,0 +1,156 @@
+//! Segment headers and record headers: the bytes of JOURNAL.md "Bytes at rest".
+
+/// Head of a segment file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct SegmentHeader {
+    pub(crate) file_id: [u8; 16],
+    pub(crate) generation: u64,
+    pub(crate) first: u64,
+    pub(crate) trimmed: u64,
+    pub(crate) segment_bytes: u64,
+}
+
+impl SegmentHeader {
+    pub(crate) fn encode(&self) -> [u8; SEGMENT_HEADER_BYTES] {
+        let mut out = [0; SEGMENT_HEADER_BYTES];
+        out[0..8].copy_from_slice(SEGMENT_MAGIC);
+        out[8..24].copy_from_slice(&self.file_id);
+        out[24..32].copy_from_slice(&self.generation.to_le_bytes());
+        out[32..40].copy_from_slice(&self.first.to_le_bytes());
+        out[40..48].copy_from_slice(&self.trimmed.to_le_bytes());
+        out[48..56].copy_from_slice(&self.segment_bytes.to_le_bytes());
+        let digest = blake3::hash(&out[..64]);
+        out[64..].copy_from_slice(digest.as_bytes());
+        out
+    }
+
+    /// The header, or nothing when a single bit of it is not as written.
+    pub(crate) fn decode(bytes: &[u8; SEGMENT_HEADER_BYTES]) -> Option<Self> {
+        if &bytes[0..8] != SEGMENT_MAGIC || blake3::hash(&bytes[..64]).as_bytes()[..] != bytes[64..] {
+            return None;
+        }
+        let mut file_id = [0; 16];
+        file_id.copy_from_slice(&bytes[8..24]);
+        Some(Self {
+            file_id,
+            generation: u64_at(bytes, 24),
+            first: u64_at(bytes, 32),
+            trimmed: u64_at(bytes, 40),
+            segment_bytes: u64_at(bytes, 48),
+        })
+    }
+
+    pub(crate) fn key(&self) -> RecordKey {
+        RecordKey(blake3::derive_key("leadglass journal record v1", &self.file_id))
+    }
+}
+
+/// Binds a record to one use of one file.
+#[derive(Clone, Copy)]
+pub(crate) struct RecordKey([u8; 32]);
+
+/// Head of a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct RecordHeader {
+    pub(crate) len: u32,
+    pub(crate) flags: u32,
+    pub(crate) sequence: u64,
+}
+
+impl RecordHeader {
+    pub(crate) fn is_first(&self) -> bool {
+        self.flags & FIRST_OF_BATCH != 0
+    }
+
+    pub(crate) fn is_last(&self) -> bool {
+        self.flags & LAST_OF_BATCH != 0
+    }
+
+    /// The header with its checksum over itself and the payload whose digest is given.
+    pub(crate) fn encode(&self, key: &RecordKey, payload: &blake3::Hash) -> [u8; 32] {
+        let mut out = [0; 32];
+        out[0..4].copy_from_slice(&self.len.to_le_bytes());
+        out[4..8].copy_from_slice(&self.flags.to_le_bytes());
+        out[8..16].copy_from_slice(&self.sequence.to_le_bytes());
+        let sum = checksum(key, &out[..16], payload);
+        out[16..].copy_from_slice(&sum);
+        out
+    }
+
+    /// What the bytes claim. Nothing is proven before [`Self::proves`].
+    pub(crate) fn claimed(bytes: &[u8; 32]) -> Self {
+        let mut len = [0; 4];
+        len.copy_from_slice(&bytes[0..4]);
+        let mut flags = [0; 4];
+        flags.copy_from_slice(&bytes[4..8]);
+        Self { len: u32::from_le_bytes(len), flags: u32::from_le_bytes(flags), sequence: u64_at(bytes, 8) }
+    }
+
+    /// Whether these header bytes and this payload were written together, for this use of this file.
+    pub(crate) fn proves(bytes: &[u8; 32], key: &RecordKey, payload: &blake3::Hash) -> bool {
+        checksum(key, &bytes[..16], payload) == bytes[16..]
+    }
+}
+
+fn checksum(key: &RecordKey, head: &[u8], payload: &blake3::Hash) -> [u8; 16] {
+    let digest = blake3::Hasher::new_keyed(&key.0).update(head).update(payload.as_bytes()).finalize();
+    let mut out = [0; 16];
+    out.copy_from_slice(&digest.as_bytes()[..16]);
+    out
+}
+
+pub(crate) fn u64_at(bytes: &[u8], at: usize) -> u64 {
+    let mut out = [0; 8];
+    out.copy_from_slice(&bytes[at..at + 8]);
+    u64::from_le_bytes(out)
+}
+
+pub(crate) const fn align(offset: u64, to: u64) -> u64 {
+    offset.div_ceil(to) * to
+}
+
+/// Batches start at multiples of it; the first block of a segment holds its header.
+pub(crate) const BLOCK_BYTES: u64 = 4096;
+/// Records inside a batch start at multiples of it.
+pub(crate) const RECORD_ALIGN: u64 = 8;
+pub(crate) const RECORD_HEADER_BYTES: u64 = 32;
+pub(crate) const SEGMENT_HEADER_BYTES: usize = 96;
+pub(crate) const FIRST_OF_BATCH: u32 = 1;
+pub(crate) const LAST_OF_BATCH: u32 = 2;
+const SEGMENT_MAGIC: &[u8; 8] = b"LGJSEG01";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn header() -> SegmentHeader {
+        SegmentHeader { file_id: [7; 16], generation: 3, first: 41, trimmed: 40, segment_bytes: 1 << 16 }
+    }
+
+    #[test]
+    fn a_segment_header_comes_back_and_no_flipped_bit_does() {
+        let bytes = header().encode();
+        assert_eq!(SegmentHeader::decode(&bytes), Some(header()));
+        for bit in 0..bytes.len() * 8 {
+            let mut bad = bytes;
+            bad[bit / 8] ^= 1 << (bit % 8);
+            assert_eq!(SegmentHeader::decode(&bad), None, "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn a_record_of_another_use_of_the_file_proves_nothing() {
+        let payload = blake3::hash(b"payload");
+        let record = RecordHeader { len: 7, flags: FIRST_OF_BATCH, sequence: 41 };
+        let bytes = record.encode(&header().key(), &payload);
+        assert_eq!(RecordHeader::claimed(&bytes), record);
+        assert!(RecordHeader::proves(&bytes, &header().key(), &payload));
+        let reused = SegmentHeader { file_id: [8; 16], ..header() };
+        assert!(!RecordHeader::proves(&bytes, &reused.key(), &payload));
+        for bit in 0..256 {
+            let mut bad = bytes;
+            bad[bit / 8] ^= 1 << (bit % 8);
+            assert!(!RecordHeader::proves(&bad, &header().key(), &payload), "bit {bit}");
+        }
+    }
+}
