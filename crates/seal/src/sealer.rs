@@ -1,0 +1,159 @@
+//! Layer A, writing: a stream of unknown length becomes a sealed object.
+//!
+//! The last chunk is always shorter than the others, if need be empty: so a stream that was cut at a border shows it.
+//! A full chunk is sealed straight from the caller's slice; what is left over waits in one buffer of the sealer's own,
+//! so `out` never holds a byte of plaintext and may be drained between calls.
+//!
+//! Law: how the input is cut into slices never changes the sealed bytes (`tests::laws`).
+//! Source: FORMAT.md §2.
+
+use crate::{
+    error::SealError,
+    header::{HEADER_LEN, Header, SealedName},
+    key::{ObjectRoot, wipe},
+    opener::nonce,
+    range::ChunkSize,
+    suite::{Backend, Cipher, Suite, TAG_LEN},
+};
+use leadglass_model::Entropy;
+use std::fmt;
+
+/// How to seal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct SealOptions {
+    /// Cipher suite, AES-256-GCM unless told.
+    pub suite: Suite,
+    /// Plaintext bytes of a chunk, 64 KiB unless told.
+    pub chunk_size: ChunkSize,
+    /// Who computes.
+    pub backend: Backend,
+}
+
+/// Seals one stream. Dropped before [`finish`](Sealer::finish), what it wrote is no object.
+pub struct Sealer {
+    header: Header,
+    cipher: Cipher,
+    base_nonce: [u8; 12],
+    next_chunk: u64,
+    plain_len: u64,
+    pending: Vec<u8>,
+}
+
+/// What a finished stream is pinned by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use = "header and length are what a reader pins"]
+pub struct SealedStream {
+    /// The first 120 bytes.
+    pub header: [u8; HEADER_LEN],
+    /// Bytes of the sealed object.
+    pub sealed_len: u64,
+    /// Bytes of the plaintext.
+    pub plain_len: u64,
+}
+
+impl Sealer {
+    /// Draws a salt, derives the object's key, and writes the header to `out`.
+    pub fn begin(
+        root: &impl ObjectRoot,
+        name: &SealedName,
+        options: SealOptions,
+        entropy: &dyn Entropy,
+        out: &mut Vec<u8>,
+    ) -> Self {
+        let mut salt = [0; 32];
+        entropy.fill(&mut salt);
+        let SealOptions { suite, chunk_size, backend } = options;
+        let (header, derived) = Header::write(root, name, suite, chunk_size, &salt, backend);
+        out.extend_from_slice(header.as_bytes());
+        Self {
+            header,
+            cipher: derived.cipher(suite, backend),
+            base_nonce: derived.base_nonce(),
+            next_chunk: 0,
+            plain_len: 0,
+            pending: Vec::new(),
+        }
+    }
+
+    /// The header, as written.
+    pub const fn header(&self) -> &Header {
+        &self.header
+    }
+
+    /// Plaintext bytes taken so far.
+    pub const fn plain_len(&self) -> u64 {
+        self.plain_len
+    }
+
+    /// Takes more plaintext; appends the chunks that became full to `out`.
+    pub fn write(&mut self, mut plain: &[u8], out: &mut Vec<u8>) -> Result<(), SealError> {
+        self.plain_len = self
+            .plain_len
+            .checked_add(plain.len() as u64)
+            .filter(|len| *len <= MAX_PLAIN_LEN)
+            .ok_or(SealError::TooLarge)?;
+        let chunk_len = self.header.chunk_size().plain_len();
+        if !self.pending.is_empty() {
+            let (head, rest) = plain.split_at(plain.len().min(chunk_len - self.pending.len()));
+            self.pending.extend_from_slice(head);
+            plain = rest;
+            if self.pending.len() < chunk_len {
+                return Ok(());
+            }
+            let full = std::mem::take(&mut self.pending);
+            self.seal_chunk(&full, out);
+            self.pending = full;
+            self.pending.clear();
+        }
+        let mut chunks = plain.chunks_exact(chunk_len);
+        for chunk in &mut chunks {
+            self.seal_chunk(chunk, out);
+        }
+        let rest = chunks.remainder();
+        if !rest.is_empty() {
+            // The full capacity at once: a buffer that grows leaves copies of plaintext behind.
+            self.pending.reserve_exact(chunk_len);
+            self.pending.extend_from_slice(rest);
+        }
+        Ok(())
+    }
+
+    /// Seals the last chunk, which may be empty.
+    pub fn finish(mut self, out: &mut Vec<u8>) -> SealedStream {
+        let last = std::mem::take(&mut self.pending);
+        self.seal_chunk(&last, out);
+        self.pending = last;
+        let chunk_size = self.header.chunk_size();
+        SealedStream {
+            header: *self.header.as_bytes(),
+            sealed_len: chunk_size.object_len(self.plain_len).expect("at most 64 GiB"),
+            plain_len: self.plain_len,
+        }
+    }
+
+    fn seal_chunk(&mut self, plain: &[u8], out: &mut Vec<u8>) {
+        let start = out.len();
+        out.resize(start + plain.len() + TAG_LEN, 0);
+        self.cipher.seal(nonce(&self.base_nonce, self.next_chunk), b"", plain, &mut out[start..]);
+        self.next_chunk += 1;
+    }
+}
+
+impl Drop for Sealer {
+    fn drop(&mut self) {
+        self.pending.resize(self.pending.capacity(), 0);
+        wipe(&mut self.pending);
+    }
+}
+
+impl fmt::Debug for Sealer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sealer")
+            .field("object_id", &self.header.object_id())
+            .field("plain_len", &self.plain_len)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Most plaintext bytes of one object: 64 GiB.
+pub const MAX_PLAIN_LEN: u64 = 64 << 30;

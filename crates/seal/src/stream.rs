@@ -1,0 +1,182 @@
+//! Whole objects, read as they arrive.
+//!
+//! Sealed bytes come in pieces of any size; a chunk's plaintext goes out once its tag passed. The stream is only
+//! finished when [`finish`](StreamOpener::finish) said so: until then the end may be missing.
+//! Source: FORMAT.md §5 and §6.
+
+use crate::{
+    error::{Corruption, OpenError},
+    footer::{DigestKind, Hasher},
+    header::HEADER_LEN,
+    key::wipe,
+    opener::Opener,
+    suite::TAG_LEN,
+    tail::Tail,
+};
+
+/// Opens one whole sealed object, header included, from its first byte to its last.
+#[derive(Debug)]
+pub struct StreamOpener {
+    opener: Opener,
+    header_seen: usize,
+    next_chunk: u64,
+    /// Sealed bytes of a chunk that is not whole yet.
+    pending: Vec<u8>,
+    /// Plaintext bytes that still go out.
+    release: u64,
+    check: Option<Check>,
+    failed: Option<OpenError>,
+}
+
+/// Digests of a verified stream.
+#[derive(Debug)]
+struct Check {
+    body: (Hasher, [u8; 32]),
+    content: Option<ContentCheck>,
+}
+
+#[derive(Debug)]
+struct ContentCheck {
+    hasher: Hasher,
+    expected: [u8; 32],
+    /// Bytes of BODY in front of the content that are still to come.
+    skip: u64,
+}
+
+impl StreamOpener {
+    /// Gives out the whole plaintext: layer A, such as the keyring file.
+    pub fn plain(opener: Opener) -> Self {
+        let release = opener.geometry().plain_len();
+        Self::new(opener, release, None)
+    }
+
+    /// Gives out BODY, whose length the index row pins. Every chunk is authenticated; BODY's digest is not checked.
+    /// Refused where BODY would be longer than the plaintext.
+    pub fn body(opener: Opener, body_len: u64) -> Result<Self, OpenError> {
+        if body_len > opener.geometry().plain_len() {
+            return Err(Corruption::Lengths.into());
+        }
+        Ok(Self::new(opener, body_len, None))
+    }
+
+    /// Gives out BODY and checks the digests of BODY and content at the end: for export and `verify`. `tail` was read
+    /// through the same opener.
+    pub fn verified(opener: Opener, tail: &Tail) -> Result<Self, OpenError> {
+        let content = tail.opened.content_digest.map(|expected| ContentCheck {
+            hasher: Hasher::new(DigestKind::Blake3),
+            expected,
+            skip: tail.opened.records.content_start(),
+        });
+        let body = (Hasher::new(tail.footer.digest), tail.footer.body_digest);
+        let mut stream = Self::body(opener, tail.footer.body_len)?;
+        stream.check = Some(Check { body, content });
+        Ok(stream)
+    }
+
+    fn new(opener: Opener, release: u64, check: Option<Check>) -> Self {
+        Self { opener, header_seen: 0, next_chunk: 0, pending: Vec::new(), release, check, failed: None }
+    }
+
+    /// The opener inside.
+    pub const fn opener(&self) -> &Opener {
+        &self.opener
+    }
+
+    /// Takes more of the sealed object and appends the plaintext of the chunks that became whole to `out`: at most
+    /// the piece's length and one chunk. On failure `out` is as long as before, what was appended is zeroed, and
+    /// every later call fails the same way.
+    pub fn feed(&mut self, sealed: &[u8], out: &mut Vec<u8>) -> Result<(), OpenError> {
+        if let Some(error) = self.failed {
+            return Err(error);
+        }
+        let start = out.len();
+        self.take(sealed, out).inspect_err(|error| {
+            wipe(&mut out[start..]);
+            out.truncate(start);
+            self.failed = Some(*error);
+        })
+    }
+
+    /// Confirms that the object was whole and, for a verified stream, that its digests fit.
+    pub fn finish(self) -> Result<(), OpenError> {
+        if let Some(error) = self.failed {
+            return Err(error);
+        }
+        if self.next_chunk != self.opener.geometry().chunks() {
+            return Err(OpenError::Truncated);
+        }
+        let Some(Check { body: (hasher, expected), content }) = self.check else {
+            return Ok(());
+        };
+        if hasher.digest() != expected {
+            return Err(Corruption::BodyDigest.into());
+        }
+        if let Some(ContentCheck { hasher, expected, .. }) = content
+            && hasher.digest() != expected
+        {
+            return Err(Corruption::ContentDigest.into());
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, mut sealed: &[u8], out: &mut Vec<u8>) -> Result<(), OpenError> {
+        let header = self.opener.header().as_bytes();
+        let (head, rest) = sealed.split_at(sealed.len().min(HEADER_LEN - self.header_seen));
+        if header[self.header_seen..][..head.len()] != *head {
+            return Err(OpenError::HeaderChanged);
+        }
+        self.header_seen += head.len();
+        sealed = rest;
+        while !sealed.is_empty() {
+            let geometry = self.opener.geometry();
+            if self.next_chunk == geometry.chunks() {
+                let pinned = geometry.sealed_len();
+                return Err(OpenError::LengthChanged { pinned, found: pinned.saturating_add(sealed.len() as u64) });
+            }
+            let chunk_len = geometry.chunk_sealed_len(self.next_chunk);
+            let missing = chunk_len - self.pending.len();
+            let (head, rest) = sealed.split_at(sealed.len().min(missing));
+            sealed = rest;
+            if head.len() < missing || !self.pending.is_empty() {
+                self.pending.reserve_exact(missing);
+                self.pending.extend_from_slice(head);
+                if self.pending.len() < chunk_len {
+                    return Ok(());
+                }
+                let whole = std::mem::take(&mut self.pending);
+                self.open_chunk(&whole, out)?;
+                self.pending = whole;
+                self.pending.clear();
+            } else {
+                self.open_chunk(head, out)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn open_chunk(&mut self, sealed: &[u8], out: &mut Vec<u8>) -> Result<(), OpenError> {
+        let start = out.len();
+        self.opener.open_run_into(self.next_chunk, sealed, out)?;
+        self.next_chunk += 1;
+        let opened = sealed.len() - TAG_LEN;
+        let released = usize::try_from(self.release).unwrap_or(usize::MAX).min(opened);
+        wipe(&mut out[start + released..]);
+        out.truncate(start + released);
+        self.release -= released as u64;
+        if let Some(check) = &mut self.check {
+            check.update(&out[start..]);
+        }
+        Ok(())
+    }
+}
+
+impl Check {
+    fn update(&mut self, body: &[u8]) {
+        self.body.0.update(body);
+        if let Some(content) = &mut self.content {
+            let skipped = usize::try_from(content.skip).unwrap_or(usize::MAX).min(body.len());
+            content.skip -= skipped as u64;
+            content.hasher.update(&body[skipped..]);
+        }
+    }
+}
