@@ -1,1 +1,37 @@
-//! Crate of the house; its content arrives with its first slice.
+//! The tamper-evident log: entries, RFC 6962 tree, C2SP tiles, signed checkpoints, proofs, verifier.
+//!
+//! `AUDIT.md` beside this crate gives the bytes. Both programs keep such a log: the vault for accesses and changes, the
+//! key service for every call.
+//!
+//! **Invariant:** no patient data. An entry holds pseudonyms, random references and counts; what names anybody is
+//! sealed before it comes here, and the tree commits to the hash of the ciphertext.
+//!
+//! Everything here blocks: call [`Log`] from `spawn_blocking` or from a thread of your own.
+
+#![forbid(unsafe_code)]
+
+mod disk;
+mod edge;
+mod entry;
+mod event;
+mod frame;
+mod hash;
+mod log;
+mod note;
+mod proof;
+mod tile;
+mod walk;
+mod witness;
+
+pub mod verify;
+
+pub use disk::{Disk, LocalDisk, MemoryDisk};
+pub use entry::{
+    ClientRef, CodeWord, Counts, Entry, EntryError, LeaseId, MAX_DETAIL_BYTES, NewEntry, Outcome, SubjectToken,
+};
+pub use event::Event;
+pub use hash::{Hash, leaf_hash, node_hash};
+pub use log::{AppendError, Log, LogOptions, OpenError, ReadError, TreeHead};
+pub use note::{LogKey, NoteError, PublicKey, SignedHead};
+pub use proof::{Nodes, consistency_proof, inclusion_proof, tree_root};
+pub use witness::{CosignError, Cosigned, Cosigner};
