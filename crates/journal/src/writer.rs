@@ -321,6 +321,6 @@ fn spare_name(number: u64) -> String {
 
 /// So many zeros, fewer than the alignment of a record.
 fn padding(bytes: u64) -> &'static [u8] {
-    const ZEROS: &[u8] = &[0; RECORD_ALIGN as usize];
+    const ZEROS: &[u8] = &[0; 8];
     usize::try_from(bytes).ok().and_then(|bytes| ZEROS.get(..bytes)).unwrap_or(ZEROS)
 }

@@ -1,1 +1,30 @@
-//! Crate of the house; its content arrives with its first slice.
+//! Sealed objects at rest: names, durable put, uploads while bytes arrive, ranged reads.
+//!
+//! An object is opaque sealed bytes under a random name, `o/{first two hex digits}/{32 hex digits}`, and never changes: put
+//! is create-only. What answers [`Durable`](leadglass_model::Durable) survives power loss.
+//!
+//! Uploads that were begun stand in the node's own [ledger](Backing::ledger) until they end. [`Objects::sweep`] takes away
+//! what uploads of that list left behind, and nothing else: an object that nobody knows is somebody's only copy.
+//!
+//! **Invariant:** no key, no plaintext and no patient comes here; nothing is deleted but by [`Objects::delete`].
+
+#![forbid(unsafe_code)]
+
+mod backing;
+pub mod conformance;
+mod error;
+pub mod faulty;
+mod ledger;
+mod local;
+mod name;
+mod objects;
+mod read;
+mod sweep;
+mod upload;
+
+pub use backing::Backing;
+pub use error::StoreError;
+pub use objects::Objects;
+pub use read::ObjectStream;
+pub use sweep::SweepReport;
+pub use upload::Upload;

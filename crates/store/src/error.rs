@@ -1,0 +1,94 @@
+//! What can go wrong with objects at rest.
+
+use leadglass_model::Fault;
+use std::{error::Error, io};
+
+/// Why an operation on objects failed. Names of objects are random, so they may stand in these errors.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// There is no such object.
+    #[error("there is no such object")]
+    Missing,
+    /// Another object stands under that name.
+    #[error("an object with other bytes stands under that name")]
+    Conflict,
+    /// This node is writing that object right now.
+    #[error("the object is being written by somebody else")]
+    InUse,
+    /// The object is shorter than its reader knows it to be.
+    #[error("the object is {len} bytes, too short for what was asked")]
+    TooShort {
+        /// Its length in the store.
+        len: u64,
+    },
+    /// The store is full.
+    #[error("the store has no space")]
+    NoSpace,
+    /// The store takes no writes.
+    #[error("the store is read-only")]
+    ReadOnly,
+    /// The store failed.
+    #[error("the store failed")]
+    Io {
+        /// What it said.
+        #[source]
+        source: Box<dyn Error + Send + Sync>,
+    },
+}
+
+impl StoreError {
+    /// What a caller can do about it.
+    pub fn fault(&self) -> Fault {
+        match self {
+            Self::Missing => Fault::Missing,
+            Self::Conflict => Fault::Conflict,
+            Self::InUse | Self::NoSpace => Fault::Busy,
+            Self::TooShort { .. } => Fault::Corrupt,
+            Self::ReadOnly | Self::Io { .. } => Fault::Broken,
+        }
+    }
+}
+
+impl From<object_store::Error> for StoreError {
+    fn from(error: object_store::Error) -> Self {
+        match error {
+            object_store::Error::NotFound { .. } => Self::Missing,
+            object_store::Error::AlreadyExists { .. } => Self::Conflict,
+            other => match io_kind(&other) {
+                Some(io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => Self::NoSpace,
+                Some(io::ErrorKind::ReadOnlyFilesystem) => Self::ReadOnly,
+                _ => Self::Io { source: Box::new(other) },
+            },
+        }
+    }
+}
+
+impl From<io::Error> for StoreError {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::NotFound => Self::Missing,
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::NoSpace,
+            io::ErrorKind::ReadOnlyFilesystem => Self::ReadOnly,
+            _ => Self::Io { source: Box::new(error) },
+        }
+    }
+}
+
+impl From<tokio::task::JoinError> for StoreError {
+    fn from(error: tokio::task::JoinError) -> Self {
+        Self::Io { source: Box::new(error) }
+    }
+}
+
+/// The kind of the system's error at the bottom of a chain.
+fn io_kind(error: &(dyn Error + 'static)) -> Option<io::ErrorKind> {
+    let mut at = Some(error);
+    while let Some(error) = at {
+        if let Some(io) = error.downcast_ref::<io::Error>() {
+            return Some(io.kind());
+        }
+        at = error.source();
+    }
+    None
+}

@@ -1,0 +1,184 @@
+//! Objects of one store, as the engine sees them.
+
+use crate::{Backing, StoreError, ledger::Ledger, local, name, upload::Upload};
+use bytes::Bytes;
+use futures::{StreamExt, TryStreamExt, stream::BoxStream};
+use leadglass_model::{Durable, ObjectId};
+use object_store::{ObjectStoreExt, PutMode, PutOptions, PutPayload};
+use parking_lot::Mutex;
+use std::{collections::HashSet, path::Path, sync::Arc};
+
+/// The objects of one store. Clones share it.
+#[derive(Clone)]
+pub struct Objects {
+    pub(crate) shared: Arc<Shared>,
+}
+
+pub(crate) struct Shared {
+    pub(crate) backing: Backing,
+    pub(crate) ledger: Mutex<Ledger>,
+    /// Objects that this process is writing.
+    writing: Mutex<HashSet<ObjectId>>,
+}
+
+/// The right to write one object; one holder at a time.
+pub(crate) struct Claim {
+    shared: Arc<Shared>,
+    id: ObjectId,
+}
+
+impl Objects {
+    /// A folder of this machine. Blocks while it reads the ledger.
+    pub fn local(dir: &Path) -> Result<Self, StoreError> {
+        Self::over(Backing::local(dir)?)
+    }
+
+    /// Any store. Blocks while it reads the ledger.
+    pub fn over(backing: Backing) -> Result<Self, StoreError> {
+        let ledger = Mutex::new(Ledger::open(&backing.ledger)?);
+        Ok(Self { shared: Arc::new(Shared { backing, ledger, writing: Mutex::default() }) })
+    }
+
+    /// Writes a whole object. An object with the same bytes under that name is as good as written; other bytes are a
+    /// [`StoreError::Conflict`].
+    ///
+    /// Cancel safety: a dropped call leaves the object whole or absent; putting it again is harmless.
+    pub async fn put(&self, id: ObjectId, pieces: Vec<Bytes>) -> Result<Durable, StoreError> {
+        let _claim = self.claim(id)?;
+        self.remove_unfinished(id).await?;
+        let payload: PutPayload = pieces.into_iter().collect();
+        let len = payload.content_length() as u64;
+        let create = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
+        match self.shared.backing.store.put_opts(&name::of(id), payload.clone(), create).await {
+            Ok(_) => Ok(Durable::attest(id, len)),
+            Err(object_store::Error::AlreadyExists { .. }) => {
+                if !self.holds(id, &payload).await? {
+                    return Err(StoreError::Conflict);
+                }
+                // Whoever wrote it may have died before its name was durable.
+                self.on_folder(id, local::sync).await?;
+                Ok(Durable::attest(id, len))
+            }
+            Err(e) => Err(e.into()),
+        }
+    }
+
+    /// Begins an object whose bytes are still arriving. It is visible once [`Upload::finish`] is done, whole.
+    pub async fn begin(&self, id: ObjectId) -> Result<Upload, StoreError> {
+        let claim = self.claim(id)?;
+        match self.len(id).await {
+            Err(StoreError::Missing) => {}
+            Ok(_) => return Err(StoreError::Conflict),
+            Err(e) => return Err(e),
+        }
+        self.on_ledger(move |ledger| ledger.begin(id)).await?;
+        Upload::begin(self.clone(), claim).await
+    }
+
+    /// How many bytes an upload sends at once.
+    pub fn part_bytes(&self) -> usize {
+        self.shared.backing.part_bytes.max(1)
+    }
+
+    /// Length of an object in bytes.
+    pub async fn len(&self, id: ObjectId) -> Result<u64, StoreError> {
+        Ok(self.shared.backing.store.head(&name::of(id)).await?.size)
+    }
+
+    /// Every object with its length, in no order. Files under other names are not objects and are left out.
+    pub fn list(&self) -> BoxStream<'static, Result<(ObjectId, u64), StoreError>> {
+        let found = self.shared.backing.store.list(Some(&name::root()));
+        let objects = found
+            .map_err(StoreError::from)
+            .try_filter_map(|meta| async move { Ok(name::parse(&meta.location).map(|id| (id, meta.size))) });
+        objects.boxed()
+    }
+
+    /// Removes an object for good. One that is not there is as good as removed. For the eraser alone.
+    ///
+    /// Cancel safety: a dropped call may or may not have removed it; removing it again is harmless.
+    pub async fn delete(&self, id: ObjectId) -> Result<(), StoreError> {
+        let _claim = self.claim(id)?;
+        self.remove_unfinished(id).await?;
+        match self.shared.backing.store.delete(&name::of(id)).await {
+            Ok(()) | Err(object_store::Error::NotFound { .. }) => {}
+            Err(e) => return Err(e.into()),
+        }
+        // The local store does not make removals durable.
+        self.on_folder(id, local::sync_folder).await
+    }
+
+    /// Whether these very bytes stand under that name.
+    async fn holds(&self, id: ObjectId, payload: &PutPayload) -> Result<bool, StoreError> {
+        let (mut found, len) = self.stream(id, 0).await?;
+        if len != payload.content_length() as u64 {
+            return Ok(false);
+        }
+        let mut ours = payload.iter().filter(|piece| !piece.is_empty()).cloned();
+        let mut piece = Bytes::new();
+        while let Some(mut theirs) = found.try_next().await? {
+            while !theirs.is_empty() {
+                if piece.is_empty() {
+                    let Some(next) = ours.next() else { return Ok(false) };
+                    piece = next;
+                }
+                let some = piece.len().min(theirs.len());
+                if piece.split_to(some) != theirs.split_to(some) {
+                    return Ok(false);
+                }
+            }
+        }
+        Ok(piece.is_empty() && ours.next().is_none())
+    }
+
+    pub(crate) fn claim(&self, id: ObjectId) -> Result<Claim, StoreError> {
+        if !self.shared.writing.lock().insert(id) {
+            return Err(StoreError::InUse);
+        }
+        Ok(Claim { shared: self.shared.clone(), id })
+    }
+
+    /// Removes leftovers of dead writers of that object; the caller holds the claim, so nobody alive is meant.
+    pub(crate) async fn remove_unfinished(&self, id: ObjectId) -> Result<(), StoreError> {
+        self.on_folder(id, |folder, id| local::remove_unfinished(folder, id).map(drop)).await
+    }
+
+    /// Does `work` on a blocking thread, if the store is a folder of this machine.
+    pub(crate) async fn on_folder(
+        &self,
+        id: ObjectId,
+        work: impl FnOnce(&Path, ObjectId) -> std::io::Result<()> + Send + 'static,
+    ) -> Result<(), StoreError> {
+        if let Some(folder) = self.shared.backing.folder.clone() {
+            tokio::task::spawn_blocking(move || work(&folder, id)).await??;
+        }
+        Ok(())
+    }
+
+    /// Does `work` on the ledger, on a blocking thread.
+    pub(crate) async fn on_ledger<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Ledger) -> std::io::Result<T> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let shared = self.shared.clone();
+        Ok(tokio::task::spawn_blocking(move || work(&mut shared.ledger.lock())).await??)
+    }
+}
+
+impl Claim {
+    pub(crate) fn id(&self) -> ObjectId {
+        self.id
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        self.shared.writing.lock().remove(&self.id);
+    }
+}
+
+impl std::fmt::Debug for Objects {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Objects").field("store", &self.shared.backing.store).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,142 @@
+//! Ranges and streams of an object.
+//!
+//! Files of this machine are read with `pread` into a buffer of the right size that is never zeroed first.
+
+use crate::{Objects, StoreError, name};
+use bytes::{Bytes, BytesMut};
+use futures::{StreamExt, TryStreamExt, stream::BoxStream};
+use leadglass_model::ObjectId;
+use object_store::{GetOptions, GetRange, GetResult, GetResultPayload};
+use std::{fs::File, io, ops::Range};
+
+/// An object's bytes as they are read.
+pub type ObjectStream = BoxStream<'static, Result<Bytes, StoreError>>;
+
+impl Objects {
+    /// The bytes of `range`, all of them, and the object's whole length: compare it with what the index knows.
+    /// A range that reaches beyond the end is [`StoreError::TooShort`].
+    pub async fn range(&self, id: ObjectId, range: Range<u64>) -> Result<(Bytes, u64), StoreError> {
+        if range.is_empty() {
+            return Ok((Bytes::new(), self.len(id).await?));
+        }
+        let wanted = usize::try_from(range.end - range.start).map_err(|_| StoreError::TooShort { len: 0 })?;
+        let found = self.get(id, Some(GetRange::Bounded(range.clone())), range.end).await?;
+        let len = found.meta.size;
+        let bytes = match found.payload {
+            GetResultPayload::File(file, _) => {
+                tokio::task::spawn_blocking(move || read_exactly(&file, range.start, wanted)).await??
+            }
+            GetResultPayload::Stream(mut stream) => {
+                let mut all = BytesMut::with_capacity(wanted);
+                while let Some(piece) = stream.try_next().await? {
+                    if piece.len() > wanted - all.len() {
+                        return Err(StoreError::TooShort { len });
+                    }
+                    all.extend_from_slice(&piece);
+                }
+                all.freeze()
+            }
+        };
+        if bytes.len() == wanted { Ok((bytes, len)) } else { Err(StoreError::TooShort { len }) }
+    }
+
+    /// The bytes from `offset` to the end, in pieces of at most 256 KiB from a local folder, and the object's whole length.
+    /// A stream that ends without an error was whole. Nothing is read ahead.
+    pub async fn stream(&self, id: ObjectId, offset: u64) -> Result<(ObjectStream, u64), StoreError> {
+        let found = match self.get(id, (offset > 0).then_some(GetRange::Offset(offset)), offset).await {
+            // Nothing is left behind its last byte; remote stores have no such range.
+            Err(StoreError::TooShort { len }) if len == offset => return Ok((futures::stream::empty().boxed(), len)),
+            found => found?,
+        };
+        let len = found.meta.size;
+        let stream = match found.payload {
+            GetResultPayload::File(file, _) => file_stream(file, offset, len),
+            GetResultPayload::Stream(stream) => counted(stream.map_err(StoreError::from).boxed(), len - offset, len),
+        };
+        Ok((stream, len))
+    }
+
+    /// Opens an object that must reach `end`.
+    async fn get(&self, id: ObjectId, range: Option<GetRange>, end: u64) -> Result<GetResult, StoreError> {
+        let last_needed = match &range {
+            Some(GetRange::Bounded(range)) => Some(range.end - 1),
+            Some(GetRange::Offset(offset)) => Some(*offset),
+            _ => None,
+        };
+        let options = GetOptions {
+            // A file is opened whole and then read where it is needed; a remote store must be told the range.
+            range: range.filter(|_| self.shared.backing.folder.is_none()),
+            ..GetOptions::default()
+        };
+        let found = match self.shared.backing.store.get_opts(&name::of(id), options).await {
+            Ok(found) => found,
+            Err(e) => {
+                // Stores have many words for a range that is not there.
+                return match StoreError::from(e) {
+                    StoreError::Io { source } => match self.len(id).await {
+                        Ok(len) if last_needed.is_some_and(|last| len <= last) => Err(StoreError::TooShort { len }),
+                        _ => Err(StoreError::Io { source }),
+                    },
+                    other => Err(other),
+                };
+            }
+        };
+        if found.meta.size < end {
+            return Err(StoreError::TooShort { len: found.meta.size });
+        }
+        Ok(found)
+    }
+}
+
+/// Bytes from `offset` on: `wanted` of them, or fewer if the file ends before.
+fn read_exactly(file: &File, offset: u64, wanted: usize) -> io::Result<Bytes> {
+    let mut buffer = Vec::with_capacity(wanted);
+    while buffer.len() < wanted {
+        let at = offset + buffer.len() as u64;
+        match rustix::io::pread(file, rustix::buffer::spare_capacity(&mut buffer), at) {
+            Ok(0) => break,
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(e) => return Err(e.into()),
+        }
+    }
+    // The allocator may have given more than was asked for, and then more was read.
+    buffer.truncate(wanted);
+    Ok(buffer.into())
+}
+
+fn file_stream(file: File, offset: u64, len: u64) -> ObjectStream {
+    let pieces = futures::stream::try_unfold((file, offset), move |(file, at)| async move {
+        if at >= len {
+            return Ok(None);
+        }
+        let some = usize::try_from(len - at).map_or(PIECE_BYTES, |left| left.min(PIECE_BYTES));
+        let (file, piece) = tokio::task::spawn_blocking(move || {
+            let piece = read_exactly(&file, at, some);
+            (file, piece)
+        })
+        .await?;
+        let piece = piece?;
+        if piece.len() < some {
+            return Err(StoreError::TooShort { len: at + piece.len() as u64 });
+        }
+        Ok(Some((piece, (file, at + some as u64))))
+    });
+    pieces.boxed()
+}
+
+/// The same pieces; an error at the end if they are not `expected` bytes in all.
+fn counted(pieces: ObjectStream, expected: u64, len: u64) -> ObjectStream {
+    let checked = futures::stream::try_unfold((pieces, expected), move |(mut pieces, left)| async move {
+        match pieces.try_next().await? {
+            Some(piece) => {
+                let left = left.checked_sub(piece.len() as u64).ok_or(StoreError::TooShort { len })?;
+                Ok(Some((piece, (pieces, left))))
+            }
+            None if left == 0 => Ok(None),
+            None => Err(StoreError::TooShort { len: len - left }),
+        }
+    });
+    checked.boxed()
+}
+
+const PIECE_BYTES: usize = 256 << 10;

@@ -1,0 +1,169 @@
+//! An object that is written while its bytes arrive.
+
+use crate::{Objects, StoreError, name, objects::Claim};
+use bytes::Bytes;
+use leadglass_model::{Durable, ObjectId};
+use object_store::{MultipartUpload, ObjectStore, PutPayload};
+use tokio::task::JoinSet;
+
+/// An upload under way. Nothing of it is visible before [`Upload::finish`] answers; dropped, it is given up.
+///
+/// Memory: one part that fills and at most two on their way, of [`Backing::part_bytes`](crate::Backing::part_bytes) each.
+pub struct Upload {
+    /// `None` once it has ended.
+    parts: Option<Parts>,
+}
+
+struct Parts {
+    objects: Objects,
+    claim: Claim,
+    upload: Box<dyn MultipartUpload>,
+    flying: JoinSet<object_store::Result<()>>,
+    filling: Vec<Bytes>,
+    filling_bytes: usize,
+    sent_bytes: u64,
+}
+
+impl Upload {
+    pub(crate) async fn begin(objects: Objects, claim: Claim) -> Result<Self, StoreError> {
+        let upload = objects.shared.backing.store.put_multipart_opts(&name::of(claim.id()), Default::default()).await;
+        let upload = match upload {
+            Ok(upload) => upload,
+            Err(e) => {
+                close(&objects, claim.id()).await;
+                return Err(e.into());
+            }
+        };
+        let flying = JoinSet::new();
+        let parts = Parts { objects, claim, upload, flying, filling: Vec::new(), filling_bytes: 0, sent_bytes: 0 };
+        Ok(Self { parts: Some(parts) })
+    }
+
+    /// Which object.
+    pub fn object(&self) -> Option<ObjectId> {
+        self.parts.as_ref().map(|parts| parts.claim.id())
+    }
+
+    /// Takes the next bytes; waits while two parts are on their way. After an error only [`Upload::abort`] makes sense.
+    ///
+    /// Cancel safety: none; a dropped call may have taken some of the bytes.
+    pub async fn write(&mut self, mut bytes: Bytes) -> Result<(), StoreError> {
+        let Some(parts) = &mut self.parts else { return Err(StoreError::Missing) };
+        let part_bytes = parts.objects.part_bytes();
+        while !bytes.is_empty() {
+            let some = bytes.len().min(part_bytes - parts.filling_bytes);
+            parts.filling.push(bytes.split_to(some));
+            parts.filling_bytes += some;
+            if parts.filling_bytes == part_bytes {
+                parts.send().await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes the object durable and visible. After an error it may still be visible, whole: the answer was lost, not the
+    /// object. Nobody was told, so it is left to whoever compares the store with the index.
+    ///
+    /// Cancel safety: a dropped call leaves the object whole or absent.
+    pub async fn finish(mut self) -> Result<Durable, StoreError> {
+        let Some(mut parts) = self.parts.take() else { return Err(StoreError::Missing) };
+        let id = parts.claim.id();
+        if let Err(e) = parts.flush().await {
+            parts.abort().await;
+            return Err(e);
+        }
+        match parts.upload.complete().await {
+            Ok(_) => {
+                let receipt = Durable::attest(id, parts.sent_bytes);
+                end(&parts.objects, id).await;
+                Ok(receipt)
+            }
+            Err(e) => {
+                // The ledger keeps it: the next sweep looks at what became of it.
+                let _ = parts.objects.remove_unfinished(id).await;
+                Err(e.into())
+            }
+        }
+    }
+
+    /// Gives the upload up and removes what there is of it.
+    pub async fn abort(mut self) {
+        if let Some(parts) = self.parts.take() {
+            parts.abort().await;
+        }
+    }
+}
+
+impl Parts {
+    async fn send(&mut self) -> Result<(), StoreError> {
+        while self.flying.len() >= FLYING_MAX {
+            self.land().await?;
+        }
+        let payload: PutPayload = std::mem::take(&mut self.filling).into_iter().collect();
+        self.sent_bytes += self.filling_bytes as u64;
+        self.filling_bytes = 0;
+        // A part moves only while somebody polls it; the task does.
+        self.flying.spawn(self.upload.put_part(payload));
+        Ok(())
+    }
+
+    async fn flush(&mut self) -> Result<(), StoreError> {
+        if self.filling_bytes > 0 {
+            self.send().await?;
+        }
+        while !self.flying.is_empty() {
+            self.land().await?;
+        }
+        Ok(())
+    }
+
+    async fn land(&mut self) -> Result<(), StoreError> {
+        match self.flying.join_next().await {
+            Some(landed) => Ok(landed??),
+            None => Ok(()),
+        }
+    }
+
+    async fn abort(mut self) {
+        let id = self.claim.id();
+        self.flying.shutdown().await;
+        // What cannot be removed now stays in the ledger for the next sweep.
+        match self.upload.abort().await {
+            Ok(()) => close(&self.objects, id).await,
+            Err(e) => tracing::warn!(object = %id, error = %e, "Could not take back an upload"),
+        }
+    }
+}
+
+impl Drop for Upload {
+    fn drop(&mut self) {
+        let Some(parts) = self.parts.take() else { return };
+        // Without a runtime the ledger remembers it until the next sweep.
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(parts.abort());
+        }
+    }
+}
+
+impl std::fmt::Debug for Upload {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Upload").field("object", &self.object()).finish_non_exhaustive()
+    }
+}
+
+/// Removes leftovers and ends the ledger's entry.
+async fn close(objects: &Objects, id: ObjectId) {
+    match objects.remove_unfinished(id).await {
+        Ok(()) => end(objects, id).await,
+        Err(e) => tracing::warn!(object = %id, error = %e, "Could not remove an unfinished upload"),
+    }
+}
+
+/// An entry that does not end is only looked at once more.
+async fn end(objects: &Objects, id: ObjectId) {
+    if let Err(e) = objects.on_ledger(move |ledger| ledger.end(id)).await {
+        tracing::warn!(object = %id, error = %e, "Could not write the ledger of uploads");
+    }
+}
+
+const FLYING_MAX: usize = 2;
