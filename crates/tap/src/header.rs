@@ -141,6 +141,8 @@ impl InstanceHeader {
         let decoded = charset.decode(value);
         let text = || Some(trim(&decoded.text)).filter(|t| !t.is_empty()).map(str::to_owned);
         let first = || text().and_then(|t| t.split('\\').next().map(|t| t.trim().to_owned())).filter(|t| !t.is_empty());
+        // Empty component groups at the end say nothing.
+        let name = || first().map(|n| n.trim_end_matches('=').to_owned()).filter(|n| !n.is_empty());
         let short = || text::u16_first(value, element.big_endian);
         let integer = || first().and_then(|t| text::integer(&t));
         let mut understood = decoded.clean;
@@ -164,12 +166,12 @@ impl InstanceHeader {
             Tag(0x0008, 0x0064) => put(&mut self.conversion_type, first()),
             Tag(0x0008, 0x0070) => put(&mut self.manufacturer, first()),
             Tag(0x0008, 0x0080) => phi(&mut self.institution_name, first()),
-            Tag(0x0008, 0x0090) => phi(&mut self.referring_physician, first()),
+            Tag(0x0008, 0x0090) => phi(&mut self.referring_physician, name()),
             Tag(0x0008, 0x0201) => put(&mut self.timezone_offset, first()),
             Tag(0x0008, 0x1010) => phi(&mut self.station_name, first()),
             Tag(0x0008, 0x1030) => phi(&mut self.study_description, first()),
             Tag(0x0008, 0x103E) => phi(&mut self.series_description, first()),
-            Tag(0x0010, 0x0010) => phi(&mut self.patient_name, first()),
+            Tag(0x0010, 0x0010) => phi(&mut self.patient_name, name()),
             // Some sites put a backslash into Patient ID, which has one value: it stays whole.
             Tag(0x0010, 0x0020) => phi(&mut self.patient_id, text()),
             Tag(0x0010, 0x0021) => phi(&mut self.issuer_of_patient_id, first()),

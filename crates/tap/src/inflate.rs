@@ -8,11 +8,15 @@ pub(crate) struct Inflater {
     stream: Decompress,
     buffer: Box<[u8]>,
     ended: bool,
-    /// Bytes after the end of the stream; one is the padding that PS3.5 §A.5 prescribes for odd lengths.
+    /// Bytes after the end of the stream.
     pub(crate) trailing: u64,
 }
 
 const BUFFER: usize = 32 << 10;
+
+/// Bytes after the end of the stream that may be anything: one pads an odd length (PS3.5 §A.5), and some senders leave
+/// gzip's eight bytes of checksum and length there. Zeros may follow without end.
+const TRAILER: u64 = 9;
 
 impl Inflater {
     pub(crate) fn new() -> Self {
@@ -28,8 +32,10 @@ impl Inflater {
     ) -> Result<(), TapError> {
         loop {
             if self.ended {
+                let free = usize::try_from(TRAILER.saturating_sub(self.trailing)).unwrap_or_default();
                 self.trailing = self.trailing.saturating_add(data.len() as u64);
-                return if data.iter().all(|b| *b == 0) { Ok(()) } else { Err(self.broken()) };
+                let rest = data.get(free..).unwrap_or_default();
+                return if rest.iter().all(|b| *b == 0) { Ok(()) } else { Err(self.broken()) };
             }
             let (before_in, before_out) = (self.stream.total_in(), self.stream.total_out());
             let status =

@@ -188,7 +188,8 @@ impl HeadReader {
         let Some(carried) = walker.leftover() else { return Ok(None) };
         let syntax = match &values.meta.transfer_syntax {
             Some(uid) => Syntax::of(uid),
-            None => guess(carried).ok_or(Part10Error::NotDicom)?,
+            // The default; the walker sees by itself where it is not so.
+            None => guess(carried).unwrap_or(Syntax::IMPLICIT_LE),
         };
         let head = Head { meta: values.meta.clone(), syntax, dataset_start: self.taken, carried: carried.to_vec() };
         Ok(Some((head, used)))

@@ -90,9 +90,6 @@ impl Scan {
     /// The VR to read a value by: the written one, unless it is none, or UN for a tag that the standard knows (a sender's
     /// older dictionary, PS3.5 §6.2.2 note 2).
     fn vr_of(&self, element: &Element) -> Vr {
-        if element.tag.is_private() && !element.implicit {
-            return element.vr;
-        }
         match dictionary::lookup(element.tag) {
             Some(Known::UsOrSs) if element.implicit => {
                 if self.surroundings.last().is_some_and(|s| s.signed) {

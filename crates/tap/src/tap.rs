@@ -48,8 +48,8 @@ pub struct Marks {
     pub other_encoding: Option<Encoding>,
     /// Single elements had no VR inside an explicit data set.
     pub implicit_elements: bool,
-    /// Zero bytes after the last element.
-    pub trailing_zeros: u64,
+    /// Bytes after the last element: zeros, or the trailer of a deflate stream.
+    pub trailing_bytes: u64,
     /// Text that its character set does not explain (bytes of it show as U+FFFD or Latin 1).
     pub undecodable_text: bool,
     /// Specific Character Set names something unknown.
@@ -166,7 +166,7 @@ impl Tap {
         let odd = self.walker.oddities();
         marks.other_encoding = odd.encoding;
         marks.implicit_elements = odd.implicit_elements;
-        marks.trailing_zeros = odd.trailing_zeros.saturating_add(self.inflater.map_or(0, |i| i.trailing));
+        marks.trailing_bytes = odd.trailing_zeros.saturating_add(self.inflater.map_or(0, |i| i.trailing));
         marks.repeated_elements = json.repeated;
         marks.out_of_order = json.out_of_order;
         marks.metadata_cut = json.is_cut();

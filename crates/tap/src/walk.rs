@@ -384,12 +384,8 @@ impl Walker {
         let Element { tag, vr, implicit, value_at: at, .. } = element;
         let Some(len) = element.len else {
             let outer = self.encoding;
-            let sequence = if implicit {
-                // Implicit VR says nothing about what has no length: it is a sequence, unless it is Pixel Data.
-                !tag.is_pixels()
-            } else {
-                vr == Vr::SQ || vr == Vr::UN
-            };
+            // Implicit VR says nothing about what has no length: it is a sequence, unless it is Pixel Data.
+            let sequence = !tag.is_pixels() && (implicit || vr == Vr::SQ || vr == Vr::UN);
             if sequence {
                 self.push(Kind::Sequence { outer }, OPEN, tag)?;
                 // Inside of an UN of undefined length all is implicit VR little endian (CP-246).
@@ -397,7 +393,7 @@ impl Walker {
                     self.encoding = Encoding::ImplicitLe;
                 }
                 visitor.sequence(&Element { vr: Vr::SQ, ..element });
-            } else if implicit || matches!(&vr.0, b"OB" | b"OW") {
+            } else if tag.is_pixels() || matches!(&vr.0, b"OB" | b"OW") {
                 self.push(Kind::Fragments, OPEN, tag)?;
                 visitor.fragments(&element);
             } else {
