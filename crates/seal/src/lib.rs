@@ -37,7 +37,7 @@ pub use row::{
     ROW_OVERHEAD, RowBinding, RowError, RowHeader, open_row, open_row_on, row_header, seal_row, seal_row_on,
 };
 pub use sealer::{MAX_PLAIN_LEN, SealOptions, SealedStream, Sealer};
-pub use stream::StreamOpener;
+pub use stream::{StreamOpener, open_object};
 pub use suite::{Backend, Suite};
 pub use tail::{Tail, TailStep};
 pub use wrap::{UnwrapError, WRAP_LEN, WrapBinding, WrapHeader, WrapPurpose, unwrap, unwrap_on, wrap, wrap_on};

@@ -157,3 +157,40 @@ impl fmt::Debug for Sealer {
 
 /// Most plaintext bytes of one object: 64 GiB.
 pub const MAX_PLAIN_LEN: u64 = 64 << 30;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{StudyKey, tests::name};
+    use leadglass_model::SystemEntropy;
+
+    fn begin(out: &mut Vec<u8>) -> Sealer {
+        Sealer::begin(&StudyKey::from_bytes([1; 32]), &name(), SealOptions::default(), &SystemEntropy, out)
+    }
+
+    #[test]
+    fn an_object_that_is_too_large_is_refused_and_nothing_of_it_is_written() {
+        let mut out = Vec::new();
+        let mut sealer = begin(&mut out);
+        sealer.plain_len = MAX_PLAIN_LEN - 1;
+        assert_eq!(sealer.write(b"12", &mut out), Err(SealError::TooLarge));
+        assert_eq!((sealer.plain_len(), out.len()), (MAX_PLAIN_LEN - 1, HEADER_LEN));
+        assert_eq!(sealer.write(b"1", &mut out), Ok(()));
+    }
+
+    #[test]
+    fn the_same_plaintext_under_the_same_name_never_gives_the_same_bytes() {
+        let seal = || {
+            let mut out = Vec::new();
+            let mut sealer = begin(&mut out);
+            sealer.write(b"the same picture", &mut out).unwrap();
+            let _ = sealer.finish(&mut out);
+            out
+        };
+        let (one, two) = (seal(), seal());
+        assert_eq!(one[..56], two[..56]);
+        for part in [56..88, 88..120, 120..136] {
+            assert_ne!(one[part.clone()], two[part]);
+        }
+    }
+}

@@ -7,15 +7,15 @@
 use crate::{
     error::{Corruption, OpenError},
     footer::{DigestKind, Hasher},
-    header::HEADER_LEN,
-    key::wipe,
+    header::{HEADER_LEN, Header, SealedName},
+    key::{StudyKey, wipe},
     opener::Opener,
     suite::TAG_LEN,
-    tail::Tail,
+    tail::{Tail, TailStep},
 };
+use std::fmt;
 
 /// Opens one whole sealed object, header included, from its first byte to its last.
-#[derive(Debug)]
 pub struct StreamOpener {
     opener: Opener,
     header_seen: usize,
@@ -29,13 +29,11 @@ pub struct StreamOpener {
 }
 
 /// Digests of a verified stream.
-#[derive(Debug)]
 struct Check {
     body: (Hasher, [u8; 32]),
     content: Option<ContentCheck>,
 }
 
-#[derive(Debug)]
 struct ContentCheck {
     hasher: Hasher,
     expected: [u8; 32],
@@ -167,6 +165,31 @@ impl StreamOpener {
             check.update(&out[start..]);
         }
         Ok(())
+    }
+}
+
+/// Opens and verifies an object that lies in memory whole, such as a note or an escrow reader's file. The caller bounds
+/// its length.
+pub fn open_object(key: &StudyKey, name: &SealedName, sealed: &[u8]) -> Result<(Tail, Vec<u8>), OpenError> {
+    let header = Header::parse(sealed)?;
+    let opener = Opener::proved(key, name, header.as_bytes(), sealed.len() as u64, sealed)?;
+    let TailStep::Complete(tail) = opener.read_tail(sealed)? else {
+        return Err(OpenError::NotARun { first_chunk: 0, given: sealed.len() });
+    };
+    let mut stream = StreamOpener::verified(opener, &tail)?;
+    let mut body = Vec::new();
+    stream.feed(sealed, &mut body)?;
+    stream.finish().inspect_err(|_| wipe(&mut body))?;
+    Ok((*tail, body))
+}
+
+impl fmt::Debug for StreamOpener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StreamOpener")
+            .field("object_id", &self.opener.header().object_id())
+            .field("next_chunk", &self.next_chunk)
+            .field("failed", &self.failed)
+            .finish_non_exhaustive()
     }
 }
 

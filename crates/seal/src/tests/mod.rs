@@ -8,6 +8,7 @@ mod wycheproof;
 use crate::{
     Backend, ChunkSize, ContentStart, EpochKey, Footer, Lineage, ObjectKind, ObjectRecords, ObjectSealer, OpenError,
     Opener, SealOptions, Sealed, SealedName, SealedStream, Sealer, StreamOpener, StudyKey, Suite, Tail, TailStep,
+    open_object,
 };
 use leadglass_model::{Entropy, KeyGen, KeyId, ObjectId, StudyRef, TenantId};
 
@@ -31,7 +32,7 @@ fn study_key() -> StudyKey {
     StudyKey::from_bytes([0x11; 32])
 }
 
-fn name() -> SealedName {
+pub(crate) fn name() -> SealedName {
     SealedName {
         tenant: TenantId::from_bytes([1; 16]),
         object_id: ObjectId::from_bytes([2; 16]),
@@ -118,6 +119,18 @@ fn tail(opener: &Opener, sealed: &[u8]) -> Result<Tail, OpenError> {
             let fetch = usize::try_from(fetch.start).unwrap()..usize::try_from(fetch.end).unwrap();
             opener.read_index(&footer, &index, &sealed[fetch])
         }
+    }
+}
+
+#[test]
+fn an_object_in_memory_opens_in_one_call() {
+    let (_, sealed) = seal_b(SealOptions::default(), b"a note", &note());
+    let (tail, body) = open_object(&study_key(), &name(), &sealed).unwrap();
+    assert_eq!((tail.opened.records, &body[..]), (note(), &b"a note"[..]));
+    for at in [120, sealed.len() - 1] {
+        let mut harmed = sealed.clone();
+        harmed[at] ^= 1;
+        assert_eq!(open_object(&study_key(), &name(), &harmed), Err(OpenError::NotAuthentic { chunk: 0 }));
     }
 }
 
