@@ -10,9 +10,9 @@ fn small() -> JournalConfig {
 }
 
 fn open(dir: &Path) -> (Journal, Vec<(u64, Bytes)>) {
-    let (journal, replay) = Journal::open(dir, small(), Arc::new(SystemEntropy)).unwrap();
-    let records = replay.map(|r| r.map(|r| (r.position.0, r.record)).unwrap()).collect();
-    (journal, records)
+    let (journal, replay) = Journal::open(dir, small(), Arc::new(SystemEntropy)).expect("the journal opens");
+    let records: Result<_, _> = replay.map(|r| r.map(|r| (r.position.0, r.record))).collect();
+    (journal, records.expect("the journal replays"))
 }
 
 #[tokio::test]

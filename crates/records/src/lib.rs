@@ -1,1 +1,25 @@
-//! Crate of the house; its content arrives with its first slice.
+//! What the vault must keep and cannot rebuild from sealed objects: patients, people, devices, holds, jobs, tokens.
+//!
+//! Every value is sealed under its tenant's record key, which the key service lends; keys of records are random names and
+//! say nothing about anybody. See [`sealed`](RecordKey) for what a value is bound to.
+//!
+//! Bearer tokens are the exception: who calls must be known while the key service is away, so their rows are plain. They
+//! hold a hash, a tenant, a role and a label that an operator chose, never a patient.
+//!
+//! **Invariant:** no plaintext value touches the disk; no key does. Whoever can write this file can put back an older
+//! version of a record, or add a token of their own: the file is to be readable and writable for the vault alone.
+
+#![forbid(unsafe_code)]
+
+mod database;
+mod error;
+mod records;
+mod sealed;
+mod table;
+mod tokens;
+
+pub use error::{OpenError, RecordError, TokenError};
+pub use records::{Expected, MAX_KEY_BYTES, MAX_SCAN, MAX_VALUE_BYTES, Record, Records, TenantRecords};
+pub use sealed::RecordKey;
+pub use table::Table;
+pub use tokens::{MAX_LABEL_CHARS, NewToken, Token, TokenGrant, TokenInfo, Tokens};

@@ -1,0 +1,212 @@
+//! Records of a tenant: put, get, scan, delete.
+
+use crate::{
+    OpenError, RecordError, RecordKey, Table, Tokens,
+    database::{self, RECORDS},
+    sealed::{self, Place},
+};
+use leadglass_model::{Clock, Entropy, Phi, TenantId};
+use redb::{Database, ReadableDatabase, ReadableTable};
+use std::{path::Path, sync::Arc};
+use zeroize::Zeroizing;
+
+/// The file of records. Clones share it.
+#[derive(Clone)]
+pub struct Records {
+    database: Arc<Database>,
+    entropy: Arc<dyn Entropy>,
+    clock: Arc<dyn Clock>,
+}
+
+/// The records of one tenant, with the key that opens them. Drop it when the key's lease ends.
+#[derive(Clone)]
+pub struct TenantRecords {
+    records: Records,
+    tenant: TenantId,
+    key: Arc<RecordKey>,
+}
+
+/// One record, opened. Its value may name a patient.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Record {
+    /// Its random name within the table.
+    pub key: Vec<u8>,
+    /// What it holds.
+    pub value: Phi<Zeroizing<Vec<u8>>>,
+    /// Counts its writes, from 1.
+    pub version: u64,
+}
+
+/// What a writer takes for granted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Expected {
+    /// Nothing: the last writer wins.
+    Anything,
+    /// There is no such record yet.
+    Absent,
+    /// The record is still the one that was read.
+    Version(u64),
+}
+
+impl Records {
+    /// Opens the file at `path`; makes it if there is none. Blocks; repairs what a crash left.
+    pub fn open(path: &Path, clock: Arc<dyn Clock>, entropy: Arc<dyn Entropy>) -> Result<Self, OpenError> {
+        Ok(Self { database: Arc::new(database::open(path)?), entropy, clock })
+    }
+
+    /// The records of one tenant under its record key.
+    pub fn tenant(&self, tenant: TenantId, key: RecordKey) -> TenantRecords {
+        TenantRecords { records: self.clone(), tenant, key: Arc::new(key) }
+    }
+
+    /// The bearer tokens of all tenants.
+    pub fn tokens(&self) -> Tokens {
+        Tokens::new(self.database.clone(), self.clock.clone(), self.entropy.clone())
+    }
+}
+
+impl TenantRecords {
+    /// Which tenant.
+    pub fn tenant(&self) -> TenantId {
+        self.tenant
+    }
+
+    /// Writes a record; durable when it answers. `key` stands in the file as it is and must name nobody. Answers the
+    /// record's new version.
+    ///
+    /// Cancel safety: a dropped call may or may not have written.
+    pub async fn put(
+        &self,
+        table: Table,
+        key: &[u8],
+        value: Zeroizing<Vec<u8>>,
+        expected: Expected,
+    ) -> Result<u64, RecordError> {
+        if value.len() > MAX_VALUE_BYTES {
+            return Err(RecordError::Limits);
+        }
+        self.blocking(key, move |this, key| this.put_now(table, &key, &value, expected)).await
+    }
+
+    /// Reads a record.
+    pub async fn get(&self, table: Table, key: &[u8]) -> Result<Option<Record>, RecordError> {
+        self.blocking(key, move |this, key| {
+            let place = Place { tenant: this.tenant, table, key: &key };
+            let found = this.read(&place.name())?;
+            found.map(|row| this.open(table, &key, &row)).transpose()
+        })
+        .await
+    }
+
+    /// At most `limit` (and never more than [`MAX_SCAN`]) records of a table in the order of their keys, after `after`.
+    pub async fn scan(&self, table: Table, after: Option<&[u8]>, limit: usize) -> Result<Vec<Record>, RecordError> {
+        let after = after.map(<[u8]>::to_vec);
+        let this = self.clone();
+        tokio::task::spawn_blocking(move || this.scan_now(table, after.as_deref(), limit.min(MAX_SCAN))).await?
+    }
+
+    /// Removes a record; durable when it answers. Answers whether there was one.
+    ///
+    /// Cancel safety: a dropped call may or may not have removed it.
+    pub async fn delete(&self, table: Table, key: &[u8]) -> Result<bool, RecordError> {
+        self.blocking(key, move |this, key| {
+            let name = Place { tenant: this.tenant, table, key: &key }.name();
+            Ok(remove(&this.records.database, &name)?)
+        })
+        .await
+    }
+
+    fn put_now(&self, table: Table, key: &[u8], value: &[u8], expected: Expected) -> Result<u64, RecordError> {
+        let place = Place { tenant: self.tenant, table, key };
+        let write = self.records.database.begin_write().map_err(redb::Error::from)?;
+        let version = {
+            let mut rows = write.open_table(RECORDS).map_err(redb::Error::from)?;
+            let name = place.name();
+            let old = rows.get(name.as_slice()).map_err(redb::Error::from)?.map(|row| row.value().to_vec());
+            // What is replaced is opened first: a damaged record is reported, not papered over.
+            let old = old.map(|row| sealed::open(&self.key, place, &row)).transpose()?.map(|(version, _)| version);
+            let as_expected = match expected {
+                Expected::Anything => true,
+                Expected::Absent => old.is_none(),
+                Expected::Version(version) => old == Some(version),
+            };
+            if !as_expected {
+                return Err(RecordError::Changed);
+            }
+            let version = old.unwrap_or(0) + 1;
+            let row = sealed::seal(&self.key, place, version, value, &*self.records.entropy);
+            rows.insert(name.as_slice(), row.as_slice()).map_err(redb::Error::from)?;
+            version
+        };
+        write.commit().map_err(redb::Error::from)?;
+        Ok(version)
+    }
+
+    fn scan_now(&self, table: Table, after: Option<&[u8]>, limit: usize) -> Result<Vec<Record>, RecordError> {
+        let prefix = Place { tenant: self.tenant, table, key: &[] }.name();
+        let from = [prefix.as_slice(), after.unwrap_or_default()].concat();
+        let read = self.records.database.begin_read().map_err(redb::Error::from)?;
+        let rows = read.open_table(RECORDS).map_err(redb::Error::from)?;
+        let mut found = Vec::new();
+        for entry in rows.range(from.as_slice()..).map_err(redb::Error::from)? {
+            let (name, row) = entry.map_err(redb::Error::from)?;
+            let Some(key) = name.value().strip_prefix(prefix.as_slice()) else { break };
+            if found.len() == limit {
+                break;
+            }
+            if after != Some(key) {
+                found.push(self.open(table, key, row.value())?);
+            }
+        }
+        Ok(found)
+    }
+
+    fn read(&self, name: &[u8]) -> Result<Option<Vec<u8>>, redb::Error> {
+        let read = self.records.database.begin_read()?;
+        let rows = read.open_table(RECORDS)?;
+        Ok(rows.get(name)?.map(|row| row.value().to_vec()))
+    }
+
+    fn open(&self, table: Table, key: &[u8], row: &[u8]) -> Result<Record, RecordError> {
+        let (version, value) = sealed::open(&self.key, Place { tenant: self.tenant, table, key }, row)?;
+        Ok(Record { key: key.to_vec(), value: Phi::new(value), version })
+    }
+
+    async fn blocking<T: Send + 'static>(
+        &self,
+        key: &[u8],
+        work: impl FnOnce(&Self, Vec<u8>) -> Result<T, RecordError> + Send + 'static,
+    ) -> Result<T, RecordError> {
+        if key.is_empty() || key.len() > MAX_KEY_BYTES {
+            return Err(RecordError::Limits);
+        }
+        let (this, key) = (self.clone(), key.to_vec());
+        tokio::task::spawn_blocking(move || work(&this, key)).await?
+    }
+}
+
+fn remove(database: &Database, name: &[u8]) -> Result<bool, redb::Error> {
+    let write = database.begin_write()?;
+    let removed = write.open_table(RECORDS)?.remove(name)?.is_some();
+    write.commit()?;
+    Ok(removed)
+}
+
+impl std::fmt::Debug for Records {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Records")
+    }
+}
+
+impl std::fmt::Debug for TenantRecords {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("TenantRecords").field("tenant", &self.tenant).finish_non_exhaustive()
+    }
+}
+
+/// The longest key of a record, in bytes.
+pub const MAX_KEY_BYTES: usize = 256;
+/// The longest value, in bytes.
+pub const MAX_VALUE_BYTES: usize = 1 << 20;
+/// The most records in one scan.
+pub const MAX_SCAN: usize = 1000;

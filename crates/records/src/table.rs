@@ -1,0 +1,39 @@
+//! Which records there are.
+
+/// A table of records. Its number enters every seal and never changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[non_exhaustive]
+#[repr(u8)]
+pub enum Table {
+    /// Patients of a tenant.
+    Patients = 1,
+    /// People who work with the vault.
+    People = 2,
+    /// Modalities, phones, programs.
+    Devices = 3,
+    /// Sessions of people.
+    Sessions = 4,
+    /// Subject requests and erasures.
+    Cases = 5,
+    /// Imaging orders.
+    Orders = 6,
+    /// Legal holds.
+    Holds = 7,
+    /// What is kept until when, and why.
+    Retention = 8,
+    /// Studies shared with somebody.
+    Shares = 9,
+    /// Work that goes on in the background.
+    Jobs = 10,
+    /// Settings of a tenant.
+    Settings = 11,
+    /// Decisions on quarantined instances.
+    Quarantine = 12,
+}
+
+impl Table {
+    /// Its number at rest.
+    pub const fn number(self) -> u8 {
+        self as u8
+    }
+}
