@@ -5,7 +5,7 @@ use leadglass_model::{ActorRef, EntryId, KeyGen, KeyId, Purpose, StudyRef, Tenan
 use serde::{Deserialize, Serialize};
 
 /// What a lease opens.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Scope {
     /// Pixels, metadata and rows. Counted against budgets.
