@@ -35,18 +35,20 @@ impl Inflater {
                 let free = usize::try_from(TRAILER.saturating_sub(self.trailing)).unwrap_or_default();
                 self.trailing = self.trailing.saturating_add(data.len() as u64);
                 let rest = data.get(free..).unwrap_or_default();
-                return if rest.iter().all(|b| *b == 0) { Ok(()) } else { Err(self.broken()) };
+                return if rest.iter().all(|b| *b == 0) { Ok(()) } else { Err(TapError::NotDeflate) };
             }
             let (before_in, before_out) = (self.stream.total_in(), self.stream.total_out());
-            let status =
-                self.stream.decompress(data, &mut self.buffer, FlushDecompress::None).map_err(|_| self.broken())?;
+            let status = self
+                .stream
+                .decompress(data, &mut self.buffer, FlushDecompress::None)
+                .map_err(|_| TapError::NotDeflate)?;
             let taken = usize::try_from(self.stream.total_in().saturating_sub(before_in)).unwrap_or(usize::MAX);
             let made = usize::try_from(self.stream.total_out().saturating_sub(before_out)).unwrap_or(usize::MAX);
             data = data.get(taken..).unwrap_or_default();
             let (total_in, total_out) = (self.stream.total_in(), self.stream.total_out());
             let allowed = total_in.saturating_mul(Limits::INFLATE_RATIO).saturating_add(Limits::INFLATE_SLACK);
             if total_out > allowed.min(limits.inflated_bytes) {
-                return Err(TapError::InflatesTooFar { at: total_in });
+                return Err(TapError::InflatesTooFar);
             }
             sink(self.buffer.get(..made).unwrap_or_default())?;
             self.ended = status == Status::StreamEnd;
@@ -55,16 +57,12 @@ impl Inflater {
                 return Ok(());
             }
             if !self.ended && taken == 0 && made == 0 {
-                return Err(self.broken());
+                return Err(TapError::NotDeflate);
             }
         }
     }
 
     pub(crate) const fn is_complete(&self) -> bool {
         self.ended
-    }
-
-    fn broken(&self) -> TapError {
-        TapError::NotDeflate { at: self.stream.total_in() }
     }
 }

@@ -14,11 +14,8 @@ pub enum TapError {
     #[error(transparent)]
     Walk(#[from] WalkError),
     /// The transfer syntax says deflated and the bytes are not.
-    #[error("the deflate stream is broken near byte {at}")]
-    NotDeflate {
-        /// Compressed bytes read.
-        at: u64,
-    },
+    #[error("the deflate stream is broken")]
+    NotDeflate,
     /// The bytes end inside of the deflate stream.
     #[error("the deflate stream breaks off at byte {at}")]
     DeflateTruncated {
@@ -26,11 +23,8 @@ pub enum TapError {
         at: u64,
     },
     /// More comes out of the deflate stream than is allowed.
-    #[error("the deflate stream grows past the limit near byte {at}")]
-    InflatesTooFar {
-        /// Compressed bytes read.
-        at: u64,
-    },
+    #[error("the deflate stream grows past the limit")]
+    InflatesTooFar,
 }
 
 impl TapError {

@@ -303,11 +303,12 @@ impl Walker {
                     }
                 }
                 State::Padding => {
-                    self.pos = self.pos.saturating_add(data.len() as u64);
-                    if data.iter().any(|b| *b != 0) {
+                    let zeros = data.iter().take_while(|b| **b == 0).count() as u64;
+                    self.pos = self.pos.saturating_add(zeros);
+                    self.oddities.trailing_zeros = self.oddities.trailing_zeros.saturating_add(zeros);
+                    if zeros < data.len() as u64 {
                         return Err(WalkError::UnexpectedTag { tag: Tag(0, 0), at: self.pos });
                     }
-                    self.oddities.trailing_zeros = self.oddities.trailing_zeros.saturating_add(data.len() as u64);
                     data = &[];
                 }
                 State::Stopped => break,

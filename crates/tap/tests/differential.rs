@@ -4,7 +4,12 @@
 //! Needs `pip install pydicom pydicom-data`. Where the two differ on purpose, the reason stands in [`EXPECTED`] or beside
 //! the comparison.
 
-#![allow(clippy::indexing_slicing, clippy::arithmetic_side_effects, reason = "tests may fail loudly")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "tests may fail loudly"
+)]
 
 use base64::Engine as _;
 use leadglass_tap::{BulkForm, Encoding, InstanceHeader, Limits, Part10Tap, Tapped, part10::TappedFile};
