@@ -66,6 +66,12 @@ pub enum IndexError {
         /// In which table.
         table: Table,
     },
+    /// The row is still on its way from the journal; the change can be made in a moment.
+    #[error("a {table:?} row has not reached the index yet")]
+    Pending {
+        /// In which table.
+        table: Table,
+    },
     /// No room on the disk.
     #[error("the index has no room")]
     NoSpace,
@@ -82,7 +88,7 @@ impl IndexError {
     pub const fn fault(&self) -> Fault {
         match self {
             Self::Corrupt { .. } => Fault::Corrupt,
-            Self::NoKey { .. } | Self::NoSpace => Fault::Busy,
+            Self::NoKey { .. } | Self::Pending { .. } | Self::NoSpace => Fault::Busy,
             Self::Locked | Self::Engine(_) => Fault::Broken,
         }
     }

@@ -8,10 +8,26 @@
 
 #![forbid(unsafe_code)]
 
+mod catalog;
 mod engine;
+mod fold;
+mod memory;
+mod overlay;
+mod pattern;
+mod projection;
+mod query;
 mod row_key;
 mod rows;
+mod sealed;
+mod versions;
 
+pub mod conformance;
+
+pub use catalog::{Catalog, LoadReport, SealUnder, SealedMeta, StudyIndexKey, TenantKeys};
 pub use engine::{Batch, Index, IndexError, Mark};
+pub use memory::MemoryIndex;
+pub use pattern::{NamePattern, Pattern, QueryError};
+pub use query::{DateRange, Query, StudyEntry, StudyHit};
 pub use row_key::{RowKey, Table};
 pub use rows::{EarlierVersion, FrameLayout, InstanceRow, InstanceState, QuarantineReason, SeriesRow, StudyRow};
+pub use sealed::Row;
