@@ -6,14 +6,13 @@
 use crate::{
     KeyService, RevocationStream, ServiceError,
     lease::{LEASE_S, opens_restricted},
-    secret::MAX_SECRET_LEASE_S,
     wire::{
         Approval, ApprovalId, ApprovalState, Assertion, Attestation, BindRequest, CosignAnswer, CosignRequest,
         CreateRequest, CreateTenant, DestroyRequest, DestroyStatement, Few, Health, Hex32, IndexKeyRecord, IndexPage,
         IndexRequest, KeyBytes, KeyRefusal, MAX_BATCH, MAX_INDEX_PAGE, MacAnswer, MacRequest, NewKey, OpenApproval,
         Opened, OpenedKeys, Problem, ProblemCode, RestrictAnswer, RestrictRequest, Revocation, RevocationEvent,
-        RevocationKind, Scope, SecretName, SecretRecord, SecretRequest, SignedStatement, TenantInfo, TenantList,
-        UnwrapOutcome, UnwrapRequest, Word,
+        RevocationKind, SECRET_LEASE_S, Scope, SecretName, SecretRecord, SecretRequest, SignedStatement, TenantInfo,
+        TenantList, UnwrapOutcome, UnwrapRequest, Word,
     },
 };
 use futures::{StreamExt, stream};
@@ -319,11 +318,7 @@ impl KeyService for FakeKeyService {
                     world.tenant(request.tenant)?;
                 }
                 let secret = world.secrets.entry((request.tenant, request.name)).or_insert_with(|| fake.fresh());
-                Ok(SecretRecord {
-                    version: 1,
-                    lease_s: u32::try_from(MAX_SECRET_LEASE_S).unwrap_or(u32::MAX),
-                    bytes: KeyBytes::copy_of(secret.expose()),
-                })
+                Ok(SecretRecord { version: 1, lease_s: SECRET_LEASE_S, bytes: KeyBytes::copy_of(secret.expose()) })
             },
         )
         .await

@@ -1,6 +1,6 @@
 //! What the engine holds: leases, keys to seal under and secrets, over a [`KeyService`].
 //!
-//! The parts: `open` gives leases, `seal` keys to seal under, `secret` secrets; `watch` follows revocations and keeps
+//! The parts: `open` gives leases, `hand_out` keys to seal under, `secret` secrets; `watch` follows revocations and keeps
 //! house. Each has its own lock, none is held across an `.await`.
 
 use crate::{

@@ -101,6 +101,8 @@ impl std::fmt::Debug for SealingKey {
 #[derive(Default)]
 pub(crate) struct Reserve {
     unused: VecDeque<SealingKey>,
+    /// No refill in the background before this.
+    not_before: UnixMillis,
 }
 
 impl Reserve {
@@ -120,6 +122,16 @@ impl Reserve {
     pub(crate) fn wants(&self, now: UnixMillis) -> usize {
         let young = self.unused.iter().filter(|k| age_ms(k, now) < RENEW_AFTER_MS).count();
         if young >= REFILL_BELOW { 0 } else { RESERVE_SIZE - young }
+    }
+
+    /// Whether the background is to fill it up now.
+    pub(crate) fn is_due(&self, now: UnixMillis) -> bool {
+        now >= self.not_before && self.wants(now) > 0
+    }
+
+    /// A refill failed; the background waits a little.
+    pub(crate) const fn refill_failed(&mut self, now: UnixMillis) {
+        self.not_before = now.plus_secs(REFILL_PAUSE_S);
     }
 
     /// Takes new keys in; old ones make room.
@@ -212,6 +224,8 @@ pub const RESERVE_SIZE: usize = 64;
 const REFILL_BELOW: usize = 48;
 /// The most studies that a node seals into at a time.
 const MAX_SEALING_KEYS: usize = 4096;
+/// So long after a failed refill the background tries again.
+const REFILL_PAUSE_S: u64 = 5;
 const HOUR_MS: u64 = 3_600_000;
 const RESERVE_AGE_MS: u64 = 12 * HOUR_MS;
 const RENEW_AFTER_MS: u64 = 11 * HOUR_MS;

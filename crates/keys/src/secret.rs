@@ -4,7 +4,7 @@ use crate::{
     Keys, KeysError,
     flight::{Flight, launch},
     keys::{Core, HeldSecret},
-    wire::{KeyBytes, SecretName, SecretRequest},
+    wire::{KeyBytes, SECRET_LEASE_S, SecretName, SecretRequest},
 };
 use leadglass_model::TenantId;
 use std::sync::Arc;
@@ -74,7 +74,7 @@ impl Core {
                 state.fetches.remove(&(tenant, name));
                 let record = result?;
                 let secret = Arc::new(Secret { tenant, name, version: record.version, bytes: record.bytes });
-                let lease_s = u64::from(record.lease_s).min(MAX_SECRET_LEASE_S);
+                let lease_s = u64::from(record.lease_s.min(SECRET_LEASE_S));
                 let held = HeldSecret {
                     secret: secret.clone(),
                     refresh_at: asked_at.plus_secs(lease_s / 2),
@@ -90,8 +90,14 @@ impl Core {
     pub(crate) fn renew_secrets(self: &Arc<Self>) {
         let now = self.clock.now();
         let due: Vec<_> = {
-            let state = self.secrets.lock();
-            state.held.iter().filter(|(_, held)| now >= held.refresh_at).map(|(at, _)| *at).collect()
+            let mut state = self.secrets.lock();
+            let due = state.held.iter_mut().filter(|(_, held)| now >= held.refresh_at);
+            // Success sets the next time anew.
+            due.map(|(at, held)| {
+                held.refresh_at = now.plus_secs(RENEW_PAUSE_S);
+                *at
+            })
+            .collect()
         };
         for (tenant, name) in due {
             drop(self.fetch_secret(tenant, name));
@@ -99,5 +105,5 @@ impl Core {
     }
 }
 
-/// The longest life of a secret in memory, in seconds, whatever the service grants.
-pub const MAX_SECRET_LEASE_S: u64 = 12 * 3600;
+/// After a failed renewal the next comes so much later.
+const RENEW_PAUSE_S: u64 = 10;

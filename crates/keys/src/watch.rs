@@ -118,7 +118,7 @@ fn fill_reserves(core: &Arc<Core>) {
     let now = core.clock.now();
     let low: Vec<_> = {
         let seal = core.seal.lock();
-        seal.reserves.iter().filter(|(_, reserve)| reserve.wants(now) > 0).map(|(tenant, _)| *tenant).collect()
+        seal.reserves.iter().filter(|(_, reserve)| reserve.is_due(now)).map(|(tenant, _)| *tenant).collect()
     };
     for tenant in low {
         drop(core.refill(tenant));

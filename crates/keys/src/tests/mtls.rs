@@ -1,7 +1,8 @@
 //! The real client against a small server over loopback, with certificates made here.
 
 use crate::{
-    CountedEntropy, FakeKeyService, IdentityError, IdentityFiles, KeyService, MtlsConfig, MtlsKeyService, ServiceError,
+    CountedEntropy, FakeKeyService, IdentityError, IdentityFiles, KeyRefusal, KeyService, Keys, MtlsConfig,
+    MtlsKeyService, Notice, ServiceError,
     wire::{
         CreateRequest, Few, Hex32, IndexRequest, MAX_ANSWER_BYTES, MAX_REQUEST_BYTES, Problem, RevocationEvent, Scope,
         SecretName, SecretRequest, UnwrapRequest, WireError, encode_records, json_from, json_to, path,
@@ -129,14 +130,17 @@ impl Server {
         server
     }
 
-    fn client(&self, ca: &Ca, clock: Arc<MockClock>) -> MtlsKeyService {
-        let config = MtlsConfig {
+    fn config(&self, ca: &Ca) -> MtlsConfig {
+        MtlsConfig {
             authority: format!("localhost:{}", self.port).parse().unwrap(),
             identity: ca.files(),
             connect_timeout: Duration::from_secs(20),
             call_timeout: Duration::from_secs(20),
-        };
-        MtlsKeyService::new(config, clock, TaskTracker::new(), self.stop.clone()).unwrap()
+        }
+    }
+
+    fn client(&self, ca: &Ca, clock: Arc<MockClock>) -> MtlsKeyService {
+        MtlsKeyService::new(self.config(ca), clock, TaskTracker::new(), self.stop.clone()).unwrap()
     }
 }
 
@@ -330,16 +334,44 @@ async fn strangers_are_not_spoken_to() {
 }
 
 #[tokio::test]
+async fn a_service_that_does_not_answer_is_not_waited_for_longer_than_the_limit() {
+    let ca = Ca::new();
+    let server = Server::start(&ca).await;
+    server.fake.hold();
+    let config = MtlsConfig { call_timeout: Duration::from_millis(1), ..server.config(&ca) };
+    let client = MtlsKeyService::new(config, clock(), TaskTracker::new(), server.stop.clone()).unwrap();
+    let error = client.tenants().await.unwrap_err();
+    assert!(matches!(error, ServiceError::TimedOut));
+    assert_eq!(error.fault(), Fault::Busy);
+}
+
+#[tokio::test]
+async fn a_lease_over_the_network_ends_when_the_key_service_says_so() {
+    let ca = Ca::new();
+    let server = Server::start(&ca).await;
+    let tenant = server.fake.add_tenant("practice");
+    let client = Arc::new(server.client(&ca, clock()));
+    let keys = Keys::start(client, clock(), TaskTracker::new(), server.stop.clone());
+    assert!(matches!(keys.revocations().recv().await.unwrap(), Notice::Everything));
+    let sealed = keys.sealing_key(tenant, None).await.unwrap();
+    let id = sealed.key_id();
+    let outcome =
+        keys.open(tenant, &[id], Purpose::Care, ActorRef([1; 16]), EntryId::from_bytes([2; 16])).await.unwrap();
+    let lease = outcome[&id].clone().unwrap();
+    assert_eq!(lease.study_key().reveal(), sealed.study_key().reveal());
+    server.fake.destroy_study(tenant, sealed.study_ref());
+    lease.ended().await;
+    let outcome =
+        keys.open(tenant, &[id], Purpose::Care, ActorRef([1; 16]), EntryId::from_bytes([2; 16])).await.unwrap();
+    assert_eq!(outcome[&id].as_ref().unwrap_err(), &KeyRefusal::Destroyed);
+}
+
+#[tokio::test]
 async fn an_identity_that_cannot_be_used_shows_at_start() {
     let ca = Ca::new();
     let server = Server::start(&ca).await;
     let new = |identity: IdentityFiles, authority: &str| {
-        let config = MtlsConfig {
-            authority: authority.parse().unwrap(),
-            identity,
-            connect_timeout: Duration::from_secs(20),
-            call_timeout: Duration::from_secs(20),
-        };
+        let config = MtlsConfig { authority: authority.parse().unwrap(), identity, ..server.config(&ca) };
         MtlsKeyService::new(config, clock(), TaskTracker::new(), server.stop.clone()).map(drop)
     };
     assert!(matches!(new(ca.files(), "localhost"), Err(IdentityError::Address)));

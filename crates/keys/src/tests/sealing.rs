@@ -166,6 +166,33 @@ async fn a_study_destroyed_while_its_key_is_bound_gets_no_key() {
 }
 
 #[tokio::test]
+async fn a_tenant_that_the_service_does_not_know_leaves_nothing_behind() {
+    let bench = Bench::new();
+    let nobody = leadglass_model::TenantId::from_bytes([7; 16]);
+    let error = bench.keys.sealing_key(nobody, None).await.unwrap_err();
+    assert_eq!(error.code(), Some(ProblemCode::NotFound));
+    assert_eq!(bench.keys.state().reserves, []);
+}
+
+#[tokio::test]
+async fn the_background_waits_a_little_after_a_failed_refill_and_callers_do_not() {
+    let bench = Bench::new();
+    bench.fake.set_mode(FakeMode::Gone);
+    bench.new_study().await.unwrap_err();
+    let due = |bench: &Bench| {
+        let state = bench.keys.core.seal.lock();
+        state.reserves[&bench.tenant].is_due(leadglass_model::Clock::now(&*bench.clock))
+    };
+    assert!(!due(&bench));
+    bench.clock.advance_secs(5);
+    assert!(due(&bench));
+    bench.new_study().await.unwrap_err();
+    bench.fake.set_mode(FakeMode::Up);
+    assert!(!due(&bench));
+    bench.new_study().await.unwrap();
+}
+
+#[tokio::test]
 async fn the_tasks_fill_the_reserves_of_all_tenants_and_end_with_the_token() {
     let bench = Bench::new();
     let other = bench.fake.add_tenant("hospital");

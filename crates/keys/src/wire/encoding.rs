@@ -18,9 +18,26 @@ pub fn json_from<T: DeserializeOwned>(bytes: &[u8], max: usize) -> Result<T, Wir
 
 /// Writes a JSON message into a buffer that is wiped when it goes (a MAC's input or a passphrase may stand in it).
 pub fn json_to<T: Serialize>(message: &T) -> Zeroizing<Vec<u8>> {
-    let mut out = Zeroizing::new(Vec::with_capacity(1024));
+    // A vector that grows would leave its old bytes behind: the length is counted first.
+    let mut room = Count(0);
+    serde_json::to_writer(&mut room, message).expect("wire types have string keys and no failing serializer");
+    let mut out = Zeroizing::new(Vec::with_capacity(room.0));
     serde_json::to_writer(&mut *out, message).expect("wire types have string keys and no failing serializer");
     out
+}
+
+/// Counts bytes.
+struct Count(usize);
+
+impl std::io::Write for Count {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0 = self.0.saturating_add(bytes.len());
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
 }
 
 /// 32 bytes that are no secret (a digest, a nonce, a MAC); 64 lower-case hexadecimal digits on the wire.
@@ -88,7 +105,7 @@ impl<const MAX: usize> Serialize for Base64Bytes<MAX> {
 impl<'de, const MAX: usize> Deserialize<'de> for Base64Bytes<MAX> {
     fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
         let text = Zeroizing::new(String::deserialize(d)?);
-        if text.len() > MAX.div_ceil(3) * 4 {
+        if text.len() > MAX.div_ceil(3).saturating_mul(4) {
             return Err(D::Error::custom("too many bytes"));
         }
         let bytes = STANDARD.decode(text.as_bytes()).map_err(|_| D::Error::custom("not base64"))?;

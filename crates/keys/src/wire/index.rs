@@ -65,7 +65,7 @@ impl IndexPage {
     /// The bytes of the answer.
     pub fn encode(&self) -> Zeroizing<Vec<u8>> {
         let records = encode_records(&self.keys);
-        let mut out = Zeroizing::new(Vec::with_capacity(records.len() + 1));
+        let mut out = Zeroizing::new(Vec::with_capacity(records.len().saturating_add(1)));
         out.extend_from_slice(&records);
         out.push(u8::from(self.more));
         out

@@ -8,6 +8,8 @@
 //! for it. Key bytes stand only in [`KeyBytes`] and in [`zeroize::Zeroizing`] buffers. No type here can carry a
 //! patient's name: the key service knows random references only.
 
+#![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
+
 mod admin;
 mod approval;
 mod attest;
@@ -47,7 +49,7 @@ pub use mac::{MAX_MAC_INPUT, MacAnswer, MacName, MacRequest};
 pub use problem::{Problem, ProblemCode};
 pub use record::{Record, WireError, decode_records, encode_records};
 pub use revocation::{Revocation, RevocationEvent, RevocationKind, RevocationLines};
-pub use secret::{SecretName, SecretRecord, SecretRequest};
+pub use secret::{SECRET_LEASE_S, SecretName, SecretRecord, SecretRequest};
 pub use tenant::{CreateTenant, MAX_TENANTS, TenantInfo, TenantList};
 pub use unwrap::{KeyRefusal, Opened, OpenedKeys, Scope, UnwrapOutcome, UnwrapRequest};
 
@@ -79,7 +81,8 @@ pub mod path {
     pub const SECRETS: &str = "/v1/secrets";
     /// `POST`: [`super::MacRequest`] → [`super::MacAnswer`].
     pub const MAC: &str = "/v1/mac";
-    /// `GET ?after=N` → lines of [`super::RevocationEvent`], a stream that stays open.
+    /// `GET ?after=N` → lines of [`super::RevocationEvent`], a stream that stays open: those after number N, then what
+    /// comes. Without `after` what comes from now on. The first line is sent at once.
     pub const REVOCATIONS: &str = "/v1/revocations";
     /// `POST`: [`super::LogReset`] → [`super::LogResetAnswer`].
     pub const LOG_RESET: &str = "/v1/log/reset";

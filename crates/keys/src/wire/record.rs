@@ -3,8 +3,6 @@
 //! Law: `decode_records(encode_records(r))` gives `r` back, and no other length or count is accepted
 //! (`tests::*`). A count is compared with the bytes that are there before anything is allocated.
 
-#![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
-
 use super::KeyBytes;
 use leadglass_model::{Fault, KeyGen};
 use zeroize::Zeroizing;

@@ -4,6 +4,10 @@ use super::{KeyBytes, Record, WireError, record::Fields};
 use leadglass_model::TenantId;
 use serde::{Deserialize, Serialize};
 
+/// How long a secret may be held, in seconds: as long as the oldest reserve key, since ingest needs both while the key
+/// service is away.
+pub const SECRET_LEASE_S: u32 = 12 * 3600;
+
 /// Which secret. All are 32 bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

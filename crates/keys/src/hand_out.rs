@@ -93,7 +93,16 @@ impl Core {
         self.seal.lock().refills.get_or_start(tenant, || {
             launch(&self.tasks, async move {
                 let result = core.create(tenant).await;
-                core.seal.lock().refills.remove(&tenant);
+                let mut state = core.seal.lock();
+                state.refills.remove(&tenant);
+                if let Err(error) = &result {
+                    let reserve = state.reserves.entry(tenant).or_default();
+                    reserve.refill_failed(core.clock.now());
+                    // No tenant of ours: nothing to keep in mind.
+                    if reserve.len() == 0 && error.code() == Some(ProblemCode::NotFound) {
+                        state.reserves.remove(&tenant);
+                    }
+                }
                 result.map_err(KeysError::from)
             })
         })
