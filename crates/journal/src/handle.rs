@@ -86,12 +86,8 @@ impl Journal {
             return Err(too_long);
         }
         let short = u32::try_from(len).map_err(|_| too_long)?;
-        let mut hasher = blake3::Hasher::new();
-        for piece in &pieces {
-            hasher.update(piece);
-        }
         let (answer, answered) = oneshot::channel();
-        let waiting = Waiting { pieces, len: short, digest: hasher.finalize() };
+        let waiting = Waiting::new(pieces, short);
         self.send(Request::Commit(waiting, answer)).await.ok_or(CommitError::Closed)?;
         answered.await.unwrap_or(Err(CommitError::Closed))
     }

@@ -4,11 +4,15 @@
 mod config;
 mod disk;
 mod error;
+#[cfg(test)]
+mod faults;
 mod frame;
 mod handle;
 mod mark;
 mod open;
 mod replay;
+#[cfg(test)]
+mod simulated;
 mod walk;
 mod writer;
 

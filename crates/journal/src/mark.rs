@@ -43,20 +43,33 @@ impl MarkFile {
         self.trimmed
     }
 
+    /// Makes durable what opening saw: the page cache may show a mark whose sync failed. It goes over itself, so that the
+    /// other slot, perhaps the only one on disk, stays. `trimmed` may be newer, from a segment's header.
+    pub(crate) fn settle(&mut self, trimmed: u64) -> io::Result<()> {
+        if self.counter > 0 {
+            self.put(1 - self.next_slot, self.counter, self.trimmed)?;
+        }
+        if trimmed > self.trimmed { self.write(trimmed) } else { Ok(()) }
+    }
+
     /// Writes a mark over the older slot. On an error the newer slot stands, and the next attempt takes the same slot again.
     pub(crate) fn write(&mut self, trimmed: u64) -> io::Result<()> {
-        let mut bytes = [0; SLOT_BYTES];
-        bytes[..8].copy_from_slice(MAGIC);
-        bytes[8..16].copy_from_slice(&(self.counter + 1).to_le_bytes());
-        bytes[16..24].copy_from_slice(&trimmed.to_le_bytes());
-        let digest = blake3::hash(&bytes[..24]);
-        bytes[24..].copy_from_slice(digest.as_bytes());
-        self.file.write_at(&[&bytes], self.next_slot * BLOCK_BYTES)?;
-        self.file.sync()?;
+        self.put(self.next_slot, self.counter + 1, trimmed)?;
         self.counter += 1;
         self.trimmed = trimmed;
         self.next_slot = 1 - self.next_slot;
         Ok(())
+    }
+
+    fn put(&self, slot: u64, counter: u64, trimmed: u64) -> io::Result<()> {
+        let mut bytes = [0; SLOT_BYTES];
+        bytes[..8].copy_from_slice(MAGIC);
+        bytes[8..16].copy_from_slice(&counter.to_le_bytes());
+        bytes[16..24].copy_from_slice(&trimmed.to_le_bytes());
+        let digest = blake3::hash(&bytes[..24]);
+        bytes[24..].copy_from_slice(digest.as_bytes());
+        self.file.write_at(&[&bytes], slot * BLOCK_BYTES)?;
+        self.file.sync()
     }
 }
 

@@ -25,9 +25,10 @@ pub(crate) fn open(
     }
     // Names as they are seen now are names that the next power loss leaves.
     disk.sync_dir().map_err(writing)?;
-    let mark = MarkFile::open(&*disk).map_err(writing)?;
+    let mut mark = MarkFile::open(&*disk).map_err(writing)?;
     let mut found = read_headers(&*disk, &names)?;
     let trimmed = found.iter().map(|s| s.header.trimmed).fold(mark.trimmed(), u64::max);
+    mark.settle(trimmed).map_err(writing)?;
 
     // A segment counts up to the first sequence of whatever was brought into use after it.
     let mut end = u64::MAX;

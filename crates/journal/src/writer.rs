@@ -26,6 +26,17 @@ pub(crate) struct Waiting {
     pub(crate) digest: blake3::Hash,
 }
 
+impl Waiting {
+    /// `len` is the length of all pieces together.
+    pub(crate) fn new(pieces: Vec<Bytes>, len: u32) -> Self {
+        let mut hasher = blake3::Hasher::new();
+        for piece in &pieces {
+            hasher.update(piece);
+        }
+        Self { pieces, len, digest: hasher.finalize() }
+    }
+}
+
 /// A segment with records that may still be needed; the one in use is the last.
 pub(crate) struct Live {
     pub(crate) name: String,
@@ -168,13 +179,21 @@ impl Writer {
     }
 
     fn retire_one(&mut self, at: usize) -> io::Result<()> {
-        if self.live[at].file_bytes == self.config.segment_bytes {
-            let spare = self.spare_number + 1;
-            self.disk.rename(&self.live[at].name, &spare_name(spare))?;
-            self.spare_number = spare;
-            self.resting.push(spare);
+        let name = &self.live[at].name;
+        let outcome = if self.live[at].file_bytes == self.config.segment_bytes {
+            self.spare_number += 1;
+            let spare = spare_name(self.spare_number);
+            let outcome = self.disk.rename(name, &spare);
+            // An error does not say that nothing was done; the sync of the directory settles it.
+            if outcome.is_ok() || self.disk.open(&spare).is_ok() {
+                self.resting.push(self.spare_number);
+            }
+            outcome
         } else {
-            self.disk.remove(&self.live[at].name)?;
+            self.disk.remove(name)
+        };
+        if outcome.is_err() && !is_missing(&*self.disk, name) {
+            return outcome;
         }
         self.live.remove(at);
         Ok(())
@@ -210,20 +229,19 @@ impl Writer {
         let Some(spare) = self.spares.pop() else { return Err(CommitError::Full) };
         self.generation += 1;
         let made = self.make_segment(spare, self.generation);
+        let name = segment_name(self.generation);
+        let (first, file_bytes) = (self.next, self.config.segment_bytes);
         if made.is_err() {
-            // Under whichever name it stands now: it holds no record, and the next attempt takes another generation.
             let _ = self.disk.remove(&spare_name(spare));
-            let _ = self.disk.remove(&segment_name(self.generation));
+            let _ = self.disk.remove(&name);
+            // It holds no record, but left behind it would claim those of a later segment that is gone before it.
+            if !is_missing(&*self.disk, &name) {
+                self.live.push(Live { name, first, end: first, file_bytes, used_bytes: 0 });
+            }
+        } else {
+            self.live.push(Live { name, first, end: first, file_bytes, used_bytes: BLOCK_BYTES });
         }
-        let active = made?;
-        self.live.push(Live {
-            name: segment_name(self.generation),
-            first: self.next,
-            end: self.next,
-            file_bytes: active.file_bytes,
-            used_bytes: BLOCK_BYTES,
-        });
-        Ok(active)
+        Ok(made?)
     }
 
     fn make_segment(&self, spare: u64, generation: u64) -> io::Result<Active> {
@@ -309,6 +327,10 @@ fn how_many_fit(waiting: &[Waiting], room: u64) -> usize {
         used <= room
     });
     fitting.count().max(1)
+}
+
+fn is_missing(disk: &dyn Disk, name: &str) -> bool {
+    disk.open(name).is_err_and(|e| e.kind() == io::ErrorKind::NotFound)
 }
 
 pub(crate) fn segment_name(generation: u64) -> String {
