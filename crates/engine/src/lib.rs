@@ -1,1 +1,171 @@
-//! Crate of the house; its content arrives with its first slice.
+//! The use cases: the one place where ports meet.
+//!
+//! `ingest` brings instances in, `retrieve` gives them out, `search` finds them, `quarantine` decides on what did not fit,
+//! `verify` proves that what is stored still opens. Edges translate and decide nothing; what is allowed comes as a
+//! [`Permit`](leadglass_model::Permit), what is done goes through one durable step, the journal.
+//!
+//! **Invariants:** nothing acknowledged is lost, nothing unacknowledged is visible; nothing is read without a permit, a
+//! purpose and an audit entry; no plaintext and no key reaches a disk.
+
+#![forbid(unsafe_code)]
+
+mod access;
+mod alarm;
+mod commit;
+mod drain;
+mod ingest;
+mod quarantine;
+mod readiness;
+mod record;
+mod retrieve;
+mod search;
+mod start;
+mod subject;
+mod verify;
+
+pub use alarm::AlarmKind;
+pub use ingest::{Announced, INLINE_BYTES, IngestError, Source, Transfer};
+pub use quarantine::{Case, QuarantineError, Verdict};
+pub use readiness::Readiness;
+pub use record::{Record, RecordError, SealedRow};
+pub use retrieve::{Instance, RetrieveError, Target};
+pub use search::SearchError;
+pub use start::{Limits, Ports, StartError};
+pub use verify::{Finding, Report, VerifyError};
+
+use access::Accesses;
+use commit::Backlog;
+use ingest::{Claims, Destination};
+use leadglass_audit::Log;
+use leadglass_index::{Catalog, InstanceRow, Query, SeriesRow, StudyEntry, StudyHit};
+use leadglass_journal::Journal;
+use leadglass_keys::Keys;
+use leadglass_model::{Administer, Clock, Entropy, Permit, Read, Search, StudyRef, StudyUid, TenantId};
+use leadglass_store::Objects;
+use std::{
+    collections::HashMap,
+    sync::{Arc, atomic::AtomicU64},
+};
+use subject::SubjectKeys;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+pub(crate) use subject::patient_key;
+
+/// A node's use cases. Clones share it.
+#[derive(Debug, Clone)]
+pub struct Engine {
+    shared: Arc<Shared>,
+    drain: Arc<drain::Handle>,
+}
+
+/// The ports, and what the use cases share.
+pub(crate) struct Shared {
+    pub(crate) keys: Keys,
+    pub(crate) objects: Objects,
+    pub(crate) journal: Journal,
+    /// Up to where the journal was drained.
+    pub(crate) drained: AtomicU64,
+    pub(crate) catalog: Arc<Catalog>,
+    pub(crate) log: Arc<Log>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) entropy: Arc<dyn Entropy>,
+    pub(crate) limits: Limits,
+    /// The tenants of this node.
+    pub(crate) tenants: Vec<TenantId>,
+    pub(crate) subjects: HashMap<TenantId, SubjectKeys>,
+    pub(crate) backlog: Backlog,
+    pub(crate) claims: Arc<Claims>,
+    pub(crate) accesses: Accesses,
+    /// Work that must end before the node does: everything between a durable byte and its entry.
+    pub(crate) tasks: TaskTracker,
+    /// No new instance after this.
+    pub(crate) stop: CancellationToken,
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shared").finish_non_exhaustive()
+    }
+}
+
+impl Engine {
+    /// Begins one instance that arrives as a data set without file meta, as C-STORE sends it.
+    pub fn begin(&self, source: Arc<Source>, announced: Announced) -> Result<Transfer, IngestError> {
+        self.shared.begin(source, announced, Destination::AsNamed)
+    }
+
+    /// Finds what is asked for, records the access, and takes the keys.
+    ///
+    /// Cancel safety: dropping the future may leave an access recorded that nobody used.
+    pub async fn locate(
+        &self,
+        permit: &Permit<Read>,
+        session: [u8; 16],
+        target: &Target,
+    ) -> Result<Vec<Instance>, RetrieveError> {
+        self.shared.locate(permit, session, target).await
+    }
+
+    /// Finds studies. The query is recorded before it is answered.
+    ///
+    /// Cancel safety: dropping the future may leave a query recorded that nobody got an answer to.
+    pub async fn search(&self, permit: &Permit<Search>, query: Query) -> Result<Vec<StudyHit>, SearchError> {
+        self.shared.search(permit, query).await
+    }
+
+    /// The series of a study.
+    pub async fn search_series(
+        &self,
+        permit: &Permit<Search>,
+        study: &StudyUid,
+    ) -> Result<(StudyEntry, Vec<SeriesRow>), SearchError> {
+        self.shared.search_series(permit, study).await
+    }
+
+    /// The instances of a study that viewers see.
+    pub async fn search_instances(
+        &self,
+        permit: &Permit<Search>,
+        study: &StudyUid,
+    ) -> Result<(StudyEntry, Vec<InstanceRow>), SearchError> {
+        self.shared.search_instances(permit, study).await
+    }
+
+    /// What waits for a decision.
+    pub async fn quarantined(&self, permit: &Permit<Administer>) -> Result<Vec<Case>, QuarantineError> {
+        self.shared.quarantined(permit).await
+    }
+
+    /// Decides on a case. Instances that were decided on before an error stay decided; asking again goes on.
+    ///
+    /// Cancel safety: asking again goes on where it stopped.
+    pub async fn decide(
+        &self,
+        permit: &Permit<Administer>,
+        case: StudyRef,
+        verdict: &Verdict,
+    ) -> Result<usize, QuarantineError> {
+        self.shared.decide(permit, case, verdict).await
+    }
+
+    /// Opens everything that is stored. `told` hears of every object.
+    ///
+    /// Cancel safety: yes; nothing is changed.
+    pub async fn verify(
+        &self,
+        permit: &Permit<Administer>,
+        told: impl FnMut(u64, u64) + Send,
+    ) -> Result<Report, VerifyError> {
+        self.shared.verify(permit, told).await
+    }
+
+    /// What the node can do right now.
+    pub fn readiness(&self) -> Readiness {
+        self.shared.readiness()
+    }
+
+    /// Writes the gauges that are read and not counted.
+    pub fn publish_gauges(&self) {
+        self.shared.publish_gauges();
+    }
+}

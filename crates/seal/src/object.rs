@@ -119,6 +119,16 @@ impl ObjectSealer {
         }
     }
 
+    /// BLAKE3 of the content taken so far (record 08), so that a copy of a known instance can be told before the object is
+    /// finished; `None` while the content has not begun.
+    pub fn content_digest(&self) -> Option<[u8; 32]> {
+        match &self.content {
+            Content::Body => Some(self.body.finalize().into()),
+            Content::Within { hasher, .. } => Some(hasher.finalize().into()),
+            Content::Ahead { .. } => None,
+        }
+    }
+
     /// Appends INDEX and FOOTER and seals the last chunk. Records that contradict the body are refused, and so is a
     /// content digest that does not start where the records say the data set starts.
     pub fn finish(mut self, records: &ObjectRecords, out: &mut Vec<u8>) -> Result<Sealed, SealError> {

@@ -1,1 +1,9 @@
-//! Crate of the house; its content arrives with its first slice.
+//! Help for tests: invented patients and data sets.
+//!
+//! **Invariant:** a dev-dependency only; nobody here exists.
+
+#![forbid(unsafe_code)]
+
+mod dataset;
+
+pub use dataset::{CT_IMAGE_STORAGE, DataSet, EXPLICIT_VR_LITTLE_ENDIAN};

@@ -249,6 +249,7 @@ fn the_content_digest_starts_where_the_data_set_does_however_it_is_told() {
             sealer.body(&body[from..cut], &mut out).unwrap();
             from = cut;
         }
+        assert_eq!(sealer.content_digest(), Some(digest));
         sealer.finish(&records, &mut out).unwrap().content_digest
     };
     assert_eq!(run(ContentStart::At(4321), &[], None), digest);

@@ -1,0 +1,181 @@
+//! Accesses: one opening of a study by one session for one purpose.
+//!
+//! The entry that opens an access is durable before the first byte leaves; a second entry at its end counts what went
+//! out. Reads inside an access add no entry. An access that cannot be audited is not served.
+
+use crate::{Record, Shared};
+use leadglass_audit::{Counts, Event, LeaseId, NewEntry, Outcome, SubjectToken};
+use leadglass_journal::CommitError;
+use leadglass_model::{Access as Accessible, EntryId, Permit, Purpose, StudyRef, TenantId, UnixMillis};
+use parking_lot::Mutex;
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+use tokio::sync::OnceCell;
+use tokio_util::sync::CancellationToken;
+
+/// Who opens what, for which purpose.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Key {
+    tenant: TenantId,
+    session: [u8; 16],
+    study: StudyRef,
+    purpose: Purpose,
+}
+
+/// An access that is open.
+#[derive(Debug)]
+pub(crate) struct Access {
+    /// The opening entry; the key service's log carries it too.
+    pub(crate) entry: EntryId,
+    opened: UnixMillis,
+    closing: NewEntry,
+    last_used: AtomicU64,
+    instances: AtomicU64,
+    bytes: AtomicU64,
+}
+
+/// All accesses of a node.
+#[derive(Debug, Default)]
+pub(crate) struct Accesses(Mutex<HashMap<Key, Arc<OnceCell<Arc<Access>>>>>);
+
+impl Access {
+    /// Counts what goes out.
+    pub(crate) fn count(&self, now: UnixMillis, instances: u64, bytes: u64) {
+        self.last_used.store(now.0, Ordering::Relaxed);
+        self.instances.fetch_add(instances, Ordering::Relaxed);
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    fn is_over(&self, now: UnixMillis) -> bool {
+        let idle = now.millis_since(UnixMillis(self.last_used.load(Ordering::Relaxed)));
+        idle > IDLE_MILLIS || now.millis_since(self.opened) > ABSOLUTE_MILLIS
+    }
+
+    fn closing_entry(&self, shared: &Shared) -> NewEntry {
+        let counts = Counts {
+            studies: 1,
+            instances: self.instances.load(Ordering::Relaxed),
+            bytes: self.bytes.load(Ordering::Relaxed),
+            ..Counts::default()
+        };
+        NewEntry {
+            entry_id: EntryId::random(&*shared.entropy),
+            time: shared.clock.now(),
+            counts,
+            ..self.closing.clone()
+        }
+    }
+}
+
+impl Shared {
+    /// The access of this session to this study: the open one, or a new one whose entry is durable when this answers.
+    ///
+    /// Cancel safety: dropping the future may leave an access open; it closes by itself.
+    pub(crate) async fn access<A: Accessible>(
+        self: &Arc<Self>,
+        permit: &Permit<A>,
+        session: [u8; 16],
+        study: StudyRef,
+        subject: Option<SubjectToken>,
+    ) -> Result<Arc<Access>, CommitError> {
+        let key = Key { tenant: permit.tenant(), session, study, purpose: permit.purpose() };
+        let now = self.clock.now();
+        let (cell, over) = {
+            let mut open = self.accesses.0.lock();
+            let cell = open.entry(key).or_default();
+            let over = match cell.get() {
+                Some(access) if access.is_over(now) => std::mem::take(cell).get().cloned(),
+                _ => None,
+            };
+            (cell.clone(), over)
+        };
+        if let Some(over) = over {
+            self.close(&over);
+        }
+        let begin = || async {
+            let mut opening =
+                NewEntry::new(EntryId::random(&*self.entropy), now, Event::InstancesAccessed, Outcome::Success);
+            let mut lease = [0; 16];
+            self.entropy.fill(&mut lease);
+            opening.tenant = Some(permit.tenant());
+            opening.actor = Some(permit.actor());
+            opening.role = Some(permit.role());
+            opening.purpose = Some(permit.purpose());
+            opening.subject = subject;
+            opening.study = Some(study);
+            opening.lease = Some(LeaseId(lease));
+            opening.counts.studies = 1;
+            let entry = opening.entry_id;
+            let closing = NewEntry { related: Some(entry), ..opening.clone() };
+            self.commit_entry(opening).await?;
+            Ok(Arc::new(Access {
+                entry,
+                opened: now,
+                closing,
+                last_used: AtomicU64::new(now.0),
+                instances: AtomicU64::new(0),
+                bytes: AtomicU64::new(0),
+            }))
+        };
+        cell.get_or_try_init(begin).await.cloned()
+    }
+
+    /// Makes one entry durable, in a task of its own.
+    pub(crate) async fn commit_entry(self: &Arc<Self>, entry: NewEntry) -> Result<(), CommitError> {
+        let shared = self.clone();
+        let record = Record { entries: vec![entry.encode().into()], ..Record::default() };
+        let work = async move { shared.commit(record).await };
+        self.tasks.spawn(work).await.map_err(|_| CommitError::Closed)??;
+        Ok(())
+    }
+
+    fn close(self: &Arc<Self>, access: &Access) {
+        let entry = access.closing_entry(self);
+        let shared = self.clone();
+        self.tasks.spawn(async move {
+            let record = Record { entries: vec![entry.encode().into()], ..Record::default() };
+            if let Err(error) = shared.commit(record).await {
+                tracing::warn!(%error, "the end of an access could not be recorded");
+            }
+        });
+    }
+
+    /// Closes every access that is over, until `stop`; then all of them.
+    pub(crate) async fn close_accesses(self: Arc<Self>, stop: CancellationToken) {
+        let mut tick = tokio::time::interval(LOOK_EVERY);
+        loop {
+            let stopping = tokio::select! {
+                () = stop.cancelled() => true,
+                _ = tick.tick() => false,
+            };
+            let now = self.clock.now();
+            let mut over = Vec::new();
+            self.accesses.0.lock().retain(|_, cell| match cell.get() {
+                Some(access) if stopping || access.is_over(now) => {
+                    over.push(access.clone());
+                    false
+                }
+                // A cell that nobody fills any more: its opener was dropped or failed.
+                None => Arc::strong_count(cell) > 1,
+                Some(_) => true,
+            });
+            for access in over {
+                self.close(&access);
+            }
+            if stopping {
+                return;
+            }
+        }
+    }
+}
+
+/// A lease is 300 s absolute and 60 s idle (KEYS.md); an access is one lease.
+const ABSOLUTE_MILLIS: u64 = 300_000;
+const IDLE_MILLIS: u64 = 60_000;
+const LOOK_EVERY: Duration = Duration::from_secs(5);

@@ -1,0 +1,128 @@
+//! The one durable step, and what becomes visible through it.
+//!
+//! A commit goes to the journal; once it is durable its rows are staged in the catalog, its sealed object can be read
+//! from memory, and the drain is told. Nothing is visible before it is durable.
+
+use crate::{Record, Shared};
+use bytes::Bytes;
+use leadglass_journal::CommitError;
+use leadglass_model::{Acknowledged, ObjectId};
+use parking_lot::Mutex;
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+
+/// Commits that are durable but have not been drained yet.
+#[derive(Debug)]
+pub(crate) struct Backlog {
+    waiting: Mutex<BTreeMap<u64, Waiting>>,
+    objects: Mutex<HashMap<ObjectId, Bytes>>,
+    room: Arc<Semaphore>,
+    pub(crate) arrived: Notify,
+}
+
+#[derive(Debug)]
+pub(crate) struct Waiting {
+    pub(crate) record: Record,
+    /// Gives the bytes back to `room` when the drain is done with them.
+    _room: Option<OwnedSemaphorePermit>,
+}
+
+impl Backlog {
+    pub(crate) fn new() -> Self {
+        Self {
+            waiting: Mutex::default(),
+            objects: Mutex::default(),
+            room: Arc::new(Semaphore::new(MAX_BACKLOG_KIB)),
+            arrived: Notify::new(),
+        }
+    }
+
+    /// A sealed object that is durable in the journal and not yet in the store.
+    pub(crate) fn object(&self, id: ObjectId) -> Option<Bytes> {
+        self.objects.lock().get(&id).cloned()
+    }
+
+    /// The next records in order, starting at `next`, without a gap, up to a batch's bounds.
+    pub(crate) fn batch(&self, next: u64) -> Vec<(u64, Waiting)> {
+        let mut waiting = self.waiting.lock();
+        let (mut batch, mut bytes) = (Vec::new(), 0);
+        while let Some(entry) = waiting.first_entry().filter(|e| *e.key() == next + batch.len() as u64) {
+            bytes += entry.get().record.object.as_ref().map_or(0, |(_, sealed)| sealed.len());
+            if !batch.is_empty() && (batch.len() == MAX_BATCH || bytes > MAX_BATCH_BYTES) {
+                break;
+            }
+            batch.push(entry.remove_entry());
+        }
+        batch
+    }
+
+    /// A batch that could not be drained waits again.
+    pub(crate) fn put_back(&self, batch: Vec<(u64, Waiting)>) {
+        self.waiting.lock().extend(batch);
+    }
+
+    /// These objects are in the store now.
+    pub(crate) fn forget_objects(&self, batch: &[(u64, Waiting)]) {
+        let mut objects = self.objects.lock();
+        for (_, waiting) in batch {
+            if let Some((id, _)) = &waiting.record.object {
+                objects.remove(id);
+            }
+        }
+    }
+
+    /// Sealed objects that wait for the store, and their bytes.
+    pub(crate) fn pending(&self) -> (usize, usize) {
+        let objects = self.objects.lock();
+        (objects.len(), objects.values().map(Bytes::len).sum())
+    }
+
+    fn put(&self, position: u64, waiting: Waiting) {
+        if let Some((id, sealed)) = &waiting.record.object {
+            self.objects.lock().insert(*id, sealed.clone());
+        }
+        self.waiting.lock().insert(position, waiting);
+        self.arrived.notify_one();
+    }
+}
+
+impl Shared {
+    /// Makes a record durable and then visible.
+    ///
+    /// Cancel safety: none. Every caller runs in a tracked task, because a record that is durable must reach the drain.
+    pub(crate) async fn commit(&self, record: Record) -> Result<Acknowledged, CommitError> {
+        let pieces = record.encode();
+        let kib = pieces.iter().map(Bytes::len).sum::<usize>().div_ceil(1024).clamp(1, MAX_BACKLOG_KIB);
+        let kib = u32::try_from(kib).unwrap_or(u32::MAX);
+        let room = self.backlog.room.clone().acquire_many_owned(kib).await.map_err(|_| CommitError::Closed)?;
+        let receipt = self.journal.commit(pieces).await?;
+        self.stage(receipt.position(), &record);
+        self.backlog.put(receipt.position(), Waiting { record, _room: Some(room) });
+        Ok(receipt)
+    }
+
+    /// A record that the journal replays at start: durable already.
+    pub(crate) fn replay(&self, position: u64, record: Record) {
+        self.stage(position, &record);
+        self.backlog.put(position, Waiting { record, _room: None });
+    }
+
+    /// A row that does not open (its study was erased meanwhile) is not visible, and goes its way all the same.
+    fn stage(&self, position: u64, record: &Record) {
+        let rows = record.rows.iter().map(|row| (row.tenant, row.key, row.bytes.clone()));
+        if let Err(error) = self.catalog.stage(position, rows) {
+            metrics::counter!("leadglass_rows_unreadable_total").increment(1);
+            tracing::warn!(position, %error, "a journalled row does not open");
+        }
+    }
+}
+
+/// Durable bytes that may wait for the drain: they lie in memory too. Senders wait beyond that.
+const MAX_BACKLOG_KIB: usize = 32 * 1024;
+
+/// Records and object bytes that the drain takes at a time.
+const MAX_BATCH: usize = 256;
+const MAX_BATCH_BYTES: usize = 16 << 20;

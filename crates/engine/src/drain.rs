@@ -1,0 +1,204 @@
+//! What follows after a sender was told: objects to the store, entries to the audit tree, rows to the index, the journal
+//! trimmed.
+//!
+//! One task, in the journal's order. Every step may be done twice: after a crash the journal replays what was not
+//! trimmed. What survives if we die between the steps:
+//! - after the objects: they lie in the store under random names; the replay finds them there with equal bytes.
+//! - after the audit tree: it is ahead of the index, which is allowed; the replay skips positions the tree has.
+//! - after the index: the replay writes the same rows again.
+//!
+//! A step that fails (full disk, store away) is tried again after a rest, for ever: the journal keeps everything until
+//! then, and when it is full senders are told to come back.
+
+use crate::{Shared, commit::Waiting};
+use bytes::Bytes;
+use futures::{TryStreamExt, stream::FuturesUnordered};
+use leadglass_audit::{NewEntry, TreeHead};
+use leadglass_index::Mark;
+use leadglass_journal::Position;
+use leadglass_model::{Fault, ObjectId};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+/// Why a batch could not be drained.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum DrainError {
+    #[error("an object could not be put into the store")]
+    Store(#[from] leadglass_store::StoreError),
+    #[error("entries could not be appended to the audit tree")]
+    Audit(#[from] leadglass_audit::AppendError),
+    #[error("a journalled entry does not read")]
+    Entry(#[from] leadglass_audit::EntryError),
+    #[error("the node is stopping")]
+    Stopped,
+    #[error("rows could not be committed to the index")]
+    Index(#[from] leadglass_index::IndexError),
+    #[error("the journal could not be trimmed")]
+    Trim(#[from] leadglass_journal::TrimError),
+}
+
+impl DrainError {
+    pub(crate) fn fault(&self) -> Fault {
+        match self {
+            Self::Store(error) => error.fault(),
+            Self::Audit(error) => error.fault(),
+            Self::Entry(error) => error.fault(),
+            Self::Stopped => Fault::Busy,
+            Self::Index(error) => error.fault(),
+            Self::Trim(error) => error.fault(),
+        }
+    }
+}
+
+/// The running drain, for whoever ends it.
+#[derive(Debug)]
+pub(crate) struct Handle {
+    task: tokio::sync::Mutex<Option<JoinHandle<()>>>,
+    stop: CancellationToken,
+}
+
+impl Handle {
+    pub(crate) fn new(task: JoinHandle<()>, stop: CancellationToken) -> Self {
+        Self { task: tokio::sync::Mutex::new(Some(task)), stop }
+    }
+
+    /// Lets it drain what there is, then ends it.
+    pub(crate) async fn finish(&self) {
+        self.stop.cancel();
+        if let Some(task) = self.task.lock().await.take() {
+            let _ = task.await;
+        }
+    }
+}
+
+/// Drains until `stop`, then what is left.
+pub(crate) async fn run(shared: Arc<Shared>, stop: CancellationToken) {
+    loop {
+        match step(&shared).await {
+            Ok(true) => {}
+            Ok(false) if stop.is_cancelled() => return,
+            Ok(false) => tokio::select! {
+                () = shared.backlog.arrived.notified() => tokio::time::sleep(LINGER).await,
+                () = stop.cancelled() => {}
+            },
+            // What is not drained now is replayed at the next start.
+            Err(_) if stop.is_cancelled() => return,
+            Err(rest) => tokio::select! {
+                () = tokio::time::sleep(rest) => {}
+                () = stop.cancelled() => {}
+            },
+        }
+    }
+}
+
+/// Drains what there is; at start, when everything waits for it.
+pub(crate) async fn settle(shared: &Shared) {
+    loop {
+        match step(shared).await {
+            Ok(true) => {}
+            Ok(false) => return,
+            Err(rest) => tokio::time::sleep(rest).await,
+        }
+    }
+}
+
+/// Drains one batch. `Ok(false)`: there was none. `Err`: it failed; rest so long before the next attempt.
+async fn step(shared: &Shared) -> Result<bool, Duration> {
+    let drained = shared.drained.load(Ordering::Acquire);
+    let batch = shared.backlog.batch(drained + 1);
+    if batch.is_empty() {
+        return Ok(false);
+    }
+    let upto = drained + batch.len() as u64;
+    match drain(shared, &batch, upto).await {
+        Ok(()) => {
+            shared.drained.store(upto, Ordering::Release);
+            Ok(true)
+        }
+        Err(error) => {
+            metrics::counter!("leadglass_drain_failures_total").increment(1);
+            tracing::warn!(fault = ?error.fault(), error = %chain(&error), "could not drain; trying again");
+            shared.backlog.put_back(batch);
+            Err(REST)
+        }
+    }
+}
+
+async fn drain(shared: &Shared, batch: &[(u64, Waiting)], upto: u64) -> Result<(), DrainError> {
+    let objects: Vec<(ObjectId, Bytes)> = batch.iter().filter_map(|(_, w)| w.record.object.clone()).collect();
+    let mut puts = FuturesUnordered::new();
+    for (id, sealed) in objects {
+        if puts.len() == PUTS_AT_ONCE {
+            puts.try_next().await?;
+        }
+        puts.push(shared.objects.put(id, vec![sealed]));
+    }
+    while puts.try_next().await?.is_some() {}
+
+    let head = append(shared, batch, upto).await?;
+
+    let mark = Mark { tree_size: head.size, position: upto };
+    shared.catalog.commit(mark).await?;
+    shared.backlog.forget_objects(batch);
+    shared.journal.trim(Position(upto)).await?;
+    Ok(())
+}
+
+/// Entries of records that the tree does not hold yet. After a crash it may hold the first part of a batch.
+async fn append(shared: &Shared, batch: &[(u64, Waiting)], upto: u64) -> Result<TreeHead, DrainError> {
+    let held = shared.log.position().unwrap_or(0);
+    let mut entries = Vec::with_capacity(batch.len());
+    for (_, waiting) in batch.iter().filter(|(position, _)| *position > held) {
+        for bytes in &waiting.record.entries {
+            entries.push(NewEntry::decode(bytes)?);
+        }
+    }
+    let log = shared.log.clone();
+    let appended = tokio::task::spawn_blocking(move || log.append(entries, Some(upto))).await;
+    Ok(appended.map_err(|_| DrainError::Stopped)??)
+}
+
+/// Writes tiles and checkpoint now and then, until `stop`; then once more.
+pub(crate) async fn publish(shared: Arc<Shared>, stop: CancellationToken) {
+    let mut published = 0;
+    loop {
+        let stopping = tokio::select! {
+            () = stop.cancelled() => true,
+            () = tokio::time::sleep(PUBLISH_EVERY) => false,
+        };
+        let size = shared.log.head().size;
+        if size != published {
+            let log = shared.log.clone();
+            match tokio::task::spawn_blocking(move || log.publish()).await {
+                Ok(Ok(_)) => published = size,
+                Ok(Err(error)) => tracing::warn!(error = %chain(&error), "the audit tree could not be published"),
+                Err(_) => {}
+            }
+        }
+        if stopping {
+            return;
+        }
+    }
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(inner) = source {
+        text = format!("{text}: {inner}");
+        source = inner.source();
+    }
+    text
+}
+
+/// How old a published checkpoint may be.
+const PUBLISH_EVERY: Duration = Duration::from_secs(10);
+const PUTS_AT_ONCE: usize = 8;
+/// What comes within this time of the first shares its syncs. Readers do not wait: they are served from memory.
+const LINGER: Duration = Duration::from_millis(30);
+/// Between attempts, when a disk is full or a store away.
+const REST: Duration = Duration::from_millis(500);

@@ -1,0 +1,113 @@
+//! Flow in: every way in meets here.
+//!
+//! tap (who, what, frames) and seal see the same bytes once; small instances travel inside the journal's record, larger
+//! ones go to the store while they arrive. The sender is told "stored" with an [`Acknowledged`] and with nothing else.
+
+mod claim;
+mod error;
+mod place;
+mod rows;
+mod settle;
+mod transfer;
+
+pub(crate) use claim::{Claims, PatientKey};
+pub use error::IngestError;
+pub use transfer::{INLINE_BYTES, Transfer};
+
+use crate::Shared;
+use bytes::Bytes;
+use leadglass_model::{
+    ActorRef, Permit, Phi, ReceiverId, Role, SeriesUid, SopClassUid, SopInstanceUid, Store, StudyRef, StudyUid,
+    TenantId, TransferSyntaxUid,
+};
+use leadglass_tap::Tapped;
+use std::sync::Arc;
+
+/// Where an instance comes from.
+#[derive(Debug)]
+pub struct Source {
+    pub(crate) tenant: TenantId,
+    pub(crate) receiver: ReceiverId,
+    pub(crate) actor: ActorRef,
+    pub(crate) role: Role,
+    pub(crate) calling: Phi<String>,
+    pub(crate) address: Phi<String>,
+}
+
+impl Source {
+    /// A device or person that may store. `calling` (an AE title, a user agent) and `address` stand in the sealed part of
+    /// the audit entry only.
+    pub fn new(permit: &Permit<Store>, receiver: ReceiverId, calling: Phi<String>, address: Phi<String>) -> Self {
+        Self { tenant: permit.tenant(), receiver, actor: permit.actor(), role: permit.role(), calling, address }
+    }
+}
+
+/// What a sender says it is about to send.
+#[derive(Debug, Clone)]
+pub struct Announced {
+    /// SOP Class UID.
+    pub sop_class: SopClassUid,
+    /// SOP Instance UID.
+    pub sop_instance: SopInstanceUid,
+    /// How the data set is encoded.
+    pub transfer_syntax: TransferSyntaxUid,
+}
+
+/// Who decides where an instance goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Destination {
+    /// The instance itself: the study that it names.
+    AsNamed,
+    /// A person decided: this study, whatever the instance names, and the current version there.
+    Decided(StudyRef),
+}
+
+/// A whole instance, read and checked, whose place is to be decided.
+#[derive(Debug)]
+struct Received {
+    source: Arc<Source>,
+    announced: Announced,
+    tapped: Tapped,
+    preface: Bytes,
+    study: StudyUid,
+    series: SeriesUid,
+    patient: PatientKey,
+    destination: Destination,
+}
+
+impl Received {
+    fn new(
+        source: Arc<Source>,
+        announced: Announced,
+        tapped: Tapped,
+        preface: Bytes,
+        destination: Destination,
+    ) -> Result<Self, IngestError> {
+        let header = &tapped.header;
+        let no = |attribute| IngestError::NoUid { attribute };
+        let study = header.study_uid.clone().ok_or(no("StudyInstanceUID"))?;
+        let series = header.series_uid.clone().ok_or(no("SeriesInstanceUID"))?;
+        let sop = header.sop_instance_uid.as_ref().ok_or(no("SOPInstanceUID"))?;
+        let class = header.sop_class.as_ref().ok_or(no("SOPClassUID"))?;
+        if *sop != announced.sop_instance || *class != announced.sop_class {
+            return Err(IngestError::NotAnnounced);
+        }
+        let patient = PatientKey::of(header);
+        Ok(Self { source, announced, tapped, preface, study, series, patient, destination })
+    }
+}
+
+impl Shared {
+    /// Begins one instance: a data set without preamble and file meta, as C-STORE sends it.
+    pub(crate) fn begin(
+        self: &Arc<Self>,
+        source: Arc<Source>,
+        announced: Announced,
+        destination: Destination,
+    ) -> Result<Transfer, IngestError> {
+        if self.stop.is_cancelled() {
+            return Err(IngestError::Stopping);
+        }
+        Ok(Transfer::new(self.clone(), source, announced, destination))
+    }
+}

@@ -1,0 +1,185 @@
+//! Where an instance belongs.
+//!
+//! ```text
+//!  study unknown                          a new study, under the fresh key's StudyRef
+//!  study known, same patient              into the study
+//!  study known, another patient           quarantine, under a StudyRef of its own; the sender is told success
+//!  instance known, equal data set         acknowledged, not stored twice
+//!  instance known, other bytes, same device    a new version, current
+//!  instance known, other bytes, other device   quarantine; the old one stays current
+//! ```
+
+use super::{Announced, Destination, IngestError, PatientKey, Received, Source, claim::HeldStudy};
+use crate::Shared;
+use leadglass_index::{InstanceRow, QuarantineReason};
+use leadglass_keys::SealingKey;
+use leadglass_model::{Phi, StudyRef, StudyUid, TenantId};
+use leadglass_tap::InstanceHeader;
+use std::sync::Arc;
+
+/// A place under a study, with the key to seal with.
+#[derive(Debug)]
+pub(super) struct Seat {
+    pub(super) key: Arc<SealingKey>,
+    pub(super) kind: SeatKind,
+}
+
+/// Whose place it is.
+#[derive(Debug)]
+pub(super) enum SeatKind {
+    /// A study that the index knows.
+    Known(StudyRef),
+    /// A study that no row names yet.
+    New(HeldStudy),
+    /// A case of quarantine: new, or one that holds more of the same already.
+    Quarantine(StudyRef, QuarantineReason),
+    /// Nobody's yet: the key is fresh, and its StudyRef is its own until it is bound.
+    Open,
+}
+
+/// The study that an instance names, as far as it is known.
+#[derive(Debug)]
+pub(super) enum Home {
+    /// In the index, with the same patient.
+    Known(StudyRef),
+    /// Claimed by a transfer at this moment, with the same patient.
+    Claimed(HeldStudy),
+    /// Nobody knows it.
+    Unknown,
+    /// Known with another patient.
+    OtherPatient,
+}
+
+impl PatientKey {
+    /// The patient that a data set names.
+    pub(crate) fn of(header: &InstanceHeader) -> Self {
+        Self {
+            id: header.patient_id.clone().unwrap_or_else(|| Phi::new(String::new())),
+            issuer: header.issuer_of_patient_id.clone(),
+        }
+    }
+}
+
+/// Finds the study's home.
+pub(super) fn home(
+    shared: &Shared,
+    tenant: TenantId,
+    uid: &StudyUid,
+    patient: &PatientKey,
+    destination: Destination,
+) -> Home {
+    if let Destination::Decided(study_ref) = destination {
+        return Home::Known(study_ref);
+    }
+    if let Some(study) = shared.catalog.study(tenant, uid) {
+        let same = crate::patient_key(&study).is_same(patient);
+        return if same { Home::Known(study.study_ref) } else { Home::OtherPatient };
+    }
+    match shared.claims.join(tenant, uid) {
+        Some(held) if held.patient.is_same(patient) => Home::Claimed(held),
+        Some(_) => Home::OtherPatient,
+        None => Home::Unknown,
+    }
+}
+
+/// A seat in the study of that home.
+pub(super) async fn seat(
+    shared: &Shared,
+    tenant: TenantId,
+    uid: &StudyUid,
+    patient: &PatientKey,
+    home: Home,
+) -> Result<Seat, IngestError> {
+    match home {
+        Home::Known(study_ref) => {
+            let key = shared.keys.sealing_key(tenant, Some(study_ref)).await.map_err(IngestError::Keys)?;
+            Ok(Seat { key, kind: SeatKind::Known(study_ref) })
+        }
+        Home::Claimed(held) => {
+            let key = shared.keys.sealing_key(tenant, Some(held.study_ref)).await.map_err(IngestError::Keys)?;
+            Ok(Seat { key, kind: SeatKind::New(held) })
+        }
+        Home::Unknown => {
+            let fresh = shared.keys.sealing_key(tenant, None).await.map_err(IngestError::Keys)?;
+            let held = shared.claims.study(tenant, uid, patient, fresh.study_ref());
+            if held.study_ref == fresh.study_ref() {
+                return Ok(Seat { key: fresh, kind: SeatKind::New(held) });
+            }
+            // Another transfer was first while we fetched the key; the patient may be another one, too.
+            if !held.patient.is_same(patient) {
+                return quarantine(shared, tenant, uid, patient, QuarantineReason::OtherPatient).await;
+            }
+            let key = shared.keys.sealing_key(tenant, Some(held.study_ref)).await.map_err(IngestError::Keys)?;
+            Ok(Seat { key, kind: SeatKind::New(held) })
+        }
+        Home::OtherPatient => quarantine(shared, tenant, uid, patient, QuarantineReason::OtherPatient).await,
+    }
+}
+
+/// A seat in quarantine: with its like, if a case for this study, patient and reason is open, else in a case of its own.
+pub(super) async fn quarantine(
+    shared: &Shared,
+    tenant: TenantId,
+    uid: &StudyUid,
+    patient: &PatientKey,
+    reason: QuarantineReason,
+) -> Result<Seat, IngestError> {
+    let case = shared
+        .catalog
+        .quarantined(tenant, Some(uid))
+        .into_iter()
+        .find(|case| case.row.quarantine == Some(reason) && crate::patient_key(case) == *patient);
+    let key = shared.keys.sealing_key(tenant, case.as_ref().map(|c| c.study_ref)).await.map_err(IngestError::Keys)?;
+    let study_ref = case.map_or_else(|| key.study_ref(), |c| c.study_ref);
+    Ok(Seat { key, kind: SeatKind::Quarantine(study_ref, reason) })
+}
+
+/// A seat for an instance that must be sealed before it is whole. An instance that is already known gets an open seat:
+/// whether it is a copy, a version or a case of quarantine shows at its end.
+pub(super) async fn seat_early(
+    shared: &Shared,
+    source: &Source,
+    announced: &Announced,
+    so_far: &InstanceHeader,
+    destination: Destination,
+) -> Result<Seat, IngestError> {
+    let Some(uid) = &so_far.study_uid else { return open(shared, source.tenant).await };
+    let patient = PatientKey::of(so_far);
+    let home = home(shared, source.tenant, uid, &patient, destination);
+    if let Home::Known(study_ref) = &home {
+        let row = shared.catalog.instance(source.tenant, *study_ref, &announced.sop_instance).await;
+        if row.map_err(IngestError::Index)?.is_some() {
+            return open(shared, source.tenant).await;
+        }
+    }
+    seat(shared, source.tenant, uid, &patient, home).await
+}
+
+async fn open(shared: &Shared, tenant: TenantId) -> Result<Seat, IngestError> {
+    let key = shared.keys.sealing_key(tenant, None).await.map_err(IngestError::Keys)?;
+    Ok(Seat { key, kind: SeatKind::Open })
+}
+
+/// What a known instance means for one that arrives with the same SOP Instance UID.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Known {
+    /// The same data set.
+    Copy,
+    /// Other bytes from the same device: the next version.
+    Version,
+    /// Other bytes from another device.
+    Stranger,
+}
+
+/// Compares an arriving instance with the stored one.
+pub(super) fn compare(stored: &InstanceRow, digest: &[u8; 32], received: &Received) -> Known {
+    let decided = received.destination != Destination::AsNamed;
+    let had_before = || !decided && stored.earlier.iter().any(|earlier| earlier.content_digest == *digest);
+    if stored.content_digest == *digest || had_before() {
+        Known::Copy
+    } else if decided || stored.receiver == received.source.receiver {
+        Known::Version
+    } else {
+        Known::Stranger
+    }
+}

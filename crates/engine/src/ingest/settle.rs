@@ -1,0 +1,251 @@
+//! A whole instance finds its place and becomes durable.
+
+use super::{
+    IngestError, Received,
+    place::{self, Home, Known, Seat, SeatKind},
+    rows::Succession,
+    transfer::{Body, Flow},
+};
+use crate::{Record, SealedRow, Shared};
+use bytes::Bytes;
+use flate2::{Compression, write::GzEncoder};
+use leadglass_audit::{CodeWord, Counts, Event, NewEntry, Outcome};
+use leadglass_index::{IndexError, InstanceRow, QuarantineReason, RowKey, SealUnder, Table};
+use leadglass_model::{Acknowledged, EntryId, ObjectId, StudyRef, UnixMillis};
+use leadglass_seal::{ContentStart, ObjectSealer, SealOptions, Sealed, SealedName};
+use std::{io::Write, sync::Arc};
+
+/// Decides, seals what is not sealed yet, and commits. One transfer at a time decides about one SOP instance.
+pub(super) async fn settle(shared: Arc<Shared>, received: Received, body: Body) -> Result<Acknowledged, IngestError> {
+    let _turn = shared.claims.turn(received.source.tenant, &received.announced.sop_instance).await;
+    match body {
+        Body::Whole(pieces) => whole(&shared, &received, &pieces).await,
+        Body::Flowing(flow) => flowing(&shared, &received, *flow).await,
+    }
+}
+
+/// All of it is in memory: nothing was sealed, so the place is decided first.
+async fn whole(shared: &Arc<Shared>, received: &Received, pieces: &[Bytes]) -> Result<Acknowledged, IngestError> {
+    let digest = || {
+        let mut hasher = blake3::Hasher::new();
+        for piece in pieces {
+            hasher.update(piece);
+        }
+        *hasher.finalize().as_bytes()
+    };
+    let tenant = received.source.tenant;
+    let home = place::home(shared, tenant, &received.study, &received.patient, received.destination);
+    let mut prior = match &home {
+        Home::Known(study_ref) => stored(shared, received, *study_ref).await?,
+        Home::Claimed(_) | Home::Unknown | Home::OtherPatient => None,
+    };
+    let fate = prior.as_ref().map(|row| place::compare(row, &digest(), received));
+    let seat = match fate {
+        Some(Known::Copy) => return copy(shared, received, prior).await,
+        Some(Known::Stranger) => {
+            prior = None;
+            let reason = QuarantineReason::OtherDevice;
+            place::quarantine(shared, tenant, &received.study, &received.patient, reason).await?
+        }
+        Some(Known::Version) | None => place::seat(shared, tenant, &received.study, &received.patient, home).await?,
+    };
+    if let SeatKind::Quarantine(case, _) = seat.kind {
+        prior = stored(shared, received, case).await?;
+        if prior.as_ref().is_some_and(|row| place::compare(row, &digest(), received) == Known::Copy) {
+            return copy(shared, received, prior).await;
+        }
+    }
+    let succession = Succession { study_ref: seat.study_ref(), prior, quarantine: Succession::reason(&seat.kind) };
+
+    let received_at = shared.clock.now();
+    let object = ObjectId::random(&*shared.entropy);
+    let key = &seat.key;
+    let name = SealedName { tenant, object_id: object, key_id: key.key_id(), key_gen: key.key_gen() };
+    let plain: usize = pieces.iter().map(Bytes::len).sum();
+    let mut out = Vec::with_capacity(plain + received.preface.len() + ROOM_BYTES);
+    let content = ContentStart::At(received.dataset_start());
+    let mut sealer =
+        ObjectSealer::begin(key.study_key(), &name, SealOptions::default(), content, &*shared.entropy, &mut out);
+    sealer.body(&received.preface, &mut out).map_err(IngestError::Seal)?;
+    for piece in pieces {
+        sealer.body(piece, &mut out).map_err(IngestError::Seal)?;
+    }
+    let records = received.records(&succession, received_at);
+    let sealed = sealer.finish(&records, &mut out).map_err(IngestError::Seal)?;
+    commit(shared, received, seat, succession, object, sealed, Some(out.into()), received_at).await
+}
+
+/// It was sealed while it came, under a key chosen early; what is known of it now decides whether that was right.
+async fn flowing(shared: &Arc<Shared>, received: &Received, flow: Flow) -> Result<Acknowledged, IngestError> {
+    let object = flow.object;
+    let (mut seat, sealer, upload, mut out) = flow.into_parts();
+    let digest = sealer.content_digest().ok_or(IngestError::NotAnnounced)?;
+
+    if matches!(seat.kind, SeatKind::Open) {
+        seat = assign(shared, received, seat, &digest).await?;
+    }
+    let prior = stored(shared, received, seat.study_ref()).await?;
+    match prior.as_ref().map(|row| place::compare(row, &digest, received)) {
+        Some(Known::Copy) => {
+            // The copy's upload is dropped, which aborts it.
+            return copy(shared, received, prior).await;
+        }
+        Some(Known::Stranger) if !matches!(seat.kind, SeatKind::Quarantine(..)) => {
+            // It became known while this one was flowing. Sent again, it is met as known from its first part on.
+            return Err(IngestError::Overtaken);
+        }
+        Some(Known::Version | Known::Stranger) | None => {}
+    }
+    let succession = Succession { study_ref: seat.study_ref(), prior, quarantine: Succession::reason(&seat.kind) };
+    let received_at = shared.clock.now();
+    let records = received.records(&succession, received_at);
+    let sealed = sealer.finish(&records, &mut out).map_err(IngestError::Seal)?;
+    let mut upload = upload;
+    upload.write(out.into()).await.map_err(IngestError::Store)?;
+    let durable = upload.finish().await.map_err(IngestError::Store)?;
+    debug_assert_eq!((durable.object(), durable.sealed_len()), (object, sealed.sealed_len));
+    commit(shared, received, seat, succession, object, sealed, None, received_at).await
+}
+
+/// An open seat's key is fresh: bound to the study if the instance belongs there, left alone if it is a case of quarantine.
+async fn assign(shared: &Arc<Shared>, received: &Received, seat: Seat, digest: &[u8; 32]) -> Result<Seat, IngestError> {
+    let tenant = received.source.tenant;
+    let mut key = seat.key;
+    let own = key.study_ref();
+    let quarantined = |reason| SeatKind::Quarantine(own, reason);
+    let kind = match place::home(shared, tenant, &received.study, &received.patient, received.destination) {
+        Home::Known(study_ref) => {
+            let prior = stored(shared, received, study_ref).await?;
+            match prior.map(|row| place::compare(&row, digest, received)) {
+                Some(Known::Stranger) => quarantined(QuarantineReason::OtherDevice),
+                // A copy needs no key; the caller finds it again and answers.
+                Some(Known::Copy) => SeatKind::Known(study_ref),
+                Some(Known::Version) | None => {
+                    key = shared.keys.bind(&key, study_ref).await.map_err(IngestError::Keys)?;
+                    SeatKind::Known(study_ref)
+                }
+            }
+        }
+        Home::Claimed(held) => {
+            key = shared.keys.bind(&key, held.study_ref).await.map_err(IngestError::Keys)?;
+            SeatKind::New(held)
+        }
+        Home::Unknown => {
+            let held = shared.claims.study(tenant, &received.study, &received.patient, own);
+            if !held.patient.is_same(&received.patient) {
+                quarantined(QuarantineReason::OtherPatient)
+            } else {
+                if held.study_ref != own {
+                    key = shared.keys.bind(&key, held.study_ref).await.map_err(IngestError::Keys)?;
+                }
+                SeatKind::New(held)
+            }
+        }
+        Home::OtherPatient => quarantined(QuarantineReason::OtherPatient),
+    };
+    Ok(Seat { key, kind })
+}
+
+async fn stored(shared: &Shared, received: &Received, study_ref: StudyRef) -> Result<Option<InstanceRow>, IngestError> {
+    let sop = &received.announced.sop_instance;
+    shared.catalog.instance(received.source.tenant, study_ref, sop).await.map_err(IngestError::Index)
+}
+
+/// The instance is there already, byte for byte: the sender is told success again, and the log that it was told.
+async fn copy(
+    shared: &Arc<Shared>,
+    received: &Received,
+    prior: Option<InstanceRow>,
+) -> Result<Acknowledged, IngestError> {
+    let mut entry = entry(shared, received, shared.clock.now());
+    entry.code = CodeWord::parse("copy");
+    entry.key = prior.map(|row| row.key_id);
+    let record = Record { entries: vec![entry.encode().into()], ..Record::default() };
+    metrics::counter!("leadglass_instances_total", "outcome" => "copy").increment(1);
+    shared.commit(record).await.map_err(IngestError::Journal)
+}
+
+#[allow(clippy::too_many_arguments, reason = "what the decision and the sealing found out, handed over once")]
+async fn commit(
+    shared: &Arc<Shared>,
+    received: &Received,
+    seat: Seat,
+    succession: Succession,
+    object: ObjectId,
+    sealed: Sealed,
+    inline: Option<Bytes>,
+    received_at: UnixMillis,
+) -> Result<Acknowledged, IngestError> {
+    let (tenant, key, study_ref) = (received.source.tenant, &*seat.key, succession.study_ref);
+    let quarantine = succession.quarantine;
+    let (id, catalog) = (key.key_id(), &shared.catalog);
+    let under = SealUnder { key_id: id, key_gen: key.key_gen(), key: key.index_key() };
+    let no = |table| IngestError::Index(IndexError::NoKey { table });
+    let sop = &received.announced.sop_instance;
+
+    let mut rows = Vec::with_capacity(4);
+    let mut put = |key: RowKey, bytes| rows.push(SealedRow { tenant, key, bytes });
+    if catalog.study_by_ref(tenant, study_ref).is_none() {
+        let at = catalog.study_key(tenant, study_ref, &received.study).ok_or(no(Table::Study))?;
+        put(at, catalog.seal(tenant, &at, &under, &received.study_row(received_at, quarantine)));
+    }
+    if !catalog.series(tenant, study_ref).iter().any(|series| series.uid == received.series) {
+        let at = catalog.series_key(tenant, study_ref, &received.series).ok_or(no(Table::Series))?;
+        put(at, catalog.seal(tenant, &at, &under, &received.series_row()));
+    }
+    if let Some(json) = &received.tapped.metadata_json {
+        let at = catalog.meta_key(tenant, study_ref, sop).ok_or(no(Table::Meta))?;
+        put(at, catalog.seal_meta(tenant, &at, id, under.key_gen, key.meta_key(), &gzip(json.expose())));
+    }
+
+    let mut entry = entry(shared, received, received_at);
+    entry.study = Some(study_ref);
+    entry.key = Some(id);
+    entry.counts = Counts { studies: 1, instances: 1, bytes: sealed.body_len, ..Counts::default() };
+    if let Some(reason) = quarantine {
+        entry.event = Event::Quarantined;
+        entry.code = CodeWord::parse(reason.as_str());
+    }
+    let row = received.instance_row(succession, object, key, &sealed, received_at);
+    let at = catalog.instance_key(tenant, study_ref, sop).ok_or(no(Table::Instance))?;
+    put(at, catalog.seal(tenant, &at, &under, &row));
+
+    let record = Record { rows, entries: vec![entry.encode().into()], object: inline.map(|bytes| (object, bytes)) };
+    let receipt = shared.commit(record).await.map_err(IngestError::Journal)?;
+    let outcome = if quarantine.is_some() { "quarantined" } else { "stored" };
+    metrics::counter!("leadglass_instances_total", "outcome" => outcome).increment(1);
+    metrics::counter!("leadglass_instance_bytes_total").increment(sealed.body_len);
+    Ok(receipt)
+}
+
+/// The entry of an arriving instance; who and where from stand in its sealed part.
+fn entry(shared: &Shared, received: &Received, now: UnixMillis) -> NewEntry {
+    let source = &received.source;
+    let id = EntryId::random(&*shared.entropy);
+    let subject = shared.subject_token(source.tenant, &received.patient);
+    let mut entry = NewEntry::new(id, now, Event::InstancesTransferred, Outcome::Success);
+    entry.tenant = Some(source.tenant);
+    entry.actor = Some(source.actor);
+    entry.role = Some(source.role);
+    entry.purpose = Some(leadglass_model::Purpose::Ingest);
+    entry.subject = subject;
+    entry
+}
+
+fn gzip(json: &[u8]) -> Vec<u8> {
+    let mut packer = GzEncoder::new(Vec::with_capacity(json.len() / 4 + 64), Compression::fast());
+    packer.write_all(json).and_then(|()| packer.finish()).expect("a Vec takes every byte")
+}
+
+impl Seat {
+    pub(super) fn study_ref(&self) -> StudyRef {
+        match &self.kind {
+            SeatKind::Known(study_ref) | SeatKind::Quarantine(study_ref, _) => *study_ref,
+            SeatKind::New(held) => held.study_ref,
+            SeatKind::Open => self.key.study_ref(),
+        }
+    }
+}
+
+/// Header, INDEX, FOOTER, tags and padding of an object that is sealed in memory.
+const ROOM_BYTES: usize = 64 << 10;

@@ -1,0 +1,169 @@
+//! One instance on its way in.
+//!
+//! Up to [`INLINE_BYTES`] it is held in memory and sealed when it is whole; what is longer flows: tap, seal, store, part
+//! by part, as it arrives. Memory is bounded by the part size whatever the instance's length.
+//!
+//! What survives if we die:
+//! - before `journal.commit` answered: nothing is visible. A flowing upload stands in the store's list of begun uploads
+//!   and is swept at the next start. The sender was told nothing and sends again.
+//! - after it: object, rows and entry are durable together; the drain or the replay brings them to their places.
+
+use super::{Announced, Destination, IngestError, Received, Source, place::Seat};
+use crate::Shared;
+use bytes::Bytes;
+use leadglass_model::{Acknowledged, ObjectId};
+use leadglass_seal::{ContentStart, ObjectSealer, SealOptions, SealedName};
+use leadglass_store::Upload;
+use leadglass_tap::{Tap, part10};
+use std::{mem, sync::Arc};
+
+/// An instance whose bytes are arriving. Dropping it abandons the instance: nothing of it becomes visible.
+#[derive(Debug)]
+pub struct Transfer {
+    shared: Arc<Shared>,
+    source: Arc<Source>,
+    announced: Announced,
+    destination: Destination,
+    tap: Tap,
+    /// Our preamble and file meta: BODY in front of the data set.
+    preface: Bytes,
+    dataset_len: u64,
+    state: State,
+}
+
+#[derive(Debug)]
+enum State {
+    Held { pieces: Vec<Bytes>, bytes: usize },
+    Flowing(Box<Flow>),
+}
+
+/// An instance that is sealed while it arrives.
+#[derive(Debug)]
+pub(super) struct Flow {
+    pub(super) object: ObjectId,
+    seat: Seat,
+    sealer: ObjectSealer,
+    upload: Upload,
+    sealed: Vec<u8>,
+}
+
+/// What arrived, before it is decided where it belongs.
+#[derive(Debug)]
+pub(super) enum Body {
+    /// All of it, in memory: the data set without the preface.
+    Whole(Vec<Bytes>),
+    /// Sealed and handed to the store, but for the last part.
+    Flowing(Box<Flow>),
+}
+
+impl Transfer {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        source: Arc<Source>,
+        announced: Announced,
+        destination: Destination,
+    ) -> Self {
+        let tap = Tap::new(&announced.transfer_syntax, leadglass_tap::Limits::default());
+        let preface = part10::write_head(
+            &announced.sop_class,
+            &announced.sop_instance,
+            &announced.transfer_syntax,
+            Some(source.calling.expose()),
+        );
+        let state = State::Held { pieces: Vec::new(), bytes: 0 };
+        Self { shared, source, announced, destination, tap, preface: preface.into(), dataset_len: 0, state }
+    }
+
+    /// Takes the next piece of the data set. Waits while the store is behind: that is the back-pressure on the sender.
+    ///
+    /// Cancel safety: none; a dropped future means that the transfer is to be dropped as well.
+    pub async fn write(&mut self, piece: Bytes) -> Result<(), IngestError> {
+        self.dataset_len += piece.len() as u64;
+        let limit = self.shared.limits.instance_bytes;
+        if self.dataset_len > limit {
+            return Err(IngestError::TooLong { limit });
+        }
+        self.tap.feed(&piece).map_err(IngestError::NotDicom)?;
+        match &mut self.state {
+            State::Held { pieces, bytes } => {
+                *bytes += piece.len();
+                pieces.push(piece);
+                if self.preface.len() + *bytes > INLINE_BYTES {
+                    self.flow().await?;
+                }
+                Ok(())
+            }
+            State::Flowing(flow) => flow.push(&piece).await,
+        }
+    }
+
+    /// The data set is complete. The work from here to the journal runs in a task of its own: a sender that hangs up
+    /// now does not tear it.
+    ///
+    /// Cancel safety: dropping the future leaves the commit running; the instance may become visible.
+    pub async fn finish(self) -> Result<Acknowledged, IngestError> {
+        let Self { shared, source, announced, destination, tap, preface, state, .. } = self;
+        let tapped = tap.finish().map_err(IngestError::NotDicom)?;
+        let body = match state {
+            State::Held { pieces, .. } => Body::Whole(pieces),
+            State::Flowing(flow) => Body::Flowing(flow),
+        };
+        let received = Received::new(source, announced, tapped, preface, destination)?;
+        let work = super::settle::settle(shared.clone(), received, body);
+        shared.tasks.spawn(work).await.map_err(|_| IngestError::Stopping)?
+    }
+
+    /// Too long to be held: a key is chosen, the upload begins, and what was held goes through the sealer.
+    async fn flow(&mut self) -> Result<(), IngestError> {
+        let shared = &self.shared;
+        let seat = super::place::seat_early(shared, &self.source, &self.announced, self.tap.so_far(), self.destination)
+            .await?;
+        let key = seat.key.clone();
+        let object = ObjectId::random(&*shared.entropy);
+        let name =
+            SealedName { tenant: self.source.tenant, object_id: object, key_id: key.key_id(), key_gen: key.key_gen() };
+        let upload = shared.objects.begin(object).await.map_err(IngestError::Store)?;
+        let mut sealed = Vec::with_capacity(PART_BYTES + SLACK_BYTES);
+        let content = ContentStart::At(self.preface.len() as u64);
+        let sealer =
+            ObjectSealer::begin(key.study_key(), &name, SealOptions::default(), content, &*shared.entropy, &mut sealed);
+        let mut flow = Box::new(Flow { object, seat, sealer, upload, sealed });
+        let held = State::Held { pieces: Vec::new(), bytes: 0 };
+        let State::Held { pieces, .. } = mem::replace(&mut self.state, held) else {
+            unreachable!("a transfer flows once");
+        };
+        flow.push(&self.preface).await?;
+        for piece in pieces {
+            flow.push(&piece).await?;
+        }
+        self.state = State::Flowing(flow);
+        Ok(())
+    }
+}
+
+impl Flow {
+    async fn push(&mut self, bytes: &[u8]) -> Result<(), IngestError> {
+        for piece in bytes.chunks(PART_BYTES) {
+            self.sealer.body(piece, &mut self.sealed).map_err(IngestError::Seal)?;
+            if self.sealed.len() >= PART_BYTES {
+                let part = mem::replace(&mut self.sealed, Vec::with_capacity(PART_BYTES + SLACK_BYTES));
+                self.upload.write(part.into()).await.map_err(IngestError::Store)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What is left for the last part, and the pieces to finish with.
+    pub(super) fn into_parts(self) -> (Seat, ObjectSealer, Upload, Vec<u8>) {
+        (self.seat, self.sealer, self.upload, self.sealed)
+    }
+}
+
+/// Up to this length an instance is held, sealed at once and travels inside the journal's record.
+pub const INLINE_BYTES: usize = 1 << 20;
+
+/// Sealed bytes handed to the store at a time.
+const PART_BYTES: usize = 1 << 20;
+
+/// A part grows past its size by what one slice can add: itself, its tags, one chunk.
+const SLACK_BYTES: usize = PART_BYTES + (128 << 10);

@@ -1,0 +1,271 @@
+//! What did not fit its study, and what a person decides about it.
+//!
+//! A quarantined instance is sealed under a StudyRef of its own. Taking it into a study seals it anew under that study's
+//! key, by the same path as an arriving instance; the quarantined row is then withdrawn, and its object kept. A note
+//! sealed beside it says what was decided, so that a rebuilt index knows.
+
+use crate::{
+    Shared,
+    ingest::{Announced, Destination, IngestError, Source},
+    retrieve::RetrieveError,
+};
+use futures::TryStreamExt;
+use leadglass_audit::{CodeWord, Counts, Event, NewEntry, Outcome};
+use leadglass_index::{Batch, IndexError, InstanceRow, InstanceState, QuarantineReason, SealUnder, StudyEntry};
+use leadglass_journal::CommitError;
+use leadglass_keys::ObjectLease;
+use leadglass_model::{
+    Administer, EntryId, Fault, ObjectId, Permit, Phi, Purpose, ReceiverId, StudyRef, StudyUid, UnixMillis,
+};
+use leadglass_seal::{
+    ContentStart, Lineage, ObjectKind, ObjectRecords, ObjectSealer, Opener, Provenance, SealOptions, SealedName,
+};
+use std::{sync::Arc, time::Duration};
+
+/// A case of quarantine: instances that were sent together and did not fit for the same reason.
+#[derive(Debug, Clone)]
+pub struct Case {
+    /// Its name.
+    pub case: StudyRef,
+    /// Why.
+    pub reason: QuarantineReason,
+    /// When the first of them came.
+    pub since: UnixMillis,
+    /// How many wait.
+    pub instances: usize,
+    /// The study that they name.
+    pub study: StudyUid,
+    /// The patient that they name.
+    pub patient_id: Option<Phi<String>>,
+    /// Her name.
+    pub patient_name: Option<Phi<String>>,
+}
+
+/// What a person decides.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// Into the study that the instances name, as its current versions.
+    Release,
+    /// Into another study of the tenant.
+    Move(StudyUid),
+}
+
+/// Why a decision could not be carried out.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum QuarantineError {
+    /// No such case, or no such study to move to.
+    #[error("there is no such case or study")]
+    Missing,
+    /// The quarantined instance could not be read.
+    #[error("a quarantined instance cannot be read")]
+    Read(#[from] RetrieveError),
+    /// It could not be taken in.
+    #[error("a quarantined instance cannot be taken into the study")]
+    Ingest(#[from] IngestError),
+    /// The index failed.
+    #[error("the index cannot be asked")]
+    Index(#[from] IndexError),
+    /// The decision could not be recorded.
+    #[error("the decision cannot be recorded")]
+    Audit(#[from] CommitError),
+}
+
+impl QuarantineError {
+    /// The kind of failure.
+    pub fn fault(&self) -> Fault {
+        match self {
+            Self::Missing => Fault::Missing,
+            Self::Read(error) => error.fault(),
+            Self::Ingest(error) => error.fault(),
+            Self::Index(error) => error.fault(),
+            Self::Audit(error) => error.fault(),
+        }
+    }
+}
+
+impl Shared {
+    pub(crate) async fn quarantined(&self, permit: &Permit<Administer>) -> Result<Vec<Case>, QuarantineError> {
+        let mut cases = Vec::new();
+        for entry in self.catalog.quarantined(permit.tenant(), None) {
+            let Some(reason) = entry.row.quarantine else { continue };
+            let waiting = self.waiting(permit, entry.study_ref).await?;
+            if !waiting.is_empty() {
+                cases.push(Case {
+                    case: entry.study_ref,
+                    reason,
+                    since: entry.row.created_at,
+                    instances: waiting.len(),
+                    study: entry.row.uid,
+                    patient_id: entry.row.patient_id,
+                    patient_name: entry.row.patient_name,
+                });
+            }
+        }
+        cases.sort_by_key(|case| case.since);
+        Ok(cases)
+    }
+
+    async fn waiting(&self, permit: &Permit<Administer>, case: StudyRef) -> Result<Vec<InstanceRow>, IndexError> {
+        let mut rows = self.catalog.instances(permit.tenant(), case).await?;
+        rows.retain(|row| matches!(row.state, InstanceState::Quarantined(_)));
+        Ok(rows)
+    }
+
+    pub(crate) async fn decide(
+        self: &Arc<Self>,
+        permit: &Permit<Administer>,
+        case: StudyRef,
+        verdict: &Verdict,
+    ) -> Result<usize, QuarantineError> {
+        let tenant = permit.tenant();
+        let cases = self.catalog.quarantined(tenant, None);
+        let entry = cases.into_iter().find(|entry| entry.study_ref == case).ok_or(QuarantineError::Missing)?;
+        let uid = match verdict {
+            Verdict::Release => &entry.row.uid,
+            Verdict::Move(uid) => uid,
+        };
+        let target = self.catalog.study(tenant, uid).ok_or(QuarantineError::Missing)?;
+        let rows = self.waiting(permit, case).await?;
+        let count = rows.len();
+        for row in rows {
+            self.take_over(permit, &entry, &target, row, verdict).await?;
+        }
+        Ok(count)
+    }
+
+    async fn take_over(
+        self: &Arc<Self>,
+        permit: &Permit<Administer>,
+        case: &StudyEntry,
+        target: &StudyEntry,
+        row: InstanceRow,
+        verdict: &Verdict,
+    ) -> Result<(), QuarantineError> {
+        let tenant = permit.tenant();
+        let word = match verdict {
+            Verdict::Release => "release",
+            Verdict::Move(_) => "move",
+        };
+        let id = EntryId::random(&*self.entropy);
+        let mut entry = NewEntry::new(id, self.clock.now(), Event::QuarantineDecision, Outcome::Success);
+        entry.tenant = Some(tenant);
+        entry.actor = Some(permit.actor());
+        entry.role = Some(permit.role());
+        entry.purpose = Some(permit.purpose());
+        entry.subject = self.subject_token(tenant, &crate::patient_key(case));
+        entry.study = Some(target.study_ref);
+        entry.code = CodeWord::parse(word);
+        entry.counts = Counts { studies: 1, instances: 1, ..Counts::default() };
+        self.commit_entry(entry).await?;
+
+        let lease = self.lease_for_check(permit, &row, id).await?;
+        let opener = Arc::new(self.opener(&lease, permit, &row)?);
+        let receiver = ReceiverId::from_bytes(permit.actor().0);
+        let source = Arc::new(Source {
+            tenant,
+            receiver,
+            actor: permit.actor(),
+            role: permit.role(),
+            calling: Phi::new(String::new()),
+            address: Phi::new(String::new()),
+        });
+        let announced = Announced {
+            sop_class: row.sop_class.clone(),
+            sop_instance: row.sop_uid.clone(),
+            transfer_syntax: row.transfer_syntax.clone(),
+        };
+        let mut transfer = self.begin(source, announced, Destination::Decided(target.study_ref))?;
+        let mut pieces = Box::pin(self.clone().plain(row.object_id, opener, row.dataset_start..row.body_len));
+        while let Some(piece) = pieces.try_next().await? {
+            transfer.write(piece).await?;
+        }
+        transfer.finish().await?;
+
+        self.write_note(permit, &lease, case.study_ref, &row, target.study_ref, word).await?;
+        self.withdraw(permit, &lease, case.study_ref, row).await
+    }
+
+    /// The decision, sealed under the case's own key, for whoever rebuilds the index.
+    async fn write_note(
+        &self,
+        permit: &Permit<Administer>,
+        lease: &ObjectLease,
+        case: StudyRef,
+        row: &InstanceRow,
+        target: StudyRef,
+        word: &str,
+    ) -> Result<(), QuarantineError> {
+        let note = serde_json::json!({ "decision": word, "object": row.object_id, "target": target }).to_string();
+        let object_id = ObjectId::random(&*self.entropy);
+        let name = SealedName { tenant: permit.tenant(), object_id, key_id: lease.key_id(), key_gen: lease.key_gen() };
+        let mut out = Vec::new();
+        let options = SealOptions::default();
+        let mut sealer =
+            ObjectSealer::begin(lease.study_key(), &name, options, ContentStart::Body, &*self.entropy, &mut out);
+        let received_at = self.clock.now();
+        let records = ObjectRecords {
+            kind: ObjectKind::Note,
+            lineage: Lineage { study_ref: case, version: row.version, supersedes: Some(row.object_id) },
+            layout: None,
+            frames: leadglass_seal::Frames::None,
+            transfer_syntax: None,
+            media_type: Some("application/json".to_owned()),
+            provenance: Some(Provenance { receiver: ReceiverId::from_bytes(permit.actor().0), received_at }),
+        };
+        sealer.body(note.as_bytes(), &mut out).map_err(IngestError::Seal)?;
+        let _pinned_by_nobody = sealer.finish(&records, &mut out).map_err(IngestError::Seal)?;
+        self.objects.put(object_id, vec![out.into()]).await.map_err(IngestError::Store)?;
+        Ok(())
+    }
+
+    /// The quarantined row stays, for the trail; nobody decides on it again.
+    async fn withdraw(
+        &self,
+        permit: &Permit<Administer>,
+        lease: &ObjectLease,
+        case: StudyRef,
+        row: InstanceRow,
+    ) -> Result<(), QuarantineError> {
+        let tenant = permit.tenant();
+        let no_key = IndexError::NoKey { table: leadglass_index::Table::Instance };
+        let at = self.catalog.instance_key(tenant, case, &row.sop_uid).ok_or(no_key)?;
+        let under = SealUnder { key_id: lease.key_id(), key_gen: lease.key_gen(), key: lease.index_key() };
+        let row = InstanceRow { state: InstanceState::Withdrawn, ..row };
+        loop {
+            let puts = vec![(tenant, at, self.catalog.seal(tenant, &at, &under, &row))];
+            match self.catalog.write(Batch { puts, ..Batch::default() }).await {
+                // Its first version is still on its way to the engine.
+                Err(IndexError::Pending { .. }) => tokio::time::sleep(PENDING_REST).await,
+                done => return done.map(|_| ()).map_err(QuarantineError::Index),
+            }
+        }
+    }
+
+    pub(crate) async fn lease_for_check(
+        self: &Arc<Self>,
+        permit: &Permit<Administer>,
+        row: &InstanceRow,
+        entry: EntryId,
+    ) -> Result<Arc<ObjectLease>, RetrieveError> {
+        let ids = [row.key_id];
+        let opened = self.keys.open(permit.tenant(), &ids, Purpose::StorageCheck, permit.actor(), entry).await;
+        let mut opened = opened.map_err(RetrieveError::Keys)?;
+        opened.remove(&row.key_id).ok_or(RetrieveError::Missing)?.map_err(RetrieveError::Refused)
+    }
+
+    pub(crate) fn opener(
+        self: &Arc<Self>,
+        lease: &ObjectLease,
+        permit: &Permit<Administer>,
+        row: &InstanceRow,
+    ) -> Result<Opener, RetrieveError> {
+        let name =
+            SealedName { tenant: permit.tenant(), object_id: row.object_id, key_id: row.key_id, key_gen: row.key_gen };
+        Opener::pinned(lease.study_key(), &name, &row.header, row.sealed_len)
+            .map_err(|error| self.damaged(row.object_id, error))
+    }
+}
+
+/// The drain takes a moment to bring a row to the engine.
+const PENDING_REST: Duration = Duration::from_millis(50);

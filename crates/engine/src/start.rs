@@ -1,0 +1,173 @@
+//! A node starts: what the journal holds is brought to its places before anybody is let in.
+
+use crate::{
+    Engine, Record, RecordError, Shared, access::Accesses, commit::Backlog, drain, ingest::Claims, subject::SubjectKeys,
+};
+use leadglass_audit::Log;
+use leadglass_index::{Catalog, IndexError};
+use leadglass_journal::{Journal, JournalError, Replay};
+use leadglass_keys::{Keys, Secret};
+use leadglass_model::{Clock, Entropy, Fault, TenantId};
+use leadglass_store::{Objects, StoreError};
+use std::{collections::HashMap, sync::Arc};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+/// What a node is made of.
+pub struct Ports {
+    /// Leases, reserve, secrets.
+    pub keys: Keys,
+    /// Sealed objects.
+    pub objects: Objects,
+    /// The durable step, and what it held when it was opened.
+    pub journal: (Journal, Replay),
+    /// The index, loaded.
+    pub catalog: Catalog,
+    /// The audit log.
+    pub log: Log,
+    /// The secret `audit-detail` of each tenant.
+    pub subjects: HashMap<TenantId, Arc<Secret>>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Randomness.
+    pub entropy: Arc<dyn Entropy>,
+    /// Bounds.
+    pub limits: Limits,
+}
+
+impl std::fmt::Debug for Ports {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Ports").finish_non_exhaustive()
+    }
+}
+
+/// Bounds of the use cases.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Largest instance, bytes.
+    pub instance_bytes: u64,
+    /// Journal bytes above which the node is not ready.
+    pub journal_bytes: u64,
+}
+
+/// Why a node does not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// The index knows of audit entries that the tree does not hold: somebody put an older tree, or an older disk, back.
+    #[error("the index has seen {index} audit entries and the tree holds {tree}: was something restored?")]
+    TreeBehindIndex {
+        /// Entries that the index saw.
+        index: u64,
+        /// Entries that the tree holds.
+        tree: u64,
+    },
+    /// The index holds journal positions that the journal never gave: the journal was replaced by an older one.
+    #[error("the index holds journal position {index} and the journal ends at {journal}: was something restored?")]
+    JournalBehindIndex {
+        /// The index's last position.
+        index: u64,
+        /// The journal's last position.
+        journal: u64,
+    },
+    /// The journal does not read.
+    #[error("the journal does not read")]
+    Journal(#[from] JournalError),
+    /// A journalled record is not in this version's form.
+    #[error("a record of the journal does not read")]
+    Record(#[from] RecordError),
+    /// The index failed.
+    #[error("the index cannot be asked")]
+    Index(#[from] IndexError),
+    /// The store failed.
+    #[error("the object store cannot be asked")]
+    Store(#[from] StoreError),
+}
+
+impl StartError {
+    /// The kind of failure.
+    pub fn fault(&self) -> Fault {
+        match self {
+            Self::TreeBehindIndex { .. } | Self::JournalBehindIndex { .. } => Fault::Conflict,
+            Self::Journal(error) => error.fault(),
+            Self::Record(error) => error.fault(),
+            Self::Index(error) => error.fault(),
+            Self::Store(error) => error.fault(),
+        }
+    }
+}
+
+impl Engine {
+    /// Replays the journal, ends uploads that died, and starts the tasks that run beside the use cases. When it answers,
+    /// everything acknowledged before is readable.
+    ///
+    /// `tasks` counts the work that must end before the process may; `stop` begins the end.
+    ///
+    /// Cancel safety: none; call it once.
+    pub async fn start(ports: Ports, tasks: TaskTracker, stop: CancellationToken) -> Result<Self, StartError> {
+        let Ports { keys, objects, journal: (journal, replay), catalog, log, subjects, clock, entropy, limits } = ports;
+        let mark = catalog.mark().await?;
+        let tree = log.head().size;
+        if mark.tree_size > tree {
+            return Err(StartError::TreeBehindIndex { index: mark.tree_size, tree });
+        }
+        let last = journal.last().0;
+        if mark.position > last {
+            return Err(StartError::JournalBehindIndex { index: mark.position, journal: last });
+        }
+        let swept = objects.sweep().await?;
+        if !swept.removed.is_empty() || swept.unknown_unfinished > 0 {
+            tracing::info!(
+                removed = swept.removed.len(),
+                unknown = swept.unknown_unfinished,
+                "uploads that had died were swept"
+            );
+        }
+        let shared = Arc::new(Shared {
+            keys,
+            objects,
+            drained: journal.trimmed().0.into(),
+            journal,
+            catalog: Arc::new(catalog),
+            log: Arc::new(log),
+            clock,
+            entropy,
+            limits,
+            tenants: subjects.keys().copied().collect(),
+            subjects: subjects.into_iter().map(|(tenant, secret)| (tenant, SubjectKeys(secret))).collect(),
+            backlog: Backlog::new(),
+            claims: Arc::new(Claims::default()),
+            accesses: Accesses::default(),
+            tasks: tasks.clone(),
+            stop: stop.clone(),
+        });
+        let mut replayed = 0_u64;
+        for item in replay {
+            let item = item?;
+            shared.replay(item.position.0, Record::decode(&[item.record])?);
+            replayed += 1;
+            if replayed % REPLAY_BATCH == 0 {
+                drain::settle(&shared).await;
+            }
+        }
+        drain::settle(&shared).await;
+        if replayed > 0 {
+            tracing::info!(records = replayed, "the journal was replayed");
+        }
+        tasks.spawn(shared.clone().close_accesses(stop.clone()));
+        tasks.spawn(drain::publish(shared.clone(), stop.clone()));
+        // Not tracked: it ends after everything that is, see `Engine::finish`.
+        let drain_stop = CancellationToken::new();
+        let drain = tokio::spawn(drain::run(shared.clone(), drain_stop.clone()));
+        Ok(Self { shared, drain: Arc::new(drain::Handle::new(drain, drain_stop)) })
+    }
+
+    /// Waits until what was committed lies in its places. Call it when the tracked tasks have ended.
+    ///
+    /// Cancel safety: dropping the future leaves the rest to the next start's replay.
+    pub async fn finish(&self) {
+        self.drain.finish().await;
+    }
+}
+
+/// Replayed records that lie in memory at one time.
+const REPLAY_BATCH: u64 = 64;

@@ -1,0 +1,206 @@
+//! The scrub: every object that the index names is opened from its first byte to its last; every object that the store
+//! has is looked for in the index.
+
+use crate::{Shared, retrieve::RetrieveError};
+use futures::TryStreamExt;
+use leadglass_audit::{Counts, Event, NewEntry, Outcome};
+use leadglass_index::{EarlierVersion, IndexError, InstanceRow, Query};
+use leadglass_journal::CommitError;
+use leadglass_model::{Administer, EntryId, Fault, ObjectId, Permit, StudyRef};
+use leadglass_seal::{Corruption, HEADER_LEN, OpenError, StreamOpener, TailStep};
+use leadglass_store::StoreError;
+use serde::Serialize;
+use std::{collections::HashSet, sync::Arc};
+
+/// What a scrub found.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct Report {
+    /// Objects that the index names.
+    pub objects: u64,
+    /// Objects that opened, with right lengths and digests.
+    pub good: u64,
+    /// Bytes of plaintext that were checked.
+    pub bytes: u64,
+    /// What is wrong.
+    pub findings: Vec<Finding>,
+    /// Objects in the store that the index does not name: decisions on quarantine, or images whose row was lost. They are
+    /// reported and never deleted.
+    pub unknown_objects: Vec<ObjectId>,
+}
+
+/// One thing that is wrong.
+#[derive(Debug, Clone, Serialize)]
+pub struct Finding {
+    /// Which object.
+    pub object: ObjectId,
+    /// Of which study.
+    pub study_ref: StudyRef,
+    /// What: `missing`, `damaged`, `refused`, `unreadable`.
+    pub what: &'static str,
+}
+
+/// Why the scrub could not go on.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum VerifyError {
+    /// The index failed.
+    #[error("the index cannot be asked")]
+    Index(#[from] IndexError),
+    /// The store cannot be listed.
+    #[error("the store cannot be listed")]
+    Store(#[from] StoreError),
+    /// The scrub could not be recorded.
+    #[error("the scrub cannot be recorded")]
+    Audit(#[from] CommitError),
+    /// The key service gives no keys for it: over the budget of checks, or away.
+    #[error("the key service does not open studies for a check")]
+    Keys(#[source] RetrieveError),
+}
+
+impl VerifyError {
+    /// The kind of failure.
+    pub fn fault(&self) -> Fault {
+        match self {
+            Self::Index(error) => error.fault(),
+            Self::Store(error) => error.fault(),
+            Self::Audit(error) => error.fault(),
+            Self::Keys(error) => error.fault(),
+        }
+    }
+}
+
+impl Report {
+    /// Whether everything the index names is whole.
+    pub fn is_clean(&self) -> bool {
+        self.findings.is_empty()
+    }
+}
+
+impl Shared {
+    pub(crate) async fn verify(
+        self: &Arc<Self>,
+        permit: &Permit<Administer>,
+        mut told: impl FnMut(u64, u64) + Send,
+    ) -> Result<Report, VerifyError> {
+        let tenant = permit.tenant();
+        let id = EntryId::random(&*self.entropy);
+        let mut entry = NewEntry::new(id, self.clock.now(), Event::StorageCheck, Outcome::Success);
+        entry.tenant = Some(tenant);
+        entry.actor = Some(permit.actor());
+        entry.role = Some(permit.role());
+        entry.purpose = Some(leadglass_model::Purpose::StorageCheck);
+
+        let (catalog, query) = (self.catalog.clone(), Query::default());
+        let hits = tokio::task::spawn_blocking(move || catalog.search(tenant, &query)).await.unwrap_or_default();
+        let mut studies: Vec<StudyRef> = hits.into_iter().map(|hit| hit.study_ref).collect();
+        studies.extend(self.catalog.quarantined(tenant, None).into_iter().map(|case| case.study_ref));
+        entry.counts = Counts { studies: studies.len() as u64, ..Counts::default() };
+        self.commit_entry(entry).await?;
+
+        let mut report = Report::default();
+        let mut known = HashSet::new();
+        let total = studies.len() as u64;
+        for (done, study_ref) in (1..).zip(studies) {
+            for row in self.catalog.instances(tenant, study_ref).await? {
+                for version in versions(row) {
+                    known.insert(version.object_id);
+                    report.objects += 1;
+                    match self.check(permit, &version, id).await {
+                        Ok(bytes) => {
+                            report.good += 1;
+                            report.bytes += bytes;
+                        }
+                        Err(error) if matches!(error, RetrieveError::Keys(_)) => return Err(VerifyError::Keys(error)),
+                        Err(error) => {
+                            let what = match &error {
+                                RetrieveError::Damaged { source: OpenError::Truncated, .. }
+                                    if !self.is_there(version.object_id).await =>
+                                {
+                                    "missing"
+                                }
+                                RetrieveError::Damaged { .. } => "damaged",
+                                RetrieveError::Refused(_) => "refused",
+                                _ => "unreadable",
+                            };
+                            report.findings.push(Finding { object: version.object_id, study_ref, what });
+                        }
+                    }
+                }
+            }
+            told(done, total);
+        }
+        let mut listed = self.objects.list();
+        while let Some((object, _)) = listed.try_next().await? {
+            if !known.contains(&object) && self.backlog.object(object).is_none() {
+                report.unknown_objects.push(object);
+            }
+        }
+        Ok(report)
+    }
+
+    async fn is_there(&self, object: ObjectId) -> bool {
+        self.backlog.object(object).is_some() || self.objects.len(object).await.is_ok()
+    }
+
+    /// Opens one object whole: header as pinned, every chunk, footer, records, digests. Gives the bytes of its body.
+    async fn check(
+        self: &Arc<Self>,
+        permit: &Permit<Administer>,
+        row: &InstanceRow,
+        entry: EntryId,
+    ) -> Result<u64, RetrieveError> {
+        let lease = self.lease_for_check(permit, row, entry).await?;
+        let opener = self.opener(&lease, permit, row)?;
+        let damaged = |error| self.damaged(row.object_id, error);
+
+        let sealed_len = opener.geometry().sealed_len();
+        let suffix_len = opener.geometry().chunk_size().suffix_len(sealed_len);
+        let suffix = self.sealed_range(row.object_id, &opener, sealed_len - suffix_len..sealed_len).await?;
+        let tail = match opener.read_tail(&suffix).map_err(damaged)? {
+            TailStep::Complete(tail) => *tail,
+            TailStep::NeedsIndex { footer, index } => {
+                let sealed = self.sealed_range(row.object_id, &opener, index.sealed()).await?;
+                opener.read_index(&footer, &index, &sealed).map_err(damaged)?
+            }
+        };
+        if tail.footer.body_len != row.body_len || tail.opened.content_digest != Some(row.content_digest) {
+            return Err(damaged(Corruption::Lengths.into()));
+        }
+        let mut stream = StreamOpener::verified(self.opener(&lease, permit, row)?, &tail).map_err(damaged)?;
+        let (mut at, mut plain) = (0, Vec::new());
+        while at < sealed_len {
+            let end = sealed_len.min(at + PIECE_BYTES);
+            let piece = self.sealed_range(row.object_id, &opener, at..end).await?;
+            if at == 0 && piece.get(..HEADER_LEN) != Some(&row.header[..]) {
+                return Err(damaged(OpenError::HeaderChanged));
+            }
+            stream.feed(&piece, &mut plain).map_err(damaged)?;
+            plain.clear();
+            at = end;
+        }
+        stream.finish().map_err(damaged)?;
+        Ok(row.body_len)
+    }
+}
+
+/// The current version and those before it, each as a row of its own.
+fn versions(row: InstanceRow) -> impl Iterator<Item = InstanceRow> {
+    let earlier = row.earlier.clone().into_iter().map({
+        let row = row.clone();
+        move |old: EarlierVersion| InstanceRow {
+            object_id: old.object_id,
+            key_id: old.key_id,
+            key_gen: old.key_gen,
+            header: old.header,
+            sealed_len: old.sealed_len,
+            body_len: old.body_len,
+            content_digest: old.content_digest,
+            version: old.version,
+            ..row.clone()
+        }
+    });
+    earlier.chain([row]).collect::<Vec<_>>().into_iter()
+}
+
+/// Sealed bytes read at a time.
+const PIECE_BYTES: u64 = 2 << 20;

@@ -1,0 +1,343 @@
+//! In and out through the engine, over real files and a key service in memory.
+
+use bytes::Bytes;
+use futures::TryStreamExt;
+use leadglass_audit::Log;
+use leadglass_engine::{Announced, Engine, IngestError, Limits, Ports, RetrieveError, Source, Target};
+use leadglass_index::{Catalog, MemoryIndex, QuarantineReason, Query, StudyIndexKey, TenantKeys};
+use leadglass_journal::{Journal, JournalConfig};
+use leadglass_keys::{FakeKeyService, FakeMode, Keys, SecretName, wire};
+use leadglass_model::{
+    Acknowledged, ActorRef, Fault, Phi, Purpose, ReceiverId, Role, SeriesUid, SopInstanceUid, StudyUid, SystemClock,
+    SystemEntropy, TenantId,
+};
+use leadglass_policy::Principal;
+use leadglass_seal::Secret;
+use leadglass_store::Objects;
+use leadglass_testkit::DataSet;
+use std::{collections::HashMap, path::Path, sync::Arc};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+/// What outlives a node's process: the disk, the key service, the index engine.
+struct House {
+    dir: tempfile::TempDir,
+    service: Arc<FakeKeyService>,
+    index: Arc<MemoryIndex>,
+    tenant: TenantId,
+}
+
+/// A running node.
+struct Node {
+    engine: Engine,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+}
+
+impl House {
+    fn new() -> Self {
+        let service = FakeKeyService::new(Arc::new(SystemClock), Arc::new(SystemEntropy));
+        let tenant = service.add_tenant("practice");
+        Self { dir: tempfile::tempdir().unwrap(), service, index: Arc::new(MemoryIndex::default()), tenant }
+    }
+
+    async fn start(&self) -> Node {
+        let (clock, entropy) = (Arc::new(SystemClock), Arc::new(SystemEntropy));
+        let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
+        let keys = Keys::start(self.service.clone(), clock.clone(), TaskTracker::new(), stop.clone());
+        let seed = keys.secret(wire::INSTALLATION, SecretName::AuditLog).await.unwrap();
+        let token = keys.secret(self.tenant, SecretName::Token).await.unwrap();
+        let detail = keys.secret(self.tenant, SecretName::AuditDetail).await.unwrap();
+        let pages: Vec<_> = keys.index_keys(self.tenant).try_collect().await.unwrap();
+        let index_keys = pages.into_iter().flatten().map(|e| StudyIndexKey {
+            key_id: e.key_id,
+            key_gen: e.key_gen,
+            study_ref: e.study_ref,
+            key: e.index_key,
+        });
+        let tenant = TenantKeys {
+            tenant: self.tenant,
+            token: Secret::from_bytes(*token.expose()),
+            index_keys: index_keys.collect(),
+        };
+        let (catalog, report) =
+            Catalog::load(self.index.clone(), clock.clone(), entropy.clone(), vec![tenant]).await.unwrap();
+        assert_eq!(report.corrupt_studies + report.corrupt_series, 0);
+        let at = |name: &str| self.dir.path().join(name);
+        let config = JournalConfig { segment_bytes: 8 << 20, max_bytes: 64 << 20 };
+        let ports = Ports {
+            keys,
+            objects: Objects::local(&at("objects")).unwrap(),
+            journal: Journal::open(&at("journal"), config, entropy.clone()).unwrap(),
+            catalog,
+            log: Log::open(&at("audit"), "leadglass/test", seed.expose()).unwrap(),
+            subjects: HashMap::from([(self.tenant, detail)]),
+            clock,
+            entropy,
+            limits: Limits { instance_bytes: 64 << 20, journal_bytes: 64 << 20 },
+        };
+        let engine = Engine::start(ports, tasks.clone(), stop.clone()).await.unwrap();
+        Node { engine, tasks, stop }
+    }
+
+    fn principal(&self, role: Role) -> Principal {
+        Principal { tenant: self.tenant, actor: ActorRef([7; 16]), role }
+    }
+
+    async fn send(&self, node: &Node, set: &DataSet, device: u8) -> Result<Acknowledged, IngestError> {
+        let permit = self.principal(Role::Device).store().unwrap();
+        let name = || Phi::new(String::from("DEVICE"));
+        let source = Source::new(&permit, ReceiverId::from_bytes([device; 16]), name(), name());
+        let (sop_class, sop_instance, transfer_syntax) = set.announced();
+        let announced = Announced { sop_class, sop_instance, transfer_syntax };
+        let mut transfer = node.engine.begin(Arc::new(source), announced)?;
+        let bytes = Bytes::from(set.encode());
+        for start in (0..bytes.len()).step_by(100_000) {
+            transfer.write(bytes.slice(start..bytes.len().min(start + 100_000))).await?;
+        }
+        transfer.finish().await
+    }
+
+    async fn fetch(&self, node: &Node, set: &DataSet) -> Result<Vec<u8>, RetrieveError> {
+        let permit = self.principal(Role::Clinician).read(Purpose::Care).unwrap();
+        let target = Target::Instance(
+            StudyUid::parse(&set.study).unwrap(),
+            SeriesUid::parse(&set.series).unwrap(),
+            SopInstanceUid::parse(&set.instance).unwrap(),
+        );
+        let mut found = node.engine.locate(&permit, [1; 16], &target).await?;
+        assert_eq!(found.len(), 1);
+        let instance = found.remove(0);
+        let len = instance.len();
+        let pieces: Vec<Bytes> = instance.read(0..len).try_collect().await?;
+        Ok(pieces.concat())
+    }
+
+    fn objects(&self) -> Vec<std::path::PathBuf> {
+        fn walk(dir: &Path, out: &mut Vec<std::path::PathBuf>) {
+            for entry in std::fs::read_dir(dir).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() { walk(&path, out) } else { out.push(path) }
+            }
+        }
+        let mut all = Vec::new();
+        walk(&self.dir.path().join("objects/o"), &mut all);
+        all
+    }
+}
+
+impl Node {
+    /// As a node stops in good order.
+    async fn stop(self) {
+        self.stop.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+        self.engine.finish().await;
+    }
+}
+
+/// The data set part of a file with our head: what was sent.
+fn is_file_of(file: &[u8], set: &DataSet) -> bool {
+    file.len() > 132 && &file[128..132] == b"DICM" && file.ends_with(&set.encode())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_acknowledged_comes_back_small_and_large() {
+    let house = House::new();
+    let node = house.start().await;
+    for (number, pixel_bytes) in [(1, 0), (2, 8_192), (3, 900_000), (4, 1_100_000), (5, 9_000_002)] {
+        let set = DataSet { pixel_bytes, ..DataSet::invented(1, number) };
+        house.send(&node, &set, 1).await.unwrap();
+        assert!(is_file_of(&house.fetch(&node, &set).await.unwrap(), &set), "{pixel_bytes} bytes, at once");
+    }
+    node.stop().await;
+    let node = house.start().await;
+    for (number, pixel_bytes) in [(1, 0), (2, 8_192), (3, 900_000), (4, 1_100_000), (5, 9_000_002)] {
+        let set = DataSet { pixel_bytes, ..DataSet::invented(1, number) };
+        assert!(is_file_of(&house.fetch(&node, &set).await.unwrap(), &set), "{pixel_bytes} bytes, after a restart");
+    }
+    let permit = house.principal(Role::Clinician).search(Purpose::Care).unwrap();
+    let hits = node.engine.search(&permit, Query::default()).await.unwrap();
+    assert_eq!((hits.len(), hits[0].instances, hits[0].series), (1, 5, 1));
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_is_acknowledged_and_not_stored_twice() {
+    let house = House::new();
+    let node = house.start().await;
+    for pixel_bytes in [4_096, 2_000_000] {
+        let set = DataSet { pixel_bytes, ..DataSet::invented(pixel_bytes, 1) };
+        for _ in 0..3 {
+            house.send(&node, &set, 1).await.unwrap();
+        }
+        assert!(is_file_of(&house.fetch(&node, &set).await.unwrap(), &set));
+    }
+    node.stop().await;
+    assert_eq!(house.objects().len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn other_bytes_from_the_same_device_become_the_current_version() {
+    let house = House::new();
+    let node = house.start().await;
+    for pixel_bytes in [4_096, 2_000_000] {
+        let first = DataSet { pixel_bytes, ..DataSet::invented(pixel_bytes, 1) };
+        let second = DataSet { seed: 2, ..first.clone() };
+        house.send(&node, &first, 1).await.unwrap();
+        house.send(&node, &second, 1).await.unwrap();
+        assert!(is_file_of(&house.fetch(&node, &second).await.unwrap(), &second), "{pixel_bytes}");
+        // A late retry of the first does not turn it back.
+        house.send(&node, &first, 1).await.unwrap();
+        assert!(is_file_of(&house.fetch(&node, &second).await.unwrap(), &second), "{pixel_bytes}");
+    }
+    node.stop().await;
+    assert_eq!(house.objects().len(), 4);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn other_bytes_from_another_device_are_quarantined() {
+    let house = House::new();
+    let node = house.start().await;
+    for pixel_bytes in [4_096, 2_000_000] {
+        let first = DataSet { pixel_bytes, ..DataSet::invented(pixel_bytes, 1) };
+        let stranger = DataSet { seed: 2, ..first.clone() };
+        house.send(&node, &first, 1).await.unwrap();
+        house.send(&node, &stranger, 2).await.unwrap();
+        assert!(is_file_of(&house.fetch(&node, &first).await.unwrap(), &first), "{pixel_bytes}");
+    }
+    let permit = house.principal(Role::Dpo).administer().unwrap();
+    let cases = node.engine.quarantined(&permit).await.unwrap();
+    assert_eq!(cases.len(), 2);
+    assert!(cases.iter().all(|case| case.reason == QuarantineReason::OtherDevice));
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_known_study_with_another_patient_is_quarantined_and_its_retry_is_a_copy() {
+    let house = House::new();
+    let node = house.start().await;
+    let known = DataSet::invented(1, 1);
+    house.send(&node, &known, 1).await.unwrap();
+    for pixel_bytes in [4_096, 2_000_000] {
+        let wrong = DataSet { patient_id: "OTHER".into(), pixel_bytes, ..DataSet::invented(1, pixel_bytes) };
+        house.send(&node, &wrong, 1).await.unwrap();
+        house.send(&node, &wrong, 1).await.unwrap();
+        assert!(matches!(house.fetch(&node, &wrong).await, Err(RetrieveError::Missing)), "it is not in the study");
+    }
+    let permit = house.principal(Role::Dpo).administer().unwrap();
+    let cases = node.engine.quarantined(&permit).await.unwrap();
+    assert_eq!(cases.len(), 1, "one case for one mistake");
+    assert_eq!((cases[0].reason, cases[0].instances), (QuarantineReason::OtherPatient, 2));
+    node.stop().await;
+    assert_eq!(house.objects().len(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_at_once_agree_on_one_study() {
+    let house = Arc::new(House::new());
+    let node = Arc::new(house.start().await);
+    let sends = (0..40).map(|number| {
+        let (house, node) = (house.clone(), node.clone());
+        tokio::spawn(async move { house.send(&node, &DataSet::invented(1, number % 20), 1).await.unwrap() })
+    });
+    futures::future::try_join_all(sends).await.unwrap();
+    let permit = house.principal(Role::Clinician).search(Purpose::Care).unwrap();
+    let hits = node.engine.search(&permit, Query::default()).await.unwrap();
+    assert_eq!((hits.len(), hits[0].instances), (1, 20));
+    Arc::into_inner(node).unwrap().stop().await;
+    assert_eq!(house.objects().len(), 20);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_the_key_service_ingest_goes_on_and_opening_waits() {
+    let house = House::new();
+    let node = house.start().await;
+    let before = DataSet::invented(1, 1);
+    house.send(&node, &before, 1).await.unwrap();
+    house.service.set_mode(FakeMode::Gone);
+    // A half-sent study, and new ones out of the reserve.
+    house.send(&node, &DataSet::invented(1, 2), 1).await.unwrap();
+    for study in 2..20 {
+        house.send(&node, &DataSet::invented(study, 1), 1).await.unwrap();
+    }
+    let refused = house.fetch(&node, &before).await.unwrap_err();
+    assert_eq!(refused.fault(), Fault::Busy);
+    house.service.set_mode(FakeMode::Up);
+    assert!(is_file_of(&house.fetch(&node, &before).await.unwrap(), &before));
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_transfer_that_is_dropped_or_refused_leaves_nothing() {
+    let house = House::new();
+    let node = house.start().await;
+    let set = DataSet { pixel_bytes: 3_000_000, ..DataSet::invented(1, 1) };
+    let permit = house.principal(Role::Device).store().unwrap();
+    let name = || Phi::new(String::new());
+    let source = Arc::new(Source::new(&permit, ReceiverId::from_bytes([1; 16]), name(), name()));
+    let (sop_class, sop_instance, transfer_syntax) = set.announced();
+    let announced = Announced { sop_class, sop_instance, transfer_syntax };
+    let bytes = Bytes::from(set.encode());
+
+    let mut dropped = node.engine.begin(source.clone(), announced.clone()).unwrap();
+    dropped.write(bytes.slice(..2_000_000)).await.unwrap();
+    drop(dropped);
+    let mut cut = node.engine.begin(source.clone(), announced.clone()).unwrap();
+    cut.write(bytes.slice(..2_000_000)).await.unwrap();
+    assert!(matches!(cut.finish().await, Err(IngestError::NotDicom(_))));
+    let other = Announced { sop_instance: SopInstanceUid::parse("1.2.3").unwrap(), ..announced };
+    let mut lying = node.engine.begin(source, other).unwrap();
+    lying.write(bytes.clone()).await.unwrap();
+    assert!(matches!(lying.finish().await, Err(IngestError::NotAnnounced)));
+
+    assert!(matches!(house.fetch(&node, &set).await, Err(RetrieveError::Missing)));
+    house.send(&node, &set, 1).await.unwrap();
+    assert!(is_file_of(&house.fetch(&node, &set).await.unwrap(), &set));
+    node.stop().await;
+    assert_eq!(house.objects().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn damage_in_the_store_is_an_error_and_never_wrong_bytes() {
+    let house = House::new();
+    let node = house.start().await;
+    let set = DataSet { pixel_bytes: 200_000, ..DataSet::invented(1, 1) };
+    house.send(&node, &set, 1).await.unwrap();
+    node.stop().await;
+    let object = house.objects().remove(0);
+    let whole = std::fs::read(&object).unwrap();
+    let node = house.start().await;
+    let damaged = |node: &Node| {
+        let (house, set, node) = (&house, set.clone(), node.engine.clone());
+        async move {
+            let permit = house.principal(Role::Clinician).read(Purpose::Care).unwrap();
+            let target = Target::Study(StudyUid::parse(&set.study).unwrap());
+            let mut found = node.locate(&permit, [1; 16], &target).await.unwrap();
+            let instance = found.remove(0);
+            let len = instance.len();
+            instance.read(0..len).try_collect::<Vec<_>>().await.map(|pieces| pieces.concat())
+        }
+    };
+    assert!(damaged(&node).await.is_ok());
+    for (what, bytes) in [
+        ("a flip in a chunk", flipped(&whole, 70_000)),
+        ("a cut", whole[..whole.len() - 1].to_vec()),
+        ("a longer object", [whole.as_slice(), &[0]].concat()),
+        ("nothing", Vec::new()),
+    ] {
+        std::fs::write(&object, bytes).unwrap();
+        let error = damaged(&node).await.expect_err(what);
+        assert_eq!(error.fault(), Fault::Corrupt, "{what}");
+    }
+    std::fs::remove_file(&object).unwrap();
+    assert_eq!(damaged(&node).await.unwrap_err().fault(), Fault::Corrupt, "a missing object");
+    std::fs::write(&object, &whole).unwrap();
+    assert!(damaged(&node).await.is_ok());
+    node.stop().await;
+}
+
+fn flipped(bytes: &[u8], at: usize) -> Vec<u8> {
+    let mut bytes = bytes.to_vec();
+    bytes[at] ^= 1;
+    bytes
+}
