@@ -2,7 +2,7 @@
 
 use crate::{
     CommandSet, Ended, Exchange, Limits, Peer, Request, Status,
-    command::field,
+    command::operation,
     connection::{Connection, Patience, RateFloor},
     framing::{Frame, Part, encode_values},
     message::{Assembly, Step},
@@ -54,14 +54,14 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin + Send> Association<'a, S> {
 
     async fn answer_next(&mut self) -> Result<(), Ended> {
         let (number, bytes) = self.next_command().await?;
-        let command = CommandSet::decode(bytes)?;
+        let command = CommandSet::parse(&bytes)?;
         let context = self.contexts.get(&number).ok_or(Ended::UnknownContext)?;
         let command_field = command.command_field().ok_or(Ended::IncompleteCommand)?;
-        if command_field == field::C_CANCEL_RQ {
+        if command_field == operation::C_CANCEL_RQ {
             // It names an operation that was answered already: one message is in flight at a time.
             return Ok(());
         }
-        if command_field & field::RESPONSE != 0 || command.message_id().is_none() {
+        if command_field & operation::RESPONSE != 0 || command.message_id().is_none() {
             return Err(Ended::IncompleteCommand);
         }
         if command.has_data_set() {

@@ -65,7 +65,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
                 Err(_) => 0,
             };
             let now = Instant::now();
-            if received == 0 && now >= self.deadline {
+            // Asked after every read: a peer that always has bytes ready never lets the timer fire.
+            if now >= self.deadline {
                 return Err(patience.overdue());
             }
             patience.spend(now, now.saturating_duration_since(began), received)?;

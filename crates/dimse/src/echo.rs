@@ -2,7 +2,7 @@
 
 use crate::{
     Ended, Exchange, Request, Service, Status,
-    command::field,
+    command::operation,
     sop::{VERIFICATION, is_data_set_encoding},
     status,
 };
@@ -23,7 +23,7 @@ impl Service for Echo {
     }
 
     fn commands(&self) -> &[u16] {
-        &[field::C_ECHO_RQ]
+        &[operation::C_ECHO_RQ]
     }
 
     async fn serve(&self, request: &Request, exchange: &mut dyn Exchange) -> Result<(), Ended> {

@@ -283,3 +283,141 @@ const P_DATA_TF: u8 = 4;
 const A_RELEASE_RQ: u8 = 5;
 const A_RELEASE_RP: u8 = 6;
 const A_ABORT: u8 = 7;
+
+#[cfg(test)]
+#[allow(clippy::indexing_slicing, clippy::arithmetic_side_effects, reason = "tests may fail loudly")]
+mod tests {
+    use super::*;
+    use dicom_ul::pdu::AbortRQSource;
+    use rand::{Rng, SeedableRng};
+
+    fn session() -> Bytes {
+        let mut out = BytesMut::new();
+        encode_values(&mut out, 1, Part::Command, &[7; 300], 128);
+        encode_values(&mut out, 1, Part::Data, &[8; 1000], 256);
+        // Three values in one PDU, one of them empty.
+        out.extend_from_slice(&[4, 0, 0, 0, 0, 22]);
+        out.extend_from_slice(&[0, 0, 0, 4, 3, 1, 1, 2, 0, 0, 0, 2, 3, 0, 0, 0, 0, 4, 3, 2, 3, 4]);
+        out.extend_from_slice(&encode_control(&Pdu::ReleaseRQ).unwrap());
+        out.extend_from_slice(&encode_control(&Pdu::AbortRQ { source: AbortRQSource::ServiceUser }).unwrap());
+        out.freeze()
+    }
+
+    fn frames(bytes: &[u8], mut cut: impl FnMut() -> usize) -> Vec<String> {
+        let mut decoder = Decoder::default();
+        let mut out = Vec::new();
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let (now, later) = rest.split_at(cut().clamp(1, rest.len()));
+            decoder.room().extend_from_slice(now);
+            rest = later;
+            while let Some(frame) = decoder.next().unwrap() {
+                out.push(match frame {
+                    Frame::Value(pdv) => format!("{pdv:?} {:?}", pdv.data),
+                    Frame::Control(pdu) => format!("{pdu:?}"),
+                });
+            }
+        }
+        out
+    }
+
+    #[test]
+    fn how_the_stream_is_cut_makes_no_difference() {
+        let bytes = session();
+        let whole = frames(&bytes, || usize::MAX);
+        assert_eq!(whole.len(), 3 + 4 + 3 + 2);
+        for size in 1..200 {
+            assert_eq!(frames(&bytes, || size), whole, "pieces of {size}");
+        }
+        let mut random = rand_chacha::ChaCha8Rng::seed_from_u64(1);
+        for _ in 0..200 {
+            assert_eq!(frames(&bytes, || random.random_range(1..400)), whole);
+        }
+    }
+
+    #[test]
+    fn a_length_is_refused_at_the_header() {
+        let refused = |header: [u8; 6]| {
+            let mut decoder = Decoder::default();
+            decoder.room().extend_from_slice(&header);
+            decoder.next().err()
+        };
+        assert_eq!(refused([4, 0, 255, 255, 255, 255]), Some(FrameError::TooLong { kind: 4, length: u32::MAX }));
+        assert_eq!(refused([4, 0, 0, 4, 0, 1]), Some(FrameError::TooLong { kind: 4, length: MAX_PDATA_BYTES + 1 }));
+        assert_eq!(refused([4, 0, 0, 4, 0, 0]), None);
+        assert_eq!(refused([4, 0, 0, 0, 0, 0]), Some(FrameError::EmptyPData));
+        assert_eq!(refused([1, 0, 0, 4, 0, 1]), Some(FrameError::TooLong { kind: 1, length: MAX_ASSOCIATE_BYTES + 1 }));
+        assert_eq!(refused([5, 0, 0, 0, 0, 65]), Some(FrameError::TooLong { kind: 5, length: 65 }));
+        assert_eq!(refused([0x47, 0x45, 0x54, 0x20, 0x2F, 0x20]), Some(FrameError::UnknownType { kind: 0x47 }));
+    }
+
+    #[test]
+    fn a_value_fits_its_pdu_or_is_refused() {
+        let refused = |body: &[u8]| {
+            let mut decoder = Decoder::default();
+            decoder.room().extend_from_slice(&[4, 0, 0, 0, 0, u8::try_from(body.len()).unwrap()]);
+            decoder.room().extend_from_slice(body);
+            decoder.next().err()
+        };
+        assert_eq!(refused(&[0, 0, 0, 2, 1, 2]), None);
+        for bad in [
+            &[0, 0, 0, 2, 1][..],
+            &[0, 0, 0, 1, 1, 2],
+            &[0, 0, 0, 0, 1, 2],
+            &[0, 0, 0, 3, 1, 2],
+            &[255, 255, 255, 255, 1, 2],
+        ] {
+            assert_eq!(refused(bad), Some(FrameError::ValueLength), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn items_are_counted_before_they_are_read() {
+        let request = |items: &[u8]| {
+            let mut pdu = BytesMut::new();
+            pdu.put_u16(0x0100);
+            pdu.put_u32(u32::try_from(68 + items.len()).unwrap());
+            pdu.extend_from_slice(&[0; 68]);
+            pdu.extend_from_slice(items);
+            let mut decoder = Decoder::default();
+            decoder.room().extend_from_slice(&pdu);
+            decoder.next().err()
+        };
+        assert_eq!(request(&[0x20, 0, 0, 4, 1, 0, 0, 0].repeat(10_000)), Some(FrameError::TooManyItems));
+        let mut syntaxes = vec![0x20, 0, 0x10, 4, 1, 0, 0, 0];
+        syntaxes.extend_from_slice(&[0x40, 0, 0, 0].repeat(1024));
+        assert_eq!(request(&syntaxes), Some(FrameError::TooManyItems));
+        let mut user = vec![0x50, 0, 1, 4];
+        user.extend_from_slice(&[0x99, 0, 0, 0].repeat(65));
+        assert_eq!(request(&user), Some(FrameError::TooManyItems));
+        assert_eq!(request(&[0x50, 0, 0, 0].repeat(2)), Some(FrameError::TooManyItems));
+    }
+
+    #[test]
+    fn random_bytes_never_panic_and_always_end() {
+        let mut random = rand_chacha::ChaCha8Rng::seed_from_u64(2);
+        let valid = session();
+        for round in 0..4000 {
+            let mut bytes = if round % 2 == 0 {
+                let mut bytes = valid.to_vec();
+                for _ in 0..random.random_range(1..6) {
+                    let at = random.random_range(0..bytes.len());
+                    bytes[at] = random.random();
+                }
+                bytes
+            } else {
+                let mut bytes = vec![0; random.random_range(6..600)];
+                random.fill(&mut bytes[..]);
+                bytes[0] = random.random_range(0..9);
+                bytes[2..5].fill(0);
+                bytes
+            };
+            bytes.truncate(random.random_range(1..=bytes.len()));
+            let mut decoder = Decoder::default();
+            decoder.room().extend_from_slice(&bytes);
+            // Each frame takes at least six bytes.
+            let taken = (0..=bytes.len()).take_while(|_| matches!(decoder.next(), Ok(Some(_)))).count();
+            assert!(taken <= bytes.len() / 6, "round {round}");
+        }
+    }
+}

@@ -15,20 +15,14 @@ use dicom_ul::pdu::{
     AssociationRJSource as RjSource, AssociationRQ, PresentationContextProposed, PresentationContextResult,
     PresentationContextResultReason as ContextReason, RequestorRoles, UserVariableItem,
 };
+use leadglass_tap::part10::{IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME};
 use std::{collections::BTreeMap, sync::Arc};
 
 /// The one application context of DICOM (PS3.7 §A.2.1).
 pub(crate) const APPLICATION_CONTEXT: &str = "1.2.840.10008.3.1.1.1";
 
-/// Implementation Class UID: a UUID-derived root (PS3.5 §B.2), made once for this program.
-pub(crate) const IMPLEMENTATION_CLASS_UID: &str = "2.25.146574685908477792563647339520172290420";
-
-/// Implementation Version Name, at most 16 characters.
-pub(crate) const IMPLEMENTATION_VERSION_NAME: &str =
-    concat!("LEADGLASS_", env!("CARGO_PKG_VERSION_MAJOR"), "_", env!("CARGO_PKG_VERSION_MINOR"));
-
 /// Smallest P-DATA-TF a peer may ask for; nothing useful fits below.
-const MIN_PEER_PDU_BYTES: u32 = 128;
+pub(crate) const MIN_PEER_PDU_BYTES: u32 = 128;
 
 /// Why a request does not become an association.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

@@ -60,7 +60,7 @@ pub trait Service: Send + Sync + 'static {
     /// Whether a context may use this transfer syntax. The first one the requestor lists and this accepts is chosen.
     fn accepts_transfer_syntax(&self, transfer_syntax: &str) -> bool;
 
-    /// Request command fields (see [`field`](crate::command::field)) that are answered; others get status 0211.
+    /// Request command fields (see [`operation`](crate::command::operation)) that are answered; others get status 0211.
     fn commands(&self) -> &[u16];
 
     /// What of the roles a requestor asks for is granted.

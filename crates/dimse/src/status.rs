@@ -2,8 +2,8 @@
 //!
 //! Source: PS3.7 Annex C; PS3.4 Table B.2-1 for C-STORE.
 
-use crate::command::{CommandSet, NO_DATA_SET, element, field};
-use leadglass_model::{Fault, SopClassUid};
+use crate::command::{CommandSet, NO_DATA_SET, field, operation};
+use leadglass_model::Fault;
 use std::fmt;
 
 /// Status (0000,0900) of a response.
@@ -49,13 +49,12 @@ impl Status {
 
 /// The response to `request` with this status: what it was called and which message it answers (PS3.7 §9.3, §10.3).
 pub(crate) fn response(request: &CommandSet, status: Status) -> CommandSet {
-    let mut response = CommandSet::new()
-        .with_number(element::COMMAND_FIELD, request.command_field().unwrap_or(0) | field::RESPONSE)
-        .with_number(element::MESSAGE_ID_BEING_RESPONDED_TO, request.message_id().unwrap_or(0))
-        .with_number(element::COMMAND_DATA_SET_TYPE, NO_DATA_SET)
-        .with_number(element::STATUS, status.0);
-    if let Some(class) = request.text(element::AFFECTED_SOP_CLASS_UID).and_then(|uid| SopClassUid::parse(uid).ok()) {
-        response = response.with_uid(element::AFFECTED_SOP_CLASS_UID, class.as_str());
+    let mut response = CommandSet::new(request.command_field().unwrap_or(0) | operation::RESPONSE)
+        .with_us(field::MESSAGE_ID_RESPONDED, request.message_id().unwrap_or(0))
+        .with_us(field::DATA_SET_TYPE, NO_DATA_SET)
+        .with_us(field::STATUS, status.0);
+    if let Some(class) = request.affected_sop_class() {
+        response = response.with_uid(field::AFFECTED_SOP_CLASS_UID, class.as_str());
     }
     response
 }

@@ -7,12 +7,12 @@
 use crate::{
     AeTitle, CommandSet, Ended, Exchange, Incoming, Intake, IntakeRefusal, JOINED_PIECE_BYTES, MoveOriginator, Request,
     SMALL_PIECE_BYTES, Service, Status, StoragePolicy, StoreRequest,
-    command::{element, field},
+    command::{field, operation},
     status,
 };
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
-use leadglass_model::{Acknowledged, SopClassUid, SopInstanceUid, TransferSyntaxUid};
+use leadglass_model::{Acknowledged, TransferSyntaxUid};
 use std::sync::Arc;
 use tokio::time::{Instant, timeout_at};
 
@@ -70,7 +70,7 @@ impl Service for Storage {
     }
 
     fn commands(&self) -> &[u16] {
-        &[field::C_STORE_RQ]
+        &[operation::C_STORE_RQ]
     }
 
     /// PS3.4 §B.3.1: level 2 (every attribute is kept), signature level 3 (bit-preserving), nothing is coerced.
@@ -92,14 +92,14 @@ impl Service for Storage {
         metrics::counter!("leadglass_dimse_stores_total", "status" => status.to_string()).increment(1);
         metrics::histogram!("leadglass_dimse_store_seconds").record(began.elapsed().as_secs_f64());
         let mut response = status::response(&request.command, status);
-        if let Some(uid) = affected_instance(&request.command) {
-            response = response.with_uid(element::AFFECTED_SOP_INSTANCE_UID, uid.expose());
+        if let Some(uid) = request.command.affected_sop_instance() {
+            response = response.with_uid(field::AFFECTED_SOP_INSTANCE_UID, uid.expose());
         }
         if let Err(refused) = outcome {
             let (device, request_id, code) = (&*request.peer.device.label, &request.request_id, refused.code);
             tracing::warn!(device, request_id, %status, code, "Refused an instance from {device} with {status}: {code}");
             exchange.drain().await?;
-            response = response.with_label(element::ERROR_COMMENT, &comment(code, request_id));
+            response = response.with_text(field::ERROR_COMMENT, &comment(code, request_id));
         }
         exchange.send(&response, None).await
     }
@@ -109,9 +109,10 @@ impl Storage {
     async fn receive(&self, request: &Request, exchange: &mut dyn Exchange) -> Result<Acknowledged, Failure> {
         let announced = self.announced(request).map_err(Failure::Refused)?;
         // The intake's own waits are bounded by the association's end as well.
-        let in_time = |ended| move |_| Failure::Ended(ended);
-        let mut incoming =
-            timeout_at(request.deadline, self.intake.begin(announced)).await.map_err(in_time(Ended::Overdue))??;
+        let Ok(begun) = timeout_at(request.deadline, self.intake.begin(announced)).await else {
+            return Err(Failure::Ended(Ended::Overdue));
+        };
+        let mut incoming = begun?;
         let mut joined = BytesMut::new();
         let mut total = 0u64;
         while let Some(piece) = exchange.next_data().await? {
@@ -137,10 +138,7 @@ impl Storage {
     fn announced(&self, request: &Request) -> Result<StoreRequest, Refused> {
         let command = &request.command;
         let refused = |status, code| Refused { status, code };
-        let sop_class = command
-            .text(element::AFFECTED_SOP_CLASS_UID)
-            .and_then(|uid| SopClassUid::parse(uid).ok())
-            .ok_or(refused(Status::CLASS_NOT_SUPPORTED, "no-sop-class"))?;
+        let sop_class = command.affected_sop_class().ok_or(refused(Status::CLASS_NOT_SUPPORTED, "no-sop-class"))?;
         if !self.policy.takes_class(sop_class.as_str()) {
             return Err(refused(Status::CLASS_NOT_SUPPORTED, "sop-class-not-stored"));
         }
@@ -148,7 +146,7 @@ impl Storage {
             return Err(refused(Status::MISMATCH, "sop-class-not-of-context"));
         }
         let sop_instance =
-            affected_instance(command).ok_or(refused(Status::INVALID_INSTANCE, "no-valid-sop-instance"))?;
+            command.affected_sop_instance().ok_or(refused(Status::INVALID_INSTANCE, "no-valid-sop-instance"))?;
         let transfer_syntax = TransferSyntaxUid::parse(&request.transfer_syntax)
             .map_err(|_| refused(Status::CANNOT_UNDERSTAND, "transfer-syntax"))?;
         if !command.has_data_set() {
@@ -176,15 +174,11 @@ async fn write(incoming: &mut dyn Incoming, piece: Bytes, deadline: Instant) -> 
     }
 }
 
-fn affected_instance(command: &CommandSet) -> Option<SopInstanceUid> {
-    SopInstanceUid::parse(command.text(element::AFFECTED_SOP_INSTANCE_UID)?).ok()
-}
-
 /// A malformed originator is nobody: the instance is not lost over it.
 fn move_originator(command: &CommandSet) -> Option<MoveOriginator> {
     Some(MoveOriginator {
-        ae: AeTitle::parse(command.text(element::MOVE_ORIGINATOR_AE)?).ok()?,
-        message_id: command.number(element::MOVE_ORIGINATOR_MESSAGE_ID)?,
+        ae: AeTitle::parse(&command.text(field::MOVE_ORIGINATOR)?).ok()?,
+        message_id: command.us(field::MOVE_ORIGINATOR_MESSAGE_ID)?,
     })
 }
 

@@ -1,19 +1,16 @@
-//! What has to be known of a DICOM file to send it: its file meta information (PS3.10 §7.1), and where its data set begins.
-//!
-//! Group 0002 is explicit VR little endian. Only three of its elements are read; the rest is stepped over, within a cap.
+//! What has to be known of a DICOM file to send it: its file meta information, and where its data set begins (PS3.10 §7.1).
 
-#![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
-
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::BytesMut;
 use leadglass_model::{Fault, SopClassUid, SopInstanceUid, TransferSyntaxUid};
+use leadglass_tap::part10::{Head, HeadReader, HeadStep, Part10Error};
 use std::{
     io,
     path::{Path, PathBuf},
 };
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncSeekExt};
 
-/// A file to send.
-#[derive(Debug, Clone)]
+/// A file to send. `Debug` leaves the path out: people name files after patients.
+#[derive(Clone)]
 pub struct Outgoing {
     /// SOP class of its instance.
     pub sop_class: SopClassUid,
@@ -36,15 +33,9 @@ pub enum FileError {
     /// It cannot be read.
     #[error("the file cannot be read")]
     Read(#[source] io::Error),
-    /// No preamble with the prefix DICM.
-    #[error("not a DICOM file: the prefix DICM is missing")]
-    NotPart10,
-    /// The file meta information cannot be walked.
-    #[error("the file meta information is malformed at byte {offset}")]
-    Malformed {
-        /// Where in the file.
-        offset: u64,
-    },
+    /// Its head is not that of a DICOM file.
+    #[error("the head of the file cannot be understood")]
+    Head(#[from] Part10Error),
     /// The file meta information lacks an element that sending needs, or it is not a UID.
     #[error("the file meta information lacks a valid {0}")]
     Lacks(&'static str),
@@ -56,38 +47,36 @@ impl FileError {
         match self {
             Self::Read(error) if error.kind() == io::ErrorKind::NotFound => Fault::Missing,
             Self::Read(_) => Fault::Broken,
-            _ => Fault::BadInput,
+            Self::Head(error) => error.fault(),
+            Self::Lacks(_) => Fault::BadInput,
         }
     }
 }
 
+impl std::fmt::Debug for Outgoing {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Outgoing")
+            .field("sop_class", &self.sop_class)
+            .field("transfer_syntax", &self.transfer_syntax)
+            .field("data_set_bytes", &self.data_set_bytes)
+            .finish_non_exhaustive()
+    }
+}
+
 impl Outgoing {
-    /// Reads the head of a file.
+    /// Reads the head of a file. File meta information is needed: it says what to propose to the peer.
     ///
     /// Cancel safety: safe, it only reads.
     pub async fn open(path: &Path) -> Result<Self, FileError> {
-        let file = tokio::fs::File::open(path).await.map_err(FileError::Read)?;
+        let mut file = tokio::fs::File::open(path).await.map_err(FileError::Read)?;
         let len = file.metadata().await.map_err(FileError::Read)?.len();
-        let mut head = BytesMut::new();
-        let mut source = file.take(MAX_HEAD_BYTES);
-        while source.read_buf(&mut head).await.map_err(FileError::Read)? > 0 {}
-        let meta = Meta::read(head.freeze())?;
-        let data_set_bytes = len.checked_sub(meta.end).ok_or(FileError::Malformed { offset: len })?;
+        let Head { meta, dataset_start, .. } = read_head(&mut file).await?;
         Ok(Self {
-            sop_class: meta
-                .sop_class
-                .and_then(|uid| SopClassUid::parse(&uid).ok())
-                .ok_or(FileError::Lacks("Media Storage SOP Class UID"))?,
-            sop_instance: meta
-                .sop_instance
-                .and_then(|uid| SopInstanceUid::parse(&uid).ok())
-                .ok_or(FileError::Lacks("Media Storage SOP Instance UID"))?,
-            transfer_syntax: meta
-                .transfer_syntax
-                .and_then(|uid| TransferSyntaxUid::parse(&uid).ok())
-                .ok_or(FileError::Lacks("Transfer Syntax UID"))?,
-            data_set_offset: meta.end,
-            data_set_bytes,
+            sop_class: meta.sop_class.ok_or(FileError::Lacks("Media Storage SOP Class UID"))?,
+            sop_instance: meta.sop_instance_uid.ok_or(FileError::Lacks("Media Storage SOP Instance UID"))?,
+            transfer_syntax: meta.transfer_syntax.ok_or(FileError::Lacks("Transfer Syntax UID"))?,
+            data_set_offset: dataset_start,
+            data_set_bytes: len.saturating_sub(dataset_start),
             path: path.to_owned(),
         })
     }
@@ -100,104 +89,51 @@ impl Outgoing {
     }
 }
 
-#[derive(Debug, Default)]
-struct Meta {
-    sop_class: Option<String>,
-    sop_instance: Option<String>,
-    transfer_syntax: Option<String>,
-    end: u64,
-}
-
-impl Meta {
-    fn read(mut head: Bytes) -> Result<Self, FileError> {
-        let all = head.len();
-        if head.get(128..132) != Some(b"DICM") {
-            return Err(FileError::NotPart10);
+async fn read_head(source: &mut (impl AsyncRead + Unpin)) -> Result<Head, FileError> {
+    let mut reader = HeadReader::new();
+    let mut piece = BytesMut::with_capacity(PIECE_BYTES);
+    loop {
+        piece.clear();
+        if source.read_buf(&mut piece).await.map_err(FileError::Read)? == 0 {
+            return Ok(reader.finish()?);
         }
-        head.advance(132);
-        let mut meta = Self::default();
-        loop {
-            let offset = all.saturating_sub(head.remaining()) as u64;
-            let malformed = FileError::Malformed { offset };
-            // The meta information ends where its group does: a group length may be wrong or absent.
-            if head.remaining() < 8 || head.get(..2) != Some(&[2, 0]) {
-                meta.end = offset;
-                return if offset >= MAX_HEAD_BYTES { Err(malformed) } else { Ok(meta) };
-            }
-            head.advance(2);
-            let element = head.get_u16_le();
-            let vr = [head.get_u8(), head.get_u8()];
-            let len = if matches!(&vr, b"OB" | b"OW" | b"UN" | b"SQ" | b"UT") {
-                if head.remaining() < 6 {
-                    return Err(malformed);
-                }
-                head.advance(2);
-                head.get_u32_le() as usize
-            } else {
-                usize::from(head.get_u16_le())
-            };
-            if len > head.remaining() {
-                return Err(malformed);
-            }
-            let value = head.split_to(len);
-            let text = || String::from_utf8(value.to_vec()).ok();
-            match element {
-                0x0002 => meta.sop_class = text(),
-                0x0003 => meta.sop_instance = text(),
-                0x0010 => meta.transfer_syntax = text(),
-                _ => {}
-            }
+        if let HeadStep::Done { head, .. } = reader.feed(&piece)? {
+            return Ok(*head);
         }
     }
 }
 
-/// File meta information has a few hundred bytes; private information may make it longer.
-const MAX_HEAD_BYTES: u64 = 256 * 1024;
+/// A head seldom has more.
+const PIECE_BYTES: usize = 4 * 1024;
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use bytes::BufMut;
+    use leadglass_tap::part10::write_head;
 
-    fn head(elements: &[(u16, &[u8; 2], &[u8])]) -> BytesMut {
-        let mut out = BytesMut::zeroed(128);
-        out.extend_from_slice(b"DICM");
-        for (element, vr, value) in elements {
-            out.put_u16_le(2);
-            out.put_u16_le(*element);
-            out.extend_from_slice(*vr);
-            if *vr == b"OB" {
-                out.put_u16_le(0);
-                out.put_u32_le(value.len().try_into().unwrap());
-            } else {
-                out.put_u16_le(value.len().try_into().unwrap());
-            }
-            out.extend_from_slice(value);
-        }
-        out
+    #[tokio::test]
+    async fn a_file_is_known_by_its_meta_information() {
+        let class = SopClassUid::parse("1.2.840.10008.5.1.4.1.1.2").unwrap();
+        let instance = SopInstanceUid::parse("1.2.3").unwrap();
+        let syntax = TransferSyntaxUid::parse("1.2.840.10008.1.2.1").unwrap();
+        let mut bytes = write_head(&class, &instance, &syntax, None);
+        let start = bytes.len() as u64;
+        bytes.extend_from_slice(&[8, 0, 0x16, 0, b'U', b'I', 0, 0]);
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), &bytes).unwrap();
+        let outgoing = Outgoing::open(file.path()).await.unwrap();
+        assert_eq!((outgoing.sop_class, outgoing.sop_instance), (class, instance));
+        assert_eq!((outgoing.data_set_offset, outgoing.data_set_bytes), (start, 8));
+        assert_eq!(outgoing.transfer_syntax, syntax);
     }
 
-    #[test]
-    fn the_three_names_are_found_and_the_end_is_where_the_group_ends() {
-        let mut bytes = head(&[
-            (0x0001, b"OB", &[0, 1]),
-            (0x0002, b"UI", b"1.2.840.10008.5.1.4.1.1.2\0"),
-            (0x0003, b"UI", b"1.2.3\0"),
-            (0x0010, b"UI", b"1.2.840.10008.1.2.1\0"),
-        ]);
-        let end = bytes.len() as u64;
-        bytes.extend_from_slice(&[8, 0, 5, 0, b'C', b'S', 0, 0]);
-        let meta = Meta::read(bytes.freeze()).unwrap();
-        assert_eq!(meta.end, end);
-        assert_eq!(meta.sop_instance.as_deref(), Some("1.2.3\0"));
-        assert_eq!(meta.transfer_syntax.as_deref(), Some("1.2.840.10008.1.2.1\0"));
-    }
-
-    #[test]
-    fn what_is_no_file_is_refused() {
-        assert!(matches!(Meta::read(Bytes::from_static(b"short")), Err(FileError::NotPart10)));
-        let mut cut = head(&[(0x0002, b"UI", b"1.2.840.10008.5.1.4.1.1.2\0")]);
-        cut.truncate(cut.len() - 3);
-        assert!(matches!(Meta::read(cut.freeze()), Err(FileError::Malformed { offset: 132 })));
+    #[tokio::test]
+    async fn what_is_no_file_is_refused() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), b"no DICOM at all").unwrap();
+        let error = Outgoing::open(file.path()).await.unwrap_err();
+        assert_eq!(error.fault(), Fault::BadInput);
+        let gone = Outgoing::open(Path::new("does-not-exist.dcm")).await.unwrap_err();
+        assert_eq!(gone.fault(), Fault::Missing);
     }
 }

@@ -3,11 +3,11 @@
 use super::Outgoing;
 use crate::{
     AeTitle, CommandError, CommandSet, FrameError, MessageError, Status, VERIFICATION,
-    command::{NO_DATA_SET, element, field},
+    command::{NO_DATA_SET, WITH_DATA_SET, field, operation},
     framing::{Decoder, Frame, Part, encode_control, encode_values, put_value_header, value_bytes},
     limits::{ADVERTISED_PDU_BYTES, MAX_CONTEXTS},
     message::{Assembly, Step},
-    negotiate::{APPLICATION_CONTEXT, IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, max_length},
+    negotiate::{APPLICATION_CONTEXT, MIN_PEER_PDU_BYTES, max_length},
     sop::IMPLICIT_VR_LITTLE_ENDIAN,
 };
 use bytes::{Bytes, BytesMut};
@@ -16,6 +16,7 @@ use dicom_ul::pdu::{
     PresentationContextResultReason, UserVariableItem,
 };
 use leadglass_model::{SopClassUid, SopInstanceUid, TransferSyntaxUid};
+use leadglass_tap::part10::{IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME};
 use std::{collections::BTreeMap, io, time::Duration};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
@@ -197,6 +198,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Requestor<S> {
         };
         this.peer_pdu_bytes = match max_length(&answer.user_variables) {
             0 => ADVERTISED_PDU_BYTES,
+            length if length < MIN_PEER_PDU_BYTES => return Err(SendError::UnexpectedAnswer),
             length => length.min(ADVERTISED_PDU_BYTES),
         };
         let proposed: BTreeMap<u8, &Proposal> = numbered().collect();
@@ -230,14 +232,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Requestor<S> {
     pub async fn echo(&mut self) -> Result<Status, SendError> {
         let context = self.context(VERIFICATION, None).ok_or(SendError::NotAccepted)?;
         let message = self.next_message();
-        let command = CommandSet::new()
-            .with_uid(element::AFFECTED_SOP_CLASS_UID, VERIFICATION)
-            .with_number(element::COMMAND_FIELD, field::C_ECHO_RQ)
-            .with_number(element::MESSAGE_ID, message)
-            .with_number(element::COMMAND_DATA_SET_TYPE, NO_DATA_SET);
+        let command = CommandSet::new(operation::C_ECHO_RQ)
+            .with_uid(field::AFFECTED_SOP_CLASS_UID, VERIFICATION)
+            .with_us(field::MESSAGE_ID, message)
+            .with_us(field::DATA_SET_TYPE, NO_DATA_SET);
         self.write_command(context, &command).await?;
-        let answer = self.answer(context, field::C_ECHO_RQ, message).await?;
-        answer.number(element::STATUS).map(Status).ok_or(SendError::UnexpectedAnswer)
+        let answer = self.answer(context, operation::C_ECHO_RQ, message).await?;
+        answer.us(field::STATUS).map(Status).ok_or(SendError::UnexpectedAnswer)
     }
 
     /// C-STORE of `len` bytes from `data`; `sent` is told how many went out, piece by piece.
@@ -255,13 +256,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Requestor<S> {
     ) -> Result<StoreAnswer, SendError> {
         let context = self.context(sop_class.as_str(), Some(transfer_syntax.as_str())).ok_or(SendError::NotAccepted)?;
         let message = self.next_message();
-        let command = CommandSet::new()
-            .with_uid(element::AFFECTED_SOP_CLASS_UID, sop_class.as_str())
-            .with_number(element::COMMAND_FIELD, field::C_STORE_RQ)
-            .with_number(element::MESSAGE_ID, message)
-            .with_number(element::PRIORITY, MEDIUM_PRIORITY)
-            .with_number(element::COMMAND_DATA_SET_TYPE, WITH_DATA_SET)
-            .with_uid(element::AFFECTED_SOP_INSTANCE_UID, sop_instance.expose());
+        let command = CommandSet::new(operation::C_STORE_RQ)
+            .with_uid(field::AFFECTED_SOP_CLASS_UID, sop_class.as_str())
+            .with_us(field::MESSAGE_ID, message)
+            .with_us(field::PRIORITY, MEDIUM_PRIORITY)
+            .with_us(field::DATA_SET_TYPE, WITH_DATA_SET)
+            .with_uid(field::AFFECTED_SOP_INSTANCE_UID, sop_instance.expose());
         self.write_command(context, &command).await?;
         let room = value_bytes(self.peer_pdu_bytes) as u64;
         let mut left = len;
@@ -281,9 +281,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Requestor<S> {
                 break;
             }
         }
-        let answer = self.answer(context, field::C_STORE_RQ, message).await?;
-        let status = answer.number(element::STATUS).map(Status).ok_or(SendError::UnexpectedAnswer)?;
-        Ok(StoreAnswer { status, comment: answer.text(element::ERROR_COMMENT).map(str::to_owned) })
+        let answer = self.answer(context, operation::C_STORE_RQ, message).await?;
+        let status = answer.us(field::STATUS).map(Status).ok_or(SendError::UnexpectedAnswer)?;
+        Ok(StoreAnswer { status, comment: answer.text(field::ERROR_COMMENT) })
     }
 
     /// Releases the association (A-RELEASE).
@@ -312,9 +312,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Requestor<S> {
 
     async fn answer(&mut self, context: u8, request: u16, message: u16) -> Result<CommandSet, SendError> {
         let bytes = self.command(context).await?;
-        let answer = CommandSet::decode(bytes)?;
-        let fits = answer.command_field() == Some(request | field::RESPONSE)
-            && answer.number(element::MESSAGE_ID_BEING_RESPONDED_TO) == Some(message)
+        let answer = CommandSet::parse(&bytes)?;
+        let fits = answer.command_field() == Some(request | operation::RESPONSE)
+            && answer.us(field::MESSAGE_ID_RESPONDED) == Some(message)
             && !answer.has_data_set();
         if fits { Ok(answer) } else { Err(SendError::UnexpectedAnswer) }
     }
@@ -381,6 +381,3 @@ fn reason(source: &AssociationRJSource) -> String {
 }
 
 const MEDIUM_PRIORITY: u16 = 0;
-
-/// Command Data Set Type of a message with a data set: anything but 0101 (PS3.7 §E.1).
-const WITH_DATA_SET: u16 = 0x0000;
