@@ -1,1 +1,21 @@
-//! Crate of the house; its content arrives with its first slice.
+//! The HTTP edge: DICOMweb, health, metrics. It translates and decides nothing.
+//!
+//! **Invariant:** no log line carries a URI, no error a value; what a caller may not see answers as absent; an instance
+//! leaves as it came in, chunk by authenticated chunk.
+
+#![forbid(unsafe_code)]
+
+mod accept;
+mod app;
+mod dicom_json;
+mod health;
+mod problem;
+mod qido;
+mod range;
+mod serve;
+mod trace;
+mod wado;
+
+pub use app::{App, Caller, routes};
+pub use problem::Problem;
+pub use serve::{Identity, ServeError, serve_plain, serve_tls};

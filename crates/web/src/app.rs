@@ -1,0 +1,107 @@
+//! The routes, what they share, and who is asking.
+
+use crate::{Problem, health, qido, trace, wado};
+use axum::{
+    Router,
+    extract::FromRequestParts,
+    http::{header, request::Parts},
+    middleware,
+    routing::get,
+};
+use leadglass_engine::Engine;
+use leadglass_model::{Permit, Read, Search};
+use leadglass_policy::Principal;
+use leadglass_records::Tokens;
+use metrics_exporter_prometheus::PrometheusHandle;
+use std::sync::Arc;
+use tower::limit::GlobalConcurrencyLimitLayer;
+use tower_http::catch_panic::CatchPanicLayer;
+
+/// What every handler may use.
+#[derive(Clone)]
+pub struct App {
+    /// The use cases.
+    pub engine: Arc<Engine>,
+    /// Bearer tokens.
+    pub tokens: Arc<Tokens>,
+    /// Renders the metrics page.
+    pub metrics: PrometheusHandle,
+}
+
+impl std::fmt::Debug for App {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("App").finish_non_exhaustive()
+    }
+}
+
+/// All routes of the ground floor.
+pub fn routes(app: App) -> Router {
+    Router::new()
+        .route("/healthz", get(health::healthz))
+        .route("/readyz", get(health::readyz))
+        .route("/metrics", get(health::metrics))
+        .route("/dicomweb/studies", get(qido::studies))
+        .route("/dicomweb/studies/{study}", get(wado::study))
+        .route("/dicomweb/studies/{study}/series", get(qido::series))
+        .route("/dicomweb/studies/{study}/instances", get(qido::instances))
+        .route("/dicomweb/studies/{study}/series/{series}", get(wado::series))
+        .route("/dicomweb/studies/{study}/series/{series}/instances", get(qido::instances_of_series))
+        .route("/dicomweb/studies/{study}/series/{series}/instances/{instance}", get(wado::instance))
+        .fallback(|| async { Problem::not_found() })
+        .layer(CatchPanicLayer::custom(|_| {
+            axum::response::IntoResponse::into_response(Problem::new(
+                leadglass_model::Fault::Broken,
+                "internal",
+                "Something broke on our side. The request's id helps to find it.",
+            ))
+        }))
+        .layer(middleware::from_fn(trace::label))
+        .layer(GlobalConcurrencyLimitLayer::new(MAX_REQUESTS))
+        .with_state(app)
+}
+
+/// Somebody with a valid token. Extracting it answers 401 otherwise.
+#[derive(Debug, Clone, Copy)]
+pub struct Caller {
+    /// Who, in which tenant and role.
+    pub principal: Principal,
+    /// One token is one session: accesses are counted by it.
+    pub session: [u8; 16],
+}
+
+impl Caller {
+    /// To open studies, for the role's usual purpose.
+    pub fn read(&self) -> Result<Permit<Read>, Problem> {
+        self.principal.read(self.principal.usual_purpose()).map_err(|r| denied(&r))
+    }
+
+    /// To find studies, for the role's usual purpose.
+    pub fn search(&self) -> Result<Permit<Search>, Problem> {
+        self.principal.search(self.principal.usual_purpose()).map_err(|r| denied(&r))
+    }
+}
+
+fn denied(refusal: &leadglass_policy::Refusal) -> Problem {
+    Problem::new(refusal.fault(), "not-allowed", format!("{refusal}."))
+}
+
+impl FromRequestParts<App> for Caller {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
+        let token = parts
+            .headers
+            .get(header::AUTHORIZATION)
+            .and_then(|value| value.to_str().ok())
+            .and_then(|value| value.split_once(' '))
+            .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
+            .map(|(_, token)| token.trim())
+            .ok_or_else(Problem::unauthenticated)?;
+        let grant = app.tokens.resolve(token).ok().flatten().ok_or_else(Problem::unauthenticated)?;
+        let principal = Principal { tenant: grant.tenant, actor: grant.actor, role: grant.role };
+        Ok(Self { principal, session: grant.actor.0 })
+    }
+}
+
+/// Requests in work at one time; the others wait at the door.
+const MAX_REQUESTS: usize = 512;
