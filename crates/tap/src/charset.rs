@@ -179,8 +179,9 @@ impl Switch {
                     if matches!(first, b'\\' | b'^' | b'=') {
                         self.reset();
                     }
-                    // A yen sign at 0x5C still separates values, so it stays a backslash.
-                    self.text.push(if self.low == Low::JisRoman && first == b'~' { '‾' } else { char::from(first) });
+                    // JIS X 0201 shows a yen sign at 0x5C and an overline at 0x7E; the one separates values all the same,
+                    // and names are searched as ASCII.
+                    self.text.push(char::from(first));
                     1
                 }
                 Low::JisX0208 => self.pair(EUC_JP, &[first | 0x80, second | 0x80], second & 0x80 == 0),
