@@ -38,18 +38,18 @@ pub(crate) async fn follow_once(core: &Core, after: &mut Option<u64>) -> Result<
             Ok(None) => return Ok(()),
             Ok(Some(event)) => {
                 let event = event?;
-                let first = after.is_none();
-                *after = Some(event.seq());
-                core.take_event(event, first);
+                let before = after.replace(event.seq());
+                core.take_event(event, before);
             }
         }
     }
 }
 
 impl Core {
-    /// Carries out one event. With the first of a new reader it is not known what was before it.
-    fn take_event(&self, event: RevocationEvent, first: bool) {
-        if first {
+    /// Carries out one event; `before` is the number of the last one. A new reader has none and does not know what was
+    /// before its first.
+    fn take_event(&self, event: RevocationEvent, before: Option<u64>) {
+        if before.is_none() {
             self.spread(&Notice::Everything);
         }
         match event {

@@ -84,6 +84,10 @@ type Answer = Response<UnsyncBoxBody<Bytes, Infallible>>;
 
 impl Server {
     async fn start(ca: &Ca) -> Self {
+        Self::start_with(ca, &rustls::version::TLS13).await
+    }
+
+    async fn start_with(ca: &Ca, version: &'static rustls::SupportedProtocolVersion) -> Self {
         let fake = FakeKeyService::new(Arc::new(SystemClock), Arc::new(CountedEntropy::new(3)));
         let (cert, key) = ca.issue(ExtendedKeyUsagePurpose::ServerAuth);
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -91,7 +95,7 @@ impl Server {
         roots.add(ca.issuer.der().clone()).unwrap();
         let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone()).build().unwrap();
         let mut config = ServerConfig::builder_with_provider(provider)
-            .with_protocol_versions(&[&rustls::version::TLS13])
+            .with_protocol_versions(&[version])
             .unwrap()
             .with_client_cert_verifier(verifier)
             .with_single_cert(
@@ -331,6 +335,15 @@ async fn strangers_are_not_spoken_to() {
     let error = server.client(&other, clock()).tenants().await.unwrap_err();
     assert!(matches!(error, ServiceError::Away { .. } | ServiceError::Lost { .. }), "{error:?}");
     assert_eq!(server.fake.calls().tenants, 0);
+}
+
+#[tokio::test]
+async fn tls_1_2_is_not_spoken() {
+    let ca = Ca::new();
+    let server = Server::start_with(&ca, &rustls::version::TLS12).await;
+    let error = server.client(&ca, clock()).tenants().await.unwrap_err();
+    assert!(matches!(error, ServiceError::Away { .. }));
+    assert_eq!(server.connections.load(Ordering::SeqCst), 0);
 }
 
 #[tokio::test]
