@@ -8,7 +8,7 @@ use dicom_ul::pdu::{AbortRQSource, Pdu};
 use std::{sync::Arc, time::Duration};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
-    time::{Instant, timeout, timeout_at},
+    time::{Instant, sleep, timeout, timeout_at},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -101,18 +101,22 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
         } else if !matches!(ended, Ended::Released | Ended::Rejected(_)) {
             return;
         }
-        let cancel = self.cancel.clone();
+        if !matches!(timeout(self.limits.write_timeout, self.stream.shutdown()).await, Ok(Ok(()))) {
+            return;
+        }
+        // What still comes is read away: closing over unread bytes would reset the connection, and the peer might never see
+        // what we said.
         let closing = async {
-            self.stream.shutdown().await?;
-            // What still comes is read away: closing over unread bytes would reset the connection, and the peer might never
-            // see what we said.
             let mut scratch = vec![0; SCRATCH_BYTES];
-            while self.stream.read(&mut scratch).await? > 0 {}
-            std::io::Result::Ok(())
+            while self.stream.read(&mut scratch).await.is_ok_and(|received| received > 0) {}
+        };
+        let drained = async {
+            self.cancel.cancelled().await;
+            sleep(DRAIN_PATIENCE).await;
         };
         tokio::select! {
             _ = timeout(patience, closing) => {}
-            () = cancel.cancelled() => {}
+            () = drained => {}
         }
     }
 }
@@ -176,6 +180,9 @@ impl RateFloor {
 }
 
 const SCRATCH_BYTES: usize = 16 * 1024;
+
+/// A node that stops waits no longer than this for a peer to close.
+const DRAIN_PATIENCE: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests {

@@ -287,7 +287,7 @@ async fn a_store_that_is_behind_holds_the_sender_back_and_its_time_is_not_the_se
     assert_eq!(vault.intake.stored()[0].1, data);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_drain_lets_the_message_finish_and_then_ends_the_association() {
     let vault = Vault::new();
     let (mut wire, served) = vault.associate().await;
@@ -306,7 +306,7 @@ async fn a_drain_lets_the_message_finish_and_then_ends_the_association() {
     assert_eq!(vault.intake.stored()[0].1, b"first second");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_drain_ends_an_idle_association_at_once() {
     let vault = Vault::new();
     let (mut wire, served) = vault.associate().await;
