@@ -5,10 +5,43 @@
 
 #![forbid(unsafe_code)]
 
+pub mod big;
+pub mod eyes;
+pub mod fixture;
+pub mod http;
+pub mod part10;
+pub mod peers;
+pub mod process;
+pub mod recorder;
+pub mod scu;
+pub mod vault;
+
 use std::path::{Path, PathBuf};
 
 /// The root of this checkout.
 #[must_use]
 pub fn workspace_root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ stands in the workspace").to_owned()
+}
+
+/// The folder the programs were built into: the one this very test runs from, without `deps`.
+///
+/// # Panics
+/// When the running test has no path, which Linux always gives.
+#[must_use]
+pub fn built_programs() -> PathBuf {
+    let own = std::env::current_exe().expect("a running test has a path");
+    let dir = own.parent().expect("it stands in a folder");
+    if dir.ends_with("deps") { dir.parent().expect("deps has a parent").to_owned() } else { dir.to_owned() }
+}
+
+/// A folder on disk (not in memory) that goes away with its value.
+///
+/// # Panics
+/// When the disk refuses.
+#[must_use]
+pub fn scratch() -> tempfile::TempDir {
+    let under = built_programs().join("system-tests");
+    std::fs::create_dir_all(&under).expect("the target folder is writable");
+    tempfile::Builder::new().prefix("lg").tempdir_in(under).expect("a scratch folder")
 }

@@ -1,0 +1,55 @@
+//! PS3.10 files, read just far enough to take the data set out.
+
+/// The data set of a DICOM file: what follows preamble, `DICM` and the file meta group.
+///
+/// # Panics
+/// When `file` is no DICOM file or its meta group does not open with (0002,0000): an answer that is not a file fails the test.
+#[must_use]
+pub fn data_set(file: &[u8]) -> &[u8] {
+    &file[data_set_start(file)..]
+}
+
+/// Where the data set starts.
+///
+/// # Panics
+/// As [`data_set`].
+#[must_use]
+pub fn data_set_start(file: &[u8]) -> usize {
+    assert!(file.len() >= 144 && &file[128..132] == b"DICM", "no DICM after the preamble: {} bytes", file.len());
+    assert_eq!(&file[132..140], b"\x02\x00\x00\x00UL\x04\x00", "the meta group opens with its length");
+    144 + u32::from_le_bytes(file[140..144].try_into().expect("four bytes")) as usize
+}
+
+/// A value of the file meta group as text, without padding.
+///
+/// # Panics
+/// As [`data_set`].
+#[must_use]
+pub fn meta_text(file: &[u8], element: u16) -> Option<String> {
+    let end = data_set_start(file);
+    let mut at = 144;
+    while at + 8 <= end {
+        let number = u16::from_le_bytes([file[at + 2], file[at + 3]]);
+        let long = matches!(&file[at + 4..at + 6], b"OB" | b"OW" | b"UN" | b"UT" | b"SQ");
+        let (len, value) = if long {
+            (u32::from_le_bytes(file[at + 8..at + 12].try_into().expect("four bytes")) as usize, at + 12)
+        } else {
+            (usize::from(u16::from_le_bytes([file[at + 6], file[at + 7]])), at + 8)
+        };
+        if number == element {
+            let text = String::from_utf8_lossy(&file[value..value + len]).into_owned();
+            return Some(text.trim_end_matches(['\0', ' ']).to_owned());
+        }
+        at = value + len;
+    }
+    None
+}
+
+/// Transfer Syntax UID of a file.
+///
+/// # Panics
+/// When the file names none.
+#[must_use]
+pub fn transfer_syntax(file: &[u8]) -> String {
+    meta_text(file, 0x0010).expect("a file names its transfer syntax")
+}

@@ -1,0 +1,195 @@
+//! Foreign senders: dcmtk, pynetdicom, Orthanc. Each is found on the machine or named as missing; none is skipped in silence.
+
+use crate::fixture::Fixture;
+use crate::http::{Ask, Http};
+use crate::process::until;
+use crate::workspace_root;
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::Mutex;
+use std::time::Duration;
+
+/// A program of dcmtk; pynetdicom brings some of the same names, so each candidate is asked who it is.
+///
+/// # Panics
+/// When there is none.
+#[must_use]
+pub fn dcmtk(name: &str) -> PathBuf {
+    if let Some(given) = std::env::var_os(format!("LEADGLASS_{}", name.to_uppercase())) {
+        return given.into();
+    }
+    static FOUND: Mutex<BTreeMap<String, PathBuf>> = Mutex::new(BTreeMap::new());
+    let mut found = FOUND.lock().expect("nobody panics holding it");
+    found.entry(name.to_owned()).or_insert_with(|| search(name)).clone()
+}
+
+fn search(name: &str) -> PathBuf {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path)
+        .map(|dir| dir.join(name))
+        .filter(|p| p.is_file())
+        .find(|p| Command::new(p).arg("--version").output().is_ok_and(|o| o.stdout.starts_with(b"$dcmtk")))
+        .unwrap_or_else(|| panic!("dcmtk's {name} is missing: run tests/all once, or install dcmtk"))
+}
+
+fn dcmtk_command(name: &str) -> Command {
+    let mut command = Command::new(dcmtk(name));
+    // Debian's dcmtk leaves Nagle on otherwise: 40 ms a message.
+    command.env("TCP_NODELAY", "1").stdin(Stdio::null());
+    command
+}
+
+/// `echoscu`.
+///
+/// # Panics
+/// When it cannot be started.
+#[must_use]
+pub fn echoscu(peer: SocketAddr, calling: &str, called: &str) -> Output {
+    dcmtk_command("echoscu")
+        .args(["-aet", calling, "-aec", called, &peer.ip().to_string(), &peer.port().to_string()])
+        .output()
+        .expect("echoscu runs")
+}
+
+/// `storescu` of one file, proposing the file's own class and syntax only, so that nothing is converted.
+///
+/// # Panics
+/// When it cannot be started.
+#[must_use]
+pub fn storescu(scratch: &Path, peer: SocketAddr, calling: &str, called: &str, f: &Fixture, file: &Path) -> Output {
+    let config = scratch.join(format!("{}-{}.cfg", f.instance, peer.port()));
+    let text = format!(
+        "[[TransferSyntaxes]]\n[Own]\nTransferSyntax1 = {}\n[[PresentationContexts]]\n[Store]\nPresentationContext1 = {}\\Own\n\
+         [[Profiles]]\n[Own]\nPresentationContexts = Store\n",
+        f.transfer_syntax, f.sop_class
+    );
+    fs::write(&config, text).expect("the scratch folder is writable");
+    dcmtk_command("storescu")
+        .args(["-aet", calling, "-aec", called, "-xf"])
+        .arg(&config)
+        .args(["Own", &peer.ip().to_string(), &peer.port().to_string()])
+        .arg(file)
+        .output()
+        .expect("storescu runs")
+}
+
+/// The Python that has pydicom and pynetdicom: `LEADGLASS_PYTHON`, this checkout's `.venv`, or `python3`.
+#[must_use]
+pub fn python() -> OsString {
+    if let Some(given) = std::env::var_os("LEADGLASS_PYTHON") {
+        return given;
+    }
+    let own = workspace_root().join(".venv/bin/python");
+    if own.exists() { own.into() } else { "python3".into() }
+}
+
+/// Runs a Python program given as text.
+///
+/// # Panics
+/// When Python cannot be started.
+#[must_use]
+pub fn run_python(text: &str, arguments: &[String]) -> Output {
+    Command::new(python()).arg("-c").arg(text).args(arguments).stdin(Stdio::null()).output().expect("Python runs")
+}
+
+/// Both outputs of a program, for messages.
+#[must_use]
+pub fn said(output: &Output) -> String {
+    format!("{}\n{}{}", output.status, String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+/// An Orthanc of the test's own; its REST interface listens on loopback, its DICOM listener is off.
+#[derive(Debug)]
+pub struct Orthanc {
+    child: Child,
+    base: String,
+    http: Http,
+}
+
+impl Orthanc {
+    /// Starts one that knows these peers by name.
+    ///
+    /// # Panics
+    /// When Orthanc is missing or does not answer.
+    #[must_use]
+    pub fn start(scratch: &Path, peers: &[(&str, &str, SocketAddr)]) -> Self {
+        let port = free_port();
+        let modalities: serde_json::Map<String, serde_json::Value> = peers
+            .iter()
+            .map(|(name, aet, at)| ((*name).to_owned(), serde_json::json!([aet, at.ip().to_string(), at.port()])))
+            .collect();
+        let config = serde_json::json!({
+            "Name": "sender", "DicomAet": "ORTHANC", "StorageDirectory": scratch.join("orthanc"), "IndexDirectory": scratch.join("orthanc"),
+            "HttpServerEnabled": true, "HttpPort": port, "HttpBindAddresses": ["127.0.0.1"], "RemoteAccessAllowed": false,
+            "AuthenticationEnabled": false, "DicomServerEnabled": false, "Plugins": [], "DicomModalities": modalities,
+            "DicomScuTimeout": 60, "ConcurrentJobs": 1, "CheckRevisions": false,
+        });
+        let path = scratch.join("orthanc.json");
+        fs::write(&path, config.to_string()).expect("the scratch folder is writable");
+        let log = fs::File::create(scratch.join("orthanc.log")).expect("a log file");
+        let search = std::env::var_os("PATH").unwrap_or_default();
+        let sbin = ["/usr/sbin", "/usr/local/sbin"].map(PathBuf::from);
+        let program = std::env::split_paths(&search)
+            .chain(sbin)
+            .map(|d| d.join("Orthanc"))
+            .find(|p| p.is_file())
+            .unwrap_or_else(|| panic!("Orthanc is missing: run tests/all once, or install orthanc"));
+        let child = Command::new(program)
+            .arg(&path)
+            .env("TCP_NODELAY", "1")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .expect("Orthanc starts");
+        let me = Self { child, base: format!("http://127.0.0.1:{port}"), http: Http::trusting(None) };
+        let up = until(Duration::from_secs(60), || {
+            me.http.try_get(&format!("{}/system", me.base), Ask::default()).is_some_and(|a| a.status == 200)
+        });
+        assert!(up, "Orthanc did not answer: {}", fs::read_to_string(scratch.join("orthanc.log")).unwrap_or_default());
+        me
+    }
+
+    /// Takes a file in and gives its Orthanc id, or Orthanc's reason not to.
+    ///
+    /// # Errors
+    /// What Orthanc said.
+    pub fn upload(&self, file: Vec<u8>) -> Result<String, String> {
+        let answer = self.http.send("POST", &format!("{}/instances", self.base), Ask::default(), file);
+        if answer.status != 200 {
+            return Err(answer.text());
+        }
+        Ok(answer.json()["ID"].as_str().unwrap_or_default().to_owned())
+    }
+
+    /// Sends one instance to a peer; an error is Orthanc's.
+    ///
+    /// # Errors
+    /// What Orthanc said.
+    pub fn send(&self, id: &str, peer: &str) -> Result<(), String> {
+        let body = serde_json::json!({ "Resources": [id], "Synchronous": true, "Permissive": false }).to_string();
+        let answer = self.http.send(
+            "POST",
+            &format!("{}/modalities/{peer}/store", self.base),
+            Ask::default(),
+            body.into_bytes(),
+        );
+        if answer.status == 200 { Ok(()) } else { Err(answer.text()) }
+    }
+}
+
+impl Drop for Orthanc {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A port nobody listens on now. Orthanc cannot be told to choose one itself.
+fn free_port() -> u16 {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|l| l.local_addr()).expect("a free port").port()
+}
