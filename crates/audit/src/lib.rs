@@ -10,6 +10,7 @@
 
 #![forbid(unsafe_code)]
 
+mod detail;
 mod disk;
 mod edge;
 mod entry;
@@ -25,6 +26,7 @@ mod witness;
 
 pub mod verify;
 
+pub use detail::{DetailError, DetailMaster, SubjectKey};
 pub use disk::{Disk, LocalDisk, MemoryDisk};
 pub use entry::{
     ClientRef, CodeWord, Counts, Entry, EntryError, LeaseId, MAX_DETAIL_BYTES, NewEntry, Outcome, SubjectToken,
