@@ -2,18 +2,18 @@
 
 use crate::{
     OpenError, RecordError, RecordKey, Table, Tokens,
-    database::{self, RECORDS},
+    database::{RECORDS, Store},
     sealed::{self, Place},
 };
 use leadglass_model::{Clock, Entropy, Phi, TenantId};
-use redb::{Database, ReadableDatabase, ReadableTable};
+use redb::ReadableTable;
 use std::{path::Path, sync::Arc};
 use zeroize::Zeroizing;
 
 /// The file of records. Clones share it.
 #[derive(Clone)]
 pub struct Records {
-    database: Arc<Database>,
+    pub(crate) store: Arc<Store>,
     entropy: Arc<dyn Entropy>,
     clock: Arc<dyn Clock>,
 }
@@ -51,7 +51,7 @@ pub enum Expected {
 impl Records {
     /// Opens the file at `path`; makes it if there is none. Blocks; repairs what a crash left.
     pub fn open(path: &Path, clock: Arc<dyn Clock>, entropy: Arc<dyn Entropy>) -> Result<Self, OpenError> {
-        Ok(Self { database: Arc::new(database::open(path)?), entropy, clock })
+        Ok(Self { store: Arc::new(Store::open(path)?), entropy, clock })
     }
 
     /// The records of one tenant under its record key.
@@ -61,7 +61,7 @@ impl Records {
 
     /// The bearer tokens of all tenants.
     pub fn tokens(&self) -> Tokens {
-        Tokens::new(self.database.clone(), self.clock.clone(), self.entropy.clone())
+        Tokens::new(self.store.clone(), self.clock.clone(), self.entropy.clone())
     }
 }
 
@@ -102,7 +102,8 @@ impl TenantRecords {
     pub async fn scan(&self, table: Table, after: Option<&[u8]>, limit: usize) -> Result<Vec<Record>, RecordError> {
         let after = after.map(<[u8]>::to_vec);
         let this = self.clone();
-        tokio::task::spawn_blocking(move || this.scan_now(table, after.as_deref(), limit.min(MAX_SCAN))).await?
+        tokio::task::spawn_blocking(move || this.noticing(this.scan_now(table, after.as_deref(), limit.min(MAX_SCAN))))
+            .await?
     }
 
     /// Removes a record; durable when it answers. Answers whether there was one.
@@ -111,14 +112,14 @@ impl TenantRecords {
     pub async fn delete(&self, table: Table, key: &[u8]) -> Result<bool, RecordError> {
         self.blocking(key, move |this, key| {
             let name = Place { tenant: this.tenant, table, key: &key }.name();
-            Ok(remove(&this.records.database, &name)?)
+            Ok(remove(&this.records.store, &name)?)
         })
         .await
     }
 
     fn put_now(&self, table: Table, key: &[u8], value: &[u8], expected: Expected) -> Result<u64, RecordError> {
         let place = Place { tenant: self.tenant, table, key };
-        let write = self.records.database.begin_write().map_err(redb::Error::from)?;
+        let write = self.records.store.begin_write()?;
         let version = {
             let mut rows = write.open_table(RECORDS).map_err(redb::Error::from)?;
             let name = place.name();
@@ -145,7 +146,7 @@ impl TenantRecords {
     fn scan_now(&self, table: Table, after: Option<&[u8]>, limit: usize) -> Result<Vec<Record>, RecordError> {
         let prefix = Place { tenant: self.tenant, table, key: &[] }.name();
         let from = [prefix.as_slice(), after.unwrap_or_default()].concat();
-        let read = self.records.database.begin_read().map_err(redb::Error::from)?;
+        let read = self.records.store.begin_read()?;
         let rows = read.open_table(RECORDS).map_err(redb::Error::from)?;
         let mut found = Vec::new();
         for entry in rows.range(from.as_slice()..).map_err(redb::Error::from)? {
@@ -162,7 +163,7 @@ impl TenantRecords {
     }
 
     fn read(&self, name: &[u8]) -> Result<Option<Vec<u8>>, redb::Error> {
-        let read = self.records.database.begin_read()?;
+        let read = self.records.store.begin_read()?;
         let rows = read.open_table(RECORDS)?;
         Ok(rows.get(name)?.map(|row| row.value().to_vec()))
     }
@@ -170,6 +171,14 @@ impl TenantRecords {
     fn open(&self, table: Table, key: &[u8], row: &[u8]) -> Result<Record, RecordError> {
         let (version, value) = sealed::open(&self.key, Place { tenant: self.tenant, table, key }, row)?;
         Ok(Record { key: key.to_vec(), value: Phi::new(value), version })
+    }
+
+    /// A failure in the file makes the next operation open it anew.
+    fn noticing<T>(&self, outcome: Result<T, RecordError>) -> Result<T, RecordError> {
+        if let Err(RecordError::Io { .. } | RecordError::NoSpace) = &outcome {
+            self.records.store.suspect();
+        }
+        outcome
     }
 
     async fn blocking<T: Send + 'static>(
@@ -181,12 +190,12 @@ impl TenantRecords {
             return Err(RecordError::Limits);
         }
         let (this, key) = (self.clone(), key.to_vec());
-        tokio::task::spawn_blocking(move || work(&this, key)).await?
+        tokio::task::spawn_blocking(move || this.noticing(work(&this, key))).await?
     }
 }
 
-fn remove(database: &Database, name: &[u8]) -> Result<bool, redb::Error> {
-    let write = database.begin_write()?;
+fn remove(store: &Store, name: &[u8]) -> Result<bool, redb::Error> {
+    let write = store.begin_write()?;
     let removed = write.open_table(RECORDS)?.remove(name)?.is_some();
     write.commit()?;
     Ok(removed)

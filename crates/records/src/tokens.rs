@@ -3,10 +3,13 @@
 //! A token is `lg_` and 32 random bytes in base64url. The file holds SHA-256("leadglass token v1" ‖ 0 ‖ bytes): 256 random
 //! bits need no slow hash. A token is found by that hash, so how long a look-up takes tells nothing that helps to guess one.
 
-use crate::{TokenError, database::TOKENS};
+use crate::{
+    TokenError,
+    database::{Store, TOKENS},
+};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use leadglass_model::{ActorRef, Clock, Entropy, Role, TenantId, UnixMillis};
-use redb::{Database, ReadableDatabase, ReadableTable, ReadableTableMetadata};
+use redb::{ReadableTable, ReadableTableMetadata};
 use sha2::{Digest, Sha256};
 use std::sync::Arc;
 use zeroize::Zeroizing;
@@ -14,7 +17,7 @@ use zeroize::Zeroizing;
 /// The tokens of all tenants. Clones share them.
 #[derive(Clone)]
 pub struct Tokens {
-    database: Arc<Database>,
+    store: Arc<Store>,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
 }
@@ -75,8 +78,8 @@ pub struct TokenInfo {
 }
 
 impl Tokens {
-    pub(crate) fn new(database: Arc<Database>, clock: Arc<dyn Clock>, entropy: Arc<dyn Entropy>) -> Self {
-        Self { database, clock, entropy }
+    pub(crate) fn new(store: Arc<Store>, clock: Arc<dyn Clock>, entropy: Arc<dyn Entropy>) -> Self {
+        Self { store, clock, entropy }
     }
 
     /// Issues a token; it is durable when this answers, and its text is nowhere but in the answer.
@@ -84,14 +87,14 @@ impl Tokens {
     /// Cancel safety: a dropped call may have issued a token that nobody knows; it stands in the list.
     pub async fn issue(&self, new: NewToken) -> Result<(Token, TokenInfo), TokenError> {
         let this = self.clone();
-        tokio::task::spawn_blocking(move || this.issue_now(new)).await?
+        tokio::task::spawn_blocking(move || this.noticing(this.issue_now(new))).await?
     }
 
     /// Whom a text speaks for: nobody if it is no token of ours, expired or revoked. Answers from memory or one page of the
     /// file, so it may be called where waiting is not wanted.
     pub fn resolve(&self, text: &str) -> Result<Option<TokenGrant>, TokenError> {
         let Some(hash) = hash_of(text) else { return Ok(None) };
-        let Some(row) = self.find(&hash)? else { return Ok(None) };
+        let Some(row) = self.noticing(self.find(&hash).map_err(TokenError::from))? else { return Ok(None) };
         let info = Row::decode(&row)?;
         let over = |at: Option<UnixMillis>| at.is_some_and(|at| at <= self.clock.now());
         // The moment of a revocation does not matter: a clock set back must not bring a token back.
@@ -104,7 +107,7 @@ impl Tokens {
     /// Every token, those of one tenant if one is given; expired and revoked ones too, oldest first.
     pub async fn list(&self, tenant: Option<TenantId>) -> Result<Vec<TokenInfo>, TokenError> {
         let this = self.clone();
-        let mut found = tokio::task::spawn_blocking(move || this.list_now()).await??;
+        let mut found = tokio::task::spawn_blocking(move || this.noticing(this.list_now())).await??;
         found.retain(|info| tenant.is_none_or(|tenant| info.grant.tenant == tenant));
         found.sort_by_key(|info| (info.issued, info.grant.actor));
         Ok(found)
@@ -115,7 +118,15 @@ impl Tokens {
     /// Cancel safety: a dropped call may or may not have revoked; revoking again is harmless.
     pub async fn revoke(&self, tenant: TenantId, actor: ActorRef) -> Result<(), TokenError> {
         let this = self.clone();
-        tokio::task::spawn_blocking(move || this.revoke_now(tenant, actor)).await?
+        tokio::task::spawn_blocking(move || this.noticing(this.revoke_now(tenant, actor))).await?
+    }
+
+    /// A failure in the file makes the next operation open it anew.
+    fn noticing<T>(&self, outcome: Result<T, TokenError>) -> Result<T, TokenError> {
+        if let Err(TokenError::Io { .. }) = &outcome {
+            self.store.suspect();
+        }
+        outcome
     }
 
     fn issue_now(&self, new: NewToken) -> Result<(Token, TokenInfo), TokenError> {
@@ -140,7 +151,7 @@ impl Tokens {
     }
 
     fn insert_new(&self, hash: &[u8; 32], row: &[u8]) -> Result<(), TokenError> {
-        let write = self.database.begin_write().map_err(redb::Error::from)?;
+        let write = self.store.begin_write()?;
         {
             let mut rows = write.open_table(TOKENS).map_err(redb::Error::from)?;
             if rows.len().map_err(redb::Error::from)? >= MAX_TOKENS {
@@ -152,13 +163,13 @@ impl Tokens {
     }
 
     fn find(&self, hash: &[u8; 32]) -> Result<Option<Vec<u8>>, redb::Error> {
-        let read = self.database.begin_read()?;
+        let read = self.store.begin_read()?;
         let rows = read.open_table(TOKENS)?;
         Ok(rows.get(hash)?.map(|row| row.value().to_vec()))
     }
 
     fn list_now(&self) -> Result<Vec<TokenInfo>, TokenError> {
-        let read = self.database.begin_read().map_err(redb::Error::from)?;
+        let read = self.store.begin_read()?;
         let rows = read.open_table(TOKENS).map_err(redb::Error::from)?;
         let mut found = Vec::new();
         for entry in rows.iter().map_err(redb::Error::from)? {
@@ -168,7 +179,7 @@ impl Tokens {
     }
 
     fn revoke_now(&self, tenant: TenantId, actor: ActorRef) -> Result<(), TokenError> {
-        let write = self.database.begin_write().map_err(redb::Error::from)?;
+        let write = self.store.begin_write()?;
         {
             let mut rows = write.open_table(TOKENS).map_err(redb::Error::from)?;
             let mut found = None;
