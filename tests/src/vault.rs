@@ -3,6 +3,7 @@
 //! The programs are built beforehand (`tests/all` does); nothing is built here, since every test is a process of its own and would
 //! wait for the others' build. Only processes that this test started are ever signalled.
 
+use crate::eyes::files_under;
 use crate::fixture::Fixture;
 use crate::http::{Answer, Ask, Http};
 use crate::process::{alive, command_line, kill_9, signal, until};
@@ -159,13 +160,10 @@ impl Vault {
         self.scratch.path().join("data")
     }
 
-    /// What both programs wrote to standard output and standard error.
-    ///
-    /// # Panics
-    /// When the log cannot be read.
+    /// What the programs wrote: the supervisor to its standard error, the children to `log/`.
     #[must_use]
     pub fn words(&self) -> Vec<u8> {
-        fs::read(self.scratch.path().join("words.log")).expect("the log is there")
+        words_under(self.scratch.path())
     }
 
     /// Reads `up.json` again: after a restart of a child its process id is another.
@@ -381,9 +379,7 @@ impl Drop for Vault {
             let _ = self.child.wait();
         }
         if std::thread::panicking() {
-            let words = self.words();
-            let tail = words.len().saturating_sub(4000);
-            eprintln!("the vault's last words:\n{}", String::from_utf8_lossy(&words[tail..]));
+            eprintln!("{}", String::from_utf8_lossy(&self.words()));
         }
     }
 }
@@ -415,8 +411,7 @@ fn launch(folder: &Path, config: Option<&Path>) -> (Child, Up) {
         other => {
             let _ = child.kill();
             let _ = child.wait();
-            let words = fs::read_to_string(folder.join("words.log")).unwrap_or_default();
-            panic!("leadglass up gave no line of JSON ({other:?}); it said:\n{words}");
+            panic!("leadglass up gave no line of JSON ({other:?})\n{}", String::from_utf8_lossy(&words_under(folder)));
         }
     };
     let up = serde_json::from_str(&line).unwrap_or_else(|e| {
@@ -425,6 +420,16 @@ fn launch(folder: &Path, config: Option<&Path>) -> (Child, Up) {
         panic!("leadglass up's line is not what was agreed ({e}): {line}")
     });
     (child, up)
+}
+
+/// Each log under its name.
+fn words_under(folder: &Path) -> Vec<u8> {
+    let mut out = Vec::new();
+    for path in [vec![folder.join("words.log")], files_under(&folder.join("data/log"))].concat() {
+        out.extend(format!("\n--- {}\n", path.display()).into_bytes());
+        out.extend(fs::read(&path).unwrap_or_default());
+    }
+    out
 }
 
 /// The program under test: `LEADGLASS_BIN`, or the one beside this test.
