@@ -6,6 +6,7 @@
 use crate::{Record, Shared};
 use leadglass_audit::{Counts, Event, LeaseId, NewEntry, Outcome, SubjectToken};
 use leadglass_journal::CommitError;
+use leadglass_keys::{Notice, RevocationKind};
 use leadglass_model::{Access as Accessible, EntryId, Permit, Purpose, StudyRef, TenantId, UnixMillis};
 use parking_lot::Mutex;
 use std::{
@@ -16,7 +17,7 @@ use std::{
     },
     time::Duration,
 };
-use tokio::sync::OnceCell;
+use tokio::sync::{OnceCell, broadcast::error::RecvError};
 use tokio_util::sync::CancellationToken;
 
 /// Who opens what, for which purpose.
@@ -170,6 +171,28 @@ impl Shared {
             }
             if stopping {
                 return;
+            }
+        }
+    }
+}
+
+impl Shared {
+    /// A study whose keys are destroyed goes from memory at once; leases are dropped by whoever holds them.
+    pub(crate) async fn follow_revocations(self: Arc<Self>, stop: CancellationToken) {
+        let mut notices = self.keys.revocations();
+        loop {
+            let notice = tokio::select! {
+                () = stop.cancelled() => return,
+                notice = notices.recv() => notice,
+            };
+            match notice {
+                Ok(Notice::Revoked(revocation)) if revocation.kind == RevocationKind::Destroyed => {
+                    for study in revocation.study_refs.iter() {
+                        self.catalog.forget(revocation.tenant, *study);
+                    }
+                }
+                Ok(_) | Err(RecvError::Lagged(_)) => {}
+                Err(RecvError::Closed) => return,
             }
         }
     }

@@ -11,6 +11,7 @@ use parking_lot::Mutex;
 use std::{
     collections::{BTreeMap, HashMap},
     sync::Arc,
+    time::Duration,
 };
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
@@ -97,7 +98,9 @@ impl Shared {
         let pieces = record.encode();
         let kib = pieces.iter().map(Bytes::len).sum::<usize>().div_ceil(1024).clamp(1, MAX_BACKLOG_KIB);
         let kib = u32::try_from(kib).unwrap_or(u32::MAX);
-        let room = self.backlog.room.clone().acquire_many_owned(kib).await.map_err(|_| CommitError::Closed)?;
+        // A drain that is stuck (its disk is full) must not keep senders waiting for ever.
+        let room = tokio::time::timeout(ROOM_WAIT, self.backlog.room.clone().acquire_many_owned(kib)).await;
+        let room = room.map_err(|_| CommitError::Full)?.map_err(|_| CommitError::Closed)?;
         let receipt = self.journal.commit(pieces).await?;
         self.stage(receipt.position(), &record);
         self.backlog.put(receipt.position(), Waiting { record, _room: Some(room) });
@@ -122,6 +125,9 @@ impl Shared {
 
 /// Durable bytes that may wait for the drain: they lie in memory too. Senders wait beyond that.
 const MAX_BACKLOG_KIB: usize = 32 * 1024;
+
+/// So long a commit waits for the drain before its sender is told to come back.
+const ROOM_WAIT: Duration = Duration::from_secs(10);
 
 /// Records and object bytes that the drain takes at a time.
 const MAX_BATCH: usize = 256;

@@ -85,7 +85,10 @@ impl QuarantineError {
 }
 
 impl Shared {
-    pub(crate) async fn quarantined(&self, permit: &Permit<Administer>) -> Result<Vec<Case>, QuarantineError> {
+    pub(crate) async fn quarantined(
+        self: &Arc<Self>,
+        permit: &Permit<Administer>,
+    ) -> Result<Vec<Case>, QuarantineError> {
         let mut cases = Vec::new();
         for entry in self.catalog.quarantined(permit.tenant(), None) {
             let Some(reason) = entry.row.quarantine else { continue };
@@ -103,6 +106,16 @@ impl Shared {
             }
         }
         cases.sort_by_key(|case| case.since);
+        // The list names patients: that it was read is recorded before it is given out.
+        let id = EntryId::random(&*self.entropy);
+        let mut entry = NewEntry::new(id, self.clock.now(), Event::Query, Outcome::Success);
+        entry.tenant = Some(permit.tenant());
+        entry.actor = Some(permit.actor());
+        entry.role = Some(permit.role());
+        entry.purpose = Some(permit.purpose());
+        entry.code = CodeWord::parse("quarantine");
+        entry.counts = Counts { studies: cases.len() as u64, ..Counts::default() };
+        self.commit_entry(entry).await?;
         Ok(cases)
     }
 
@@ -160,7 +173,7 @@ impl Shared {
         self.commit_entry(entry).await?;
 
         let lease = self.lease_for_check(permit, &row, id).await?;
-        let opener = Arc::new(self.opener(&lease, permit, &row)?);
+        let reader = self.reader(lease.clone(), &row, Purpose::StorageCheck, permit.actor(), id)?;
         let receiver = ReceiverId::from_bytes(permit.actor().0);
         let source = Arc::new(Source {
             tenant,
@@ -176,7 +189,7 @@ impl Shared {
             transfer_syntax: row.transfer_syntax.clone(),
         };
         let mut transfer = self.begin(source, announced, Destination::Decided(target.study_ref))?;
-        let mut pieces = Box::pin(self.clone().plain(row.object_id, opener, row.dataset_start..row.body_len));
+        let mut pieces = Box::pin(reader.plain(row.dataset_start..row.body_len));
         while let Some(piece) = pieces.try_next().await? {
             transfer.write(piece).await?;
         }

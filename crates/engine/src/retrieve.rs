@@ -9,9 +9,13 @@ use futures::{Stream, StreamExt, TryStreamExt, stream};
 use leadglass_index::{IndexError, InstanceRow, InstanceState};
 use leadglass_journal::CommitError;
 use leadglass_keys::{KeyRefusal, KeysError, ObjectLease};
-use leadglass_model::{Fault, KeyId, ObjectId, Permit, Read, SeriesUid, SopInstanceUid, StudyUid, TransferSyntaxUid};
+use leadglass_model::{
+    ActorRef, EntryId, Fault, KeyId, ObjectId, Permit, Purpose, Read, SeriesUid, SopInstanceUid, StudyUid,
+    TransferSyntaxUid,
+};
 use leadglass_seal::{OpenError, Opener, RangePlan, SealedName};
 use leadglass_store::StoreError;
+use parking_lot::Mutex;
 use std::{collections::HashMap, ops::Range, sync::Arc};
 
 /// What is asked for.
@@ -101,10 +105,22 @@ impl RetrieveError {
 /// An instance that the caller may read.
 #[derive(Debug)]
 pub struct Instance {
-    shared: Arc<Shared>,
     access: Arc<Access>,
     row: InstanceRow,
+    reader: Reader,
+}
+
+/// Opens an object for as long as the key service lets it: a lease that ends in the middle of a long download is asked
+/// for again, and a study that was erased or restricted meanwhile stops there.
+#[derive(Debug, Clone)]
+pub(crate) struct Reader {
+    shared: Arc<Shared>,
+    name: SealedName,
     opener: Arc<Opener>,
+    purpose: Purpose,
+    actor: ActorRef,
+    entry: EntryId,
+    lease: Arc<Mutex<Arc<ObjectLease>>>,
 }
 
 impl Shared {
@@ -147,10 +163,8 @@ impl Shared {
         rows.into_iter()
             .map(|row| {
                 let lease = leases.get(&row.key_id).ok_or(RetrieveError::Missing)?;
-                let name = SealedName { tenant, object_id: row.object_id, key_id: row.key_id, key_gen: row.key_gen };
-                let opener = Opener::pinned(lease.study_key(), &name, &row.header, row.sealed_len)
-                    .map_err(|e| self.damaged(row.object_id, e))?;
-                Ok(Instance { shared: self.clone(), access: access.clone(), row, opener: Arc::new(opener) })
+                let reader = self.reader(lease.clone(), &row, permit.purpose(), permit.actor(), access.entry)?;
+                Ok(Instance { access: access.clone(), row, reader })
             })
             .collect()
     }
@@ -223,28 +237,59 @@ impl Shared {
 }
 
 impl Shared {
-    /// Plaintext of an object, chunk by authenticated chunk; a few runs are in work at a time.
-    pub(crate) fn plain(
-        self: Arc<Self>,
-        object: ObjectId,
-        opener: Arc<Opener>,
-        range: Range<u64>,
-    ) -> impl Stream<Item = Result<Bytes, RetrieveError>> + Send + 'static {
-        let runs: Vec<RangePlan> = match opener.geometry().plan(range) {
-            Ok(plan) => opener.geometry().runs(&plan, RUN_CHUNKS).collect(),
+    /// A reader of the object that a row pins.
+    pub(crate) fn reader(
+        self: &Arc<Self>,
+        lease: Arc<ObjectLease>,
+        row: &InstanceRow,
+        purpose: Purpose,
+        actor: ActorRef,
+        entry: EntryId,
+    ) -> Result<Reader, RetrieveError> {
+        let name =
+            SealedName { tenant: lease.tenant(), object_id: row.object_id, key_id: row.key_id, key_gen: row.key_gen };
+        let opener = Opener::pinned(lease.study_key(), &name, &row.header, row.sealed_len)
+            .map_err(|e| self.damaged(row.object_id, e))?;
+        let lease = Arc::new(Mutex::new(lease));
+        Ok(Reader { shared: self.clone(), name, opener: Arc::new(opener), purpose, actor, entry, lease })
+    }
+}
+
+impl Reader {
+    /// Plaintext of the object, chunk by authenticated chunk; a few runs are in work at a time.
+    pub(crate) fn plain(self, range: Range<u64>) -> impl Stream<Item = Result<Bytes, RetrieveError>> + Send + 'static {
+        let runs: Vec<RangePlan> = match self.opener.geometry().plan(range) {
+            Ok(plan) => self.opener.geometry().runs(&plan, RUN_CHUNKS).collect(),
             Err(_) => Vec::new(),
         };
         stream::iter(runs)
             .map(move |run| {
-                let (shared, opener) = (self.clone(), opener.clone());
-                async move {
-                    let sealed = shared.sealed_range(object, &opener, run.sealed()).await?;
-                    let mut plain = Vec::with_capacity(sealed.len());
-                    let asked = opener.open_range(&run, &sealed, &mut plain).map_err(|e| shared.damaged(object, e))?;
-                    Ok(Bytes::from(plain).slice(asked))
-                }
+                let reader = self.clone();
+                async move { reader.open(&run).await }
             })
             .buffered(RUNS_AHEAD)
+    }
+
+    async fn open(&self, run: &RangePlan) -> Result<Bytes, RetrieveError> {
+        self.hold_lease().await?;
+        let object = self.name.object_id;
+        let sealed = self.shared.sealed_range(object, &self.opener, run.sealed()).await?;
+        let mut plain = Vec::with_capacity(sealed.len());
+        let opened = self.opener.open_range(run, &sealed, &mut plain);
+        let asked = opened.map_err(|e| self.shared.damaged(object, e))?;
+        Ok(Bytes::from(plain).slice(asked))
+    }
+
+    async fn hold_lease(&self) -> Result<(), RetrieveError> {
+        if !self.lease.lock().is_ended() {
+            return Ok(());
+        }
+        let id = self.name.key_id;
+        let opened = self.shared.keys.open(self.name.tenant, &[id], self.purpose, self.actor, self.entry).await;
+        let mut opened = opened.map_err(RetrieveError::Keys)?;
+        let fresh = opened.remove(&id).ok_or(RetrieveError::Missing)?.map_err(RetrieveError::Refused)?;
+        *self.lease.lock() = fresh;
+        Ok(())
     }
 }
 
@@ -267,12 +312,11 @@ impl Instance {
     /// The file's bytes `range`, as they came in. An error ends the stream: what was given out until then is right, and
     /// less than was asked for.
     pub fn read(self, range: Range<u64>) -> impl Stream<Item = Result<Bytes, RetrieveError>> + Send + 'static {
-        let Self { shared, access, row, opener } = self;
-        let object = row.object_id;
+        let Self { access, row, reader } = self;
         let end = range.end.min(row.body_len);
-        access.count(shared.clock.now(), 1, 0);
-        let clock = shared.clock.clone();
-        shared.plain(object, opener, range.start.min(end)..end).inspect_ok(move |piece| {
+        let clock = reader.shared.clock.clone();
+        access.count(clock.now(), 1, 0);
+        reader.plain(range.start.min(end)..end).inspect_ok(move |piece| {
             access.count(clock.now(), 0, piece.len() as u64);
         })
     }

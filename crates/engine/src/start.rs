@@ -145,7 +145,7 @@ impl Engine {
             let item = item?;
             shared.replay(item.position.0, Record::decode(&[item.record])?);
             replayed += 1;
-            if replayed % REPLAY_BATCH == 0 {
+            if replayed.is_multiple_of(REPLAY_BATCH) {
                 drain::settle(&shared).await;
             }
         }
@@ -154,6 +154,7 @@ impl Engine {
             tracing::info!(records = replayed, "the journal was replayed");
         }
         tasks.spawn(shared.clone().close_accesses(stop.clone()));
+        tasks.spawn(shared.clone().follow_revocations(stop.clone()));
         tasks.spawn(drain::publish(shared.clone(), stop.clone()));
         // Not tracked: it ends after everything that is, see `Engine::finish`.
         let drain_stop = CancellationToken::new();

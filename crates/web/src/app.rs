@@ -1,15 +1,15 @@
 //! The routes, what they share, and who is asking.
 
-use crate::{Problem, health, qido, trace, wado};
+use crate::{Problem, admin, health, qido, trace, wado};
 use axum::{
     Router,
-    extract::FromRequestParts,
+    extract::{DefaultBodyLimit, FromRequestParts},
     http::{header, request::Parts},
     middleware,
-    routing::get,
+    routing::{get, post},
 };
 use leadglass_engine::Engine;
-use leadglass_model::{Permit, Read, Search};
+use leadglass_model::{Administer, Permit, Read, Search};
 use leadglass_policy::Principal;
 use leadglass_records::Tokens;
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -21,7 +21,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 #[derive(Clone)]
 pub struct App {
     /// The use cases.
-    pub engine: Arc<Engine>,
+    pub engine: Engine,
     /// Bearer tokens.
     pub tokens: Arc<Tokens>,
     /// Renders the metrics page.
@@ -47,6 +47,11 @@ pub fn routes(app: App) -> Router {
         .route("/dicomweb/studies/{study}/series/{series}", get(wado::series))
         .route("/dicomweb/studies/{study}/series/{series}/instances", get(qido::instances_of_series))
         .route("/dicomweb/studies/{study}/series/{series}/instances/{instance}", get(wado::instance))
+        .route("/api/v1/status", get(admin::status))
+        .route("/api/v1/quarantine", get(admin::list))
+        .route("/api/v1/quarantine/{case}", post(admin::decide))
+        .route("/api/v1/verify", post(admin::verify))
+        .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
         .fallback(|| async { Problem::not_found() })
         .layer(CatchPanicLayer::custom(|_| {
             axum::response::IntoResponse::into_response(Problem::new(
@@ -79,6 +84,11 @@ impl Caller {
     pub fn search(&self) -> Result<Permit<Search>, Problem> {
         self.principal.search(self.principal.usual_purpose()).map_err(|r| denied(&r))
     }
+
+    /// To decide on quarantine and to check the store.
+    pub fn administer(&self) -> Result<Permit<Administer>, Problem> {
+        self.principal.administer().map_err(|r| denied(&r))
+    }
 }
 
 fn denied(refusal: &leadglass_policy::Refusal) -> Problem {
@@ -103,5 +113,7 @@ impl FromRequestParts<App> for Caller {
     }
 }
 
+/// Bytes of a JSON request.
+const MAX_BODY_BYTES: usize = 64 * 1024;
 /// Requests in work at one time; the others wait at the door.
 const MAX_REQUESTS: usize = 512;

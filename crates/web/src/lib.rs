@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod accept;
+mod admin;
 mod app;
 mod dicom_json;
 mod health;

@@ -33,8 +33,10 @@ impl PatientKey {
 #[derive(Debug, Default)]
 pub(crate) struct Claims {
     studies: Mutex<HashMap<(TenantId, StudyUid), StudyClaim>>,
-    instances: Mutex<HashMap<(TenantId, SopInstanceUid), Arc<tokio::sync::Mutex<()>>>>,
+    instances: Mutex<HashMap<InstanceName, Arc<tokio::sync::Mutex<()>>>>,
 }
+
+type InstanceName = (TenantId, SopInstanceUid);
 
 #[derive(Debug)]
 struct StudyClaim {
@@ -58,7 +60,7 @@ pub(crate) struct HeldStudy {
 #[derive(Debug)]
 pub(crate) struct Turn {
     claims: Arc<Claims>,
-    key: (TenantId, SopInstanceUid),
+    key: InstanceName,
     guard: Option<OwnedMutexGuard<()>>,
 }
 

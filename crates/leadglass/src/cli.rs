@@ -1,0 +1,99 @@
+//! The command line.
+
+use crate::{admin, config, doctor, logging, open, reindex, send, serve, token, up};
+use clap::{Parser, Subcommand};
+use std::{path::PathBuf, process::ExitCode};
+
+/// An encrypted vault for clinical images.
+///
+/// X-ray machines send by DICOM C-STORE; every study is sealed under its own key before a byte reaches a disk; viewers
+/// get it back over DICOMweb. `leadglass up` tries it all on one machine.
+#[derive(Debug, Parser)]
+#[command(name = "leadglass", version, propagate_version = true)]
+#[command(after_help = "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 done but something needs attention.")]
+pub struct Cli {
+    /// How log lines look.
+    #[arg(long, global = true, value_enum, default_value = "text")]
+    log: logging::Format,
+    /// Says more.
+    #[arg(long, short, global = true)]
+    verbose: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Starts key service and vault on this machine, for evaluation.
+    ///
+    /// Makes keys, certificates and tokens, loads a sample study over C-STORE, and prints where to send, where to look
+    /// and how to stop. A second start resumes. Both halves on one machine protect against a stolen bucket or backup,
+    /// not against a stolen machine: production keeps the key service on a host of its own.
+    Up(up::Args),
+    /// Runs a vault node.
+    Serve(serve::Args),
+    /// Checks a configuration file.
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Sends DICOM files by C-STORE.
+    Send(send::Args),
+    /// Opens every stored object: lengths, keys, digests, orphans.
+    Verify(admin::VerifyArgs),
+    /// Tells how a running vault is.
+    Status(admin::StatusArgs),
+    /// Lists, releases and moves instances that did not fit their study.
+    Quarantine(admin::QuarantineArgs),
+    /// Tells in plain words what is not yet safe.
+    Doctor(doctor::Args),
+    /// Issues, lists and revokes bearer tokens; the vault must be stopped.
+    Token(token::Args),
+    /// Rebuilds the index from the sealed objects and the key service; the vault must be stopped.
+    Reindex(reindex::Args),
+    /// Reads one sealed object with a key file, without any service.
+    Open(open::Args),
+}
+
+#[derive(Debug, Subcommand)]
+enum ConfigCommand {
+    /// Parses the file and says what is wrong with it.
+    Check {
+        /// The configuration file.
+        file: PathBuf,
+    },
+}
+
+impl Cli {
+    /// Does what was asked for.
+    pub fn run(self) -> anyhow::Result<ExitCode> {
+        logging::install(self.log, self.verbose);
+        let runtime = || tokio::runtime::Builder::new_multi_thread().enable_all().build();
+        match self.command {
+            Command::Up(args) => runtime()?.block_on(up::run(args)),
+            Command::Serve(args) => runtime()?.block_on(serve::run(args)),
+            Command::Config(ConfigCommand::Check { file }) => {
+                config::Config::read(&file)?;
+                eprintln!("{} is usable.", file.display());
+                Ok(ExitCode::SUCCESS)
+            }
+            Command::Send(args) => runtime()?.block_on(send::run(args)),
+            Command::Verify(args) => runtime()?.block_on(admin::verify(args)),
+            Command::Status(args) => runtime()?.block_on(admin::status(args)),
+            Command::Quarantine(args) => runtime()?.block_on(admin::quarantine(args)),
+            Command::Doctor(args) => runtime()?.block_on(doctor::run(args)),
+            Command::Token(args) => token::run(args),
+            Command::Reindex(args) => runtime()?.block_on(reindex::run(args)),
+            Command::Open(args) => open::run(&args),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        <Cli as clap::CommandFactory>::command().debug_assert();
+        let _ = Cli::try_parse_from(["leadglass", "up", "--data", "d", "--json", "--no-sample"]).unwrap();
+    }
+}

@@ -1,0 +1,253 @@
+//! The vault's configuration: one TOML file, one typed value, checked at once.
+//!
+//! The comments on the fields are the manual; `deploy/vault.toml` is a sample that a test parses.
+
+use anyhow::{Context, bail, ensure};
+use leadglass_dimse::{AddressRule, UidRule};
+use leadglass_model::{ReceiverId, TenantId};
+use serde::{Deserialize, Serialize};
+use std::{
+    collections::BTreeSet,
+    net::{IpAddr, SocketAddr},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+/// The whole file.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Where the node keeps its journal, index, records and audit tiles. Mode 0700. Nothing readable lies in it.
+    pub data: PathBuf,
+    /// Where sealed objects lie.
+    pub store: Store,
+    /// The key service.
+    pub keys: Keys,
+    /// DICOM listener.
+    pub dicom: Dicom,
+    /// DICOMweb listener.
+    pub http: Http,
+    /// The controllers whose studies this node keeps.
+    #[serde(default)]
+    pub tenants: Vec<Tenant>,
+    /// Who may send. Nobody, until a device stands here.
+    #[serde(default)]
+    pub devices: Vec<Device>,
+    /// Bounds on memory, disk and time.
+    #[serde(default)]
+    pub limits: Limits,
+    /// Allows the key service on this very host. Only for evaluation: whoever steals the machine has both halves.
+    #[serde(default)]
+    pub key_service_on_this_host: bool,
+}
+
+/// Where sealed objects lie.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub enum Store {
+    /// A directory of a local disk; every object is synced before it counts.
+    Local {
+        /// The directory.
+        path: PathBuf,
+    },
+}
+
+/// How to reach the key service, and as whom.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Keys {
+    /// Address of the key service, `host:port`; its certificate bears the host's name or address.
+    pub address: String,
+    /// The private CA of vault and key service, PEM.
+    pub ca: PathBuf,
+    /// This node's client certificate, PEM.
+    pub certificate: PathBuf,
+    /// Its private key, PEM.
+    pub key: PathBuf,
+}
+
+/// The DICOM listener.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Dicom {
+    /// Address for DICOM in clear, for a network that is trusted.
+    pub listen: SocketAddr,
+    /// DICOM over TLS. Off unless given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<DicomTls>,
+    /// Storage SOP classes beyond the standard's that devices may send: a UID, or a root such as `1.2.276.0.*`.
+    #[serde(default)]
+    pub private_sop_classes: Vec<String>,
+    /// Transfer syntaxes beyond the standard's, written in the same way. Their data sets must be explicit VR little endian.
+    #[serde(default)]
+    pub private_transfer_syntaxes: Vec<String>,
+}
+
+/// DICOM over TLS 1.2 and 1.3 (PS3.15 B.12). A sender must show a certificate of `clients`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DicomTls {
+    /// Address, port 2762 by convention.
+    pub listen: SocketAddr,
+    /// Certificate chain, PEM, leaf first.
+    pub certificate: PathBuf,
+    /// Its private key, PEM.
+    pub key: PathBuf,
+    /// The authorities that issue the senders' certificates, PEM.
+    pub clients: PathBuf,
+}
+
+/// The HTTPS listener.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Http {
+    /// Address for HTTPS.
+    pub listen: SocketAddr,
+    /// Certificate chain, PEM, leaf first. Read again when it changes.
+    pub certificate: PathBuf,
+    /// Its private key, PEM.
+    pub key: PathBuf,
+    /// Address for plain HTTP behind a TLS proxy on the same host. Off unless given, loopback only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plain: Option<SocketAddr>,
+}
+
+/// A controller.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tenant {
+    /// As the key service names it (`leadglass-keyd tenant list`).
+    pub id: TenantId,
+    /// For people; never leaves the node.
+    pub name: String,
+    /// AE titles that devices call to reach this tenant.
+    pub aets: Vec<String>,
+}
+
+/// Something that sends.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Device {
+    /// A label for logs and the audit trail, such as `room-3-panoramic`.
+    pub name: String,
+    /// Random name in provenance records; `leadglass config check` proposes one.
+    pub id: ReceiverId,
+    /// The AE title it calls itself; `*` takes any.
+    pub aet: String,
+    /// Where it calls from: an address, a network such as `10.1.2.0/24`, `loopback`, or `any`.
+    pub address: String,
+    /// Which tenants it may send to; empty: the tenant whose AE title it calls.
+    #[serde(default)]
+    pub tenants: Vec<TenantId>,
+}
+
+/// Bounds.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    /// Largest instance, bytes.
+    pub instance_bytes: u64,
+    /// Most the journal may hold before senders are told to wait, bytes.
+    pub journal_bytes: u64,
+    /// DICOM associations at one time.
+    pub associations: usize,
+    /// DICOM associations at one time from one address.
+    pub associations_per_address: usize,
+    /// DICOM associations at one time from this very host, where all programs look alike.
+    pub associations_from_this_host: usize,
+    /// An association that says nothing for so long is ended.
+    #[serde(with = "humantime_serde")]
+    pub association_idle: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            instance_bytes: 8 << 30,
+            journal_bytes: 1 << 30,
+            associations: 64,
+            associations_per_address: 8,
+            associations_from_this_host: 8,
+            association_idle: Duration::from_secs(60),
+        }
+    }
+}
+
+impl Config {
+    /// Reads and checks a file.
+    pub fn read(path: &Path) -> anyhow::Result<Self> {
+        let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+        let config: Self = toml::from_str(&text).with_context(|| format!("{} does not parse", path.display()))?;
+        config.check().with_context(|| format!("{} is not usable", path.display()))?;
+        Ok(config)
+    }
+
+    /// What must hold beyond the types.
+    pub fn check(&self) -> anyhow::Result<()> {
+        ensure!(!self.tenants.is_empty(), "no tenant: add [[tenants]] with an id from `leadglass-keyd tenant list`");
+        let mut aets = BTreeSet::new();
+        for tenant in &self.tenants {
+            for aet in &tenant.aets {
+                check_aet(aet)?;
+                ensure!(aets.insert(aet), "two tenants share the AE title {aet}: a sender could not say whom it means");
+            }
+        }
+        let mut names = BTreeSet::new();
+        for device in &self.devices {
+            ensure!(names.insert(&device.name), "two devices are called {}", device.name);
+            if device.aet != "*" {
+                check_aet(&device.aet)?;
+            }
+            device.address.parse::<AddressRule>().with_context(|| format!("device {}", device.name))?;
+            for tenant in &device.tenants {
+                ensure!(self.tenants.iter().any(|t| t.id == *tenant), "device {} names an unknown tenant", device.name);
+            }
+        }
+        for rule in self.dicom.private_sop_classes.iter().chain(&self.dicom.private_transfer_syntaxes) {
+            rule.parse::<UidRule>().with_context(|| format!("{rule:?} under [dicom]"))?;
+        }
+        if let Some(plain) = self.http.plain {
+            ensure!(plain.ip().is_loopback(), "http.plain is {plain}: plain HTTP is served on a loopback address only");
+        }
+        let host = self.keys.address.rsplit_once(':').map_or("", |(host, _)| host);
+        let here =
+            host == "localhost" || host.trim_matches(['[', ']']).parse::<IpAddr>().is_ok_and(|a| a.is_loopback());
+        if here && !self.key_service_on_this_host {
+            bail!(
+                "the key service is on this host: one stolen machine would have both halves. \
+                 For evaluation set key_service_on_this_host = true"
+            );
+        }
+        Ok(())
+    }
+}
+
+/// PS3.5 §6.2 AE: 1 to 16 characters of the default repertoire, no backslash, no control character, not all spaces.
+fn check_aet(aet: &str) -> anyhow::Result<()> {
+    let fit = (1..=16).contains(&aet.len())
+        && aet.bytes().all(|b| (0x20..0x7f).contains(&b) && b != b'\\')
+        && !aet.trim().is_empty();
+    ensure!(fit, "{aet:?} is no AE title: 1 to 16 printable ASCII characters without a backslash");
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_sample_in_deploy_is_usable_and_shows_the_defaults() {
+        let sample = concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/vault.toml");
+        let config = Config::read(Path::new(sample)).unwrap();
+        assert_eq!(format!("{:?}", config.limits), format!("{:?}", Limits::default()));
+        assert!(!config.key_service_on_this_host && config.http.plain.is_none());
+    }
+
+    #[test]
+    fn ae_titles_are_checked() {
+        assert!(check_aet("LEADGLASS").is_ok());
+        for bad in ["", "    ", "SEVENTEEN-LETTERS", "BACK\\SLASH", "UMLÄUT"] {
+            assert!(check_aet(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,184 @@
+//! `leadglass serve`: one vault node.
+
+use crate::{config::Config, devices::Enrolled, files, intake::Door, node::Node};
+use anyhow::Context;
+use leadglass_dimse::{Echo, Limits, Listener, Service, Storage, StoragePolicy, Transport};
+use leadglass_model::SystemEntropy;
+use leadglass_web::{App, Identity};
+use rustls::{
+    RootCertStore,
+    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
+    server::WebPkiClientVerifier,
+};
+use serde::{Deserialize, Serialize};
+use std::{net::SocketAddr, path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+/// Runs a vault node until SIGTERM or SIGINT; a second signal ends it at once.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The configuration file; `deploy/vault.toml` is a sample.
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+    /// Writes the bound addresses as JSON once everything serves.
+    #[arg(long, value_name = "FILE")]
+    ready_file: Option<PathBuf>,
+    /// Stops when standard input closes: for a supervisor whose death must not leave a node behind.
+    #[arg(long)]
+    stdin_guard: bool,
+}
+
+/// Where a node serves.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Addresses {
+    /// DICOM in clear.
+    pub dicom: SocketAddr,
+    /// DICOM over TLS.
+    pub dicom_tls: Option<SocketAddr>,
+    /// HTTPS.
+    pub http: SocketAddr,
+    /// Plain HTTP on loopback.
+    pub plain: Option<SocketAddr>,
+}
+
+/// Does it.
+pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let config = Config::read(&args.config)?;
+    let metrics = metrics_exporter_prometheus::PrometheusBuilder::new()
+        .install_recorder()
+        .context("the metrics recorder is installed twice")?;
+    // `stop` begins the end; work that is tracked finishes what it has begun.
+    let (stop, connections) = (CancellationToken::new(), TaskTracker::new());
+    let ending = first_word(args.stdin_guard);
+    tokio::pin!(ending);
+    let node = tokio::select! {
+        node = Node::start(&config, stop.clone()) => node?,
+        why = &mut ending => {
+            tracing::info!("{why}; the node had not started yet");
+            return Ok(ExitCode::SUCCESS);
+        }
+    };
+
+    let dicom = listen_dicom(&config, &node, &connections, &stop).await?;
+    let app = App { engine: node.engine.clone(), tokens: Arc::new(node.records.tokens()), metrics };
+    let routes = leadglass_web::routes(app);
+    let identity = Identity { chain: config.http.certificate.clone(), key: config.http.key.clone() };
+    let http = leadglass_web::serve_tls(config.http.listen, &identity, routes.clone(), &connections, stop.clone())?;
+    let plain = match config.http.plain {
+        Some(address) => Some(leadglass_web::serve_plain(address, routes, &connections, stop.clone())?),
+        None => None,
+    };
+    let addresses = Addresses { dicom: dicom.0, dicom_tls: dicom.1, http, plain };
+    tracing::info!(dicom = %addresses.dicom, http = %addresses.http, "the vault serves");
+    if let Some(path) = &args.ready_file {
+        files::write_json(path, &addresses)?;
+    }
+
+    tracing::info!("{}; draining", ending.await);
+    stop.cancel();
+    connections.close();
+    let calm = async {
+        connections.wait().await;
+        node.finish().await;
+    };
+    tokio::select! {
+        () = calm => tracing::info!("drained"),
+        () = second_signal() => tracing::warn!("second signal: ending now; the journal keeps what was acknowledged"),
+        () = tokio::time::sleep(DRAIN_TIME) => tracing::warn!("not drained in time; the journal keeps the rest"),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn listen_dicom(
+    config: &Config,
+    node: &Node,
+    connections: &TaskTracker,
+    stop: &CancellationToken,
+) -> anyhow::Result<(SocketAddr, Option<SocketAddr>)> {
+    let rules = |texts: &[String]| texts.iter().map(|text| text.parse()).collect::<Result<Vec<_>, _>>();
+    let policy = StoragePolicy {
+        private_sop_classes: rules(&config.dicom.private_sop_classes)?,
+        private_transfer_syntaxes: rules(&config.dicom.private_transfer_syntaxes)?,
+    };
+    let services: Vec<Arc<dyn Service>> =
+        vec![Arc::new(Echo), Arc::new(Storage::new(policy, Arc::new(Door(node.engine.clone()))))];
+    let limits = Limits {
+        associations: config.limits.associations,
+        associations_per_ip: config.limits.associations_per_address,
+        associations_per_loopback_ip: config.limits.associations_from_this_host,
+        associations_per_ae: config.limits.associations,
+        idle_timeout: config.limits.association_idle,
+        ..Limits::default()
+    };
+    let listener = Arc::new(Listener::new(limits, Arc::new(Enrolled::of(config)?), services, Arc::new(SystemEntropy)));
+
+    let listen = async |address: SocketAddr, transport| -> anyhow::Result<SocketAddr> {
+        let socket = TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))?;
+        let bound = socket.local_addr()?;
+        let run = listener.clone().run(socket, transport, connections.clone(), stop.clone());
+        connections.spawn(run);
+        Ok(bound)
+    };
+    let plain = listen(config.dicom.listen, Transport::Plain).await?;
+    let tls = match &config.dicom.tls {
+        Some(tls) => Some(listen(tls.listen, Transport::Tls(acceptor(tls)?)).await?),
+        None => None,
+    };
+    Ok((plain, tls))
+}
+
+/// TLS 1.2 and 1.3 with a client certificate: PS3.15 B.12 wants 1.2 supported.
+fn acceptor(tls: &crate::config::DicomTls) -> anyhow::Result<tokio_rustls::TlsAcceptor> {
+    let read = |path: &std::path::Path| format!("cannot use {}", path.display());
+    let certificates = |path: &std::path::Path| -> anyhow::Result<Vec<CertificateDer<'static>>> {
+        let all = CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+        all.with_context(|| read(path))
+    };
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates(&tls.clients)? {
+        roots.add(certificate).with_context(|| read(&tls.clients))?;
+    }
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone()).build()?;
+    let key = PrivateKeyDer::from_pem_file(&tls.key).with_context(|| read(&tls.key))?;
+    let config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_client_cert_verifier(verifier)
+        .with_single_cert(certificates(&tls.certificate)?, key)?;
+    Ok(Arc::new(config).into())
+}
+
+/// Waits for the first reason to stop.
+async fn first_word(stdin_guard: bool) -> &'static str {
+    let (mut terminate, mut interrupt) = match (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) {
+        (Ok(terminate), Ok(interrupt)) => (terminate, interrupt),
+        _ => return "signals cannot be heard",
+    };
+    tokio::select! {
+        _ = terminate.recv() => "SIGTERM",
+        _ = interrupt.recv() => "SIGINT",
+        () = stdin_closed(), if stdin_guard => "standard input closed",
+    }
+}
+
+async fn second_signal() {
+    first_word(false).await;
+}
+
+/// A thread of its own: a blocked read of standard input must not hold up the runtime's end.
+async fn stdin_closed() {
+    let (tell, told) = tokio::sync::oneshot::channel();
+    std::thread::spawn(move || {
+        let mut buffer = [0; 64];
+        while std::io::Read::read(&mut std::io::stdin(), &mut buffer).is_ok_and(|n| n > 0) {}
+        let _ = tell.send(());
+    });
+    let _ = told.await;
+}
+
+/// Longer than any request should take; what is left then is replayed at the next start.
+const DRAIN_TIME: Duration = Duration::from_secs(25);
