@@ -1,0 +1,183 @@
+//! `POST /v1/keys/destroy`: keys come to their end.
+//!
+//! 1. One commit: approval used up, rows `destroying`, revocation, and the job itself. Dying here, the next start goes on.
+//! 2. Listeners hear of it; unwrap refuses from here.
+//! 3. One commit: wraps deleted, rows `destroyed`, tombstones, signed receipt, job gone. Dying before it, step 3 is done
+//!    again; nobody was told yet.
+//! 4. The own log names every key; the caller gets the receipt. The same order under the same approval gets it again.
+//!
+//! Until the shard is re-keyed old bytes of the database file could still be joined with the keyring; the receipt states
+//! only since when no running component opens the keys.
+
+use super::{Caller, RevocationRow, Service, approvals, attest};
+use crate::{
+    approval::ACTION_DESTROY,
+    keyring::ClientRole,
+    refusal::Refusal,
+    store::{KeyRow, KeyState, Table, Tombstone, by_shard, study_name},
+};
+use leadglass_audit::{Event, NewEntry, Outcome};
+use leadglass_keys::wire::{
+    ApprovalState, DestroyRequest, DestroyStatement, ProblemCode, RevocationKind, SignedStatement,
+};
+use leadglass_model::{KeyId, StudyRef};
+use serde::{Deserialize, Serialize};
+use std::{collections::BTreeSet, sync::Arc};
+
+/// A destruction under way, kept until its receipt is.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Job {
+    request: DestroyRequest,
+    keys: Vec<KeyId>,
+}
+
+impl Service {
+    /// Destroys keys under an approval that covers their studies.
+    ///
+    /// Cancel safety: what has begun goes on; asking again gives the receipt.
+    pub async fn destroy(self: &Arc<Self>, caller: &Caller, ask: DestroyRequest) -> Result<SignedStatement, Refusal> {
+        caller.needs(ClientRole::Vault)?;
+        self.tenant_of(caller, ask.tenant)?;
+        if ask.study_refs.is_empty() && ask.key_ids.is_empty() {
+            return Err(Refusal::new(ProblemCode::BadRequest, "no study and no key is named"));
+        }
+        let entry =
+            NewEntry { tenant: Some(ask.tenant), ..self.entry_by(caller, Event::KeyDestroyed, Outcome::Success) };
+        if let Some(receipt) = self.receipt(&ask)? {
+            return Ok(receipt);
+        }
+        let now = self.clock.now();
+        let asked = ask.clone();
+        let begun: Result<(Job, u64), Refusal> = self
+            .store
+            .write(move |tx| {
+                let (keys, studies) = named(tx, &asked)?;
+                let mut approval = approvals::read(tx, &asked.approval)?
+                    .filter(|a| a.covers_action(asked.tenant, ACTION_DESTROY, &studies, now))
+                    .ok_or_else(|| Refusal::new(ProblemCode::ApprovalNeeded, "no approval covers this destruction"))?;
+                for id in &keys {
+                    if let Some(mut row) = tx.row::<KeyRow>(Table::Keys, id.as_bytes())? {
+                        row.state = KeyState::Destroying;
+                        tx.put_row(Table::Keys, id.as_bytes(), &row)?;
+                    }
+                }
+                approval.state = ApprovalState::Ended;
+                approvals::put(tx, &approval)?;
+                let whole: Vec<StudyRef> = asked.study_refs.iter().copied().collect();
+                let mut seq = 0;
+                for (at, keys) in keys.chunks(leadglass_keys::wire::MAX_BATCH).enumerate() {
+                    let studies = if at == 0 { whole.clone() } else { Vec::new() };
+                    seq =
+                        RevocationRow::new(RevocationKind::Destroyed, asked.tenant, studies, keys.to_vec()).put(tx)?;
+                }
+                let job = Job { request: asked, keys };
+                tx.put(Table::Jobs, &job_name(&job.request), &to_json(&job))?;
+                Ok((job, seq))
+            })
+            .await;
+        let (job, seq) = match begun {
+            Ok(begun) => begun,
+            Err(refusal) => return self.refuse(entry, "destroy", refusal).await,
+        };
+        self.push(seq);
+        let service = Arc::clone(self);
+        tokio::task::spawn_blocking(move || finish(&service, &job)).await.map_err(Refusal::broken)?
+    }
+
+    fn receipt(&self, ask: &DestroyRequest) -> Result<Option<SignedStatement>, Refusal> {
+        let kept = self.store.snapshot()?.read(Table::Receipts, &job_name(ask))?;
+        kept.map(|bytes| serde_json::from_slice(&bytes).map_err(Refusal::broken)).transpose()
+    }
+}
+
+/// Goes on with every destruction that a crash left half done.
+pub(super) fn resume(service: &Service) -> Result<(), Refusal> {
+    for (_, value) in service.store.snapshot()?.scan(Table::Jobs, JOB_PREFIX, None, usize::MAX)? {
+        let job: Job = serde_json::from_slice(&value).map_err(Refusal::broken)?;
+        finish(service, &job)?;
+    }
+    Ok(())
+}
+
+/// Steps 3 and 4. Blocks.
+fn finish(service: &Service, job: &Job) -> Result<SignedStatement, Refusal> {
+    let now = service.clock.now();
+    let statement = DestroyStatement {
+        tenant: job.request.tenant,
+        order_id: job.request.order_id.clone(),
+        approval: job.request.approval.clone(),
+        key_ids: job.keys.clone(),
+        live_erased_at: now,
+        epoch: service.epoch.number.get(),
+    };
+    let receipt = attest::sign(service, &statement)?;
+    let (done, kept) = (job.clone(), receipt.clone());
+    service.store.write_blocking::<(), Refusal, _>(move |tx| {
+        for id in &done.keys {
+            let Some(mut row) = tx.row::<KeyRow>(Table::Keys, id.as_bytes())? else { continue };
+            row.state = KeyState::Destroyed;
+            row.wrap.clear();
+            tx.put_row(Table::Keys, id.as_bytes(), &row)?;
+            tx.delete(Table::ByShard, &by_shard(row.shard, *id))?;
+            let order = done.request.order_id.as_str().to_owned();
+            let tombstone = Tombstone { tenant: row.tenant, study_ref: row.study_ref, order, at_ms: now.0 };
+            tx.put_row(Table::Tombstones, id.as_bytes(), &tombstone)?;
+        }
+        tx.put(Table::Receipts, &job_name(&done.request), &to_json(&kept))?;
+        Ok(tx.delete(Table::Jobs, &job_name(&done.request))?)
+    })?;
+    let entries = job.keys.iter().map(|key| NewEntry {
+        tenant: Some(job.request.tenant),
+        key: Some(*key),
+        ..service.entry(Event::KeyDestroyed, Outcome::Success)
+    });
+    service.report_blocking(entries.collect())?;
+    service.backup_wanted.notify_one();
+    Ok(receipt)
+}
+
+/// The live keys that a request names, and their studies.
+fn named(tx: &crate::store::Tx<'_>, ask: &DestroyRequest) -> Result<(Vec<KeyId>, BTreeSet<StudyRef>), Refusal> {
+    let mut keys = BTreeSet::new();
+    let mut studies: BTreeSet<StudyRef> = ask.study_refs.iter().copied().collect();
+    for study in ask.study_refs.iter() {
+        for name in tx.names(Table::ByStudy, &study_name(ask.tenant, *study), None, MAX_KEYS)? {
+            let id: [u8; 16] = name[32..].try_into().map_err(Refusal::broken)?;
+            keys.insert(KeyId::from_bytes(id));
+        }
+    }
+    keys.extend(ask.key_ids.iter().copied());
+    let mut live = Vec::new();
+    for id in keys {
+        let row: Option<KeyRow> = tx.row(Table::Keys, id.as_bytes())?;
+        match row.filter(|row| row.tenant == ask.tenant) {
+            None => return Err(Refusal::new(ProblemCode::NotFound, "no such key for this client")),
+            Some(row) if row.state == KeyState::Destroyed => {}
+            Some(row) => {
+                studies.insert(row.study_ref);
+                live.push(id);
+            }
+        }
+    }
+    if live.len() > MAX_KEYS {
+        return Err(Refusal::new(ProblemCode::BadRequest, "too many keys in one order"));
+    }
+    Ok((live, studies))
+}
+
+fn job_name(ask: &DestroyRequest) -> Vec<u8> {
+    let mut name = JOB_PREFIX.to_vec();
+    name.extend_from_slice(ask.tenant.as_bytes());
+    name.extend_from_slice(ask.order_id.as_str().as_bytes());
+    name.push(b' ');
+    name.extend_from_slice(ask.approval.as_str().as_bytes());
+    name
+}
+
+fn to_json(value: &impl Serialize) -> Vec<u8> {
+    serde_json::to_vec(value).expect("wire types have string keys and no failing serializer")
+}
+
+const JOB_PREFIX: &[u8] = b"destroy:";
+/// Keys of one order: 256 studies with sixteen keys each.
+const MAX_KEYS: usize = 4096;

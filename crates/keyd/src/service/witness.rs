@@ -1,0 +1,120 @@
+//! `POST /v1/log/cosign` and `/v1/log/reset`: the key service as witness of the vault's log.
+//!
+//! There is one log. Its key is the secret `audit-log`, which this service holds, so the checkpoint's signature is checked
+//! here. The first checkpoint ever shown names the log; another name needs an approved reset.
+
+use super::{Caller, Service, approvals};
+use crate::{
+    approval::ACTION_LOG_RESET,
+    keyring::ClientRole,
+    refusal::Refusal,
+    store::{Snapshot, Table, Tx},
+};
+use leadglass_audit::{CosignError, Cosigner, Event, Hash, LogKey, NewEntry, Outcome, TreeHead};
+use leadglass_keys::wire::{
+    ApprovalState, CosignAnswer, CosignRequest, Hex32, INSTALLATION, LogReset, LogResetAnswer, ProblemCode,
+};
+use serde::{Deserialize, Serialize};
+use std::{collections::BTreeSet, sync::Arc};
+
+/// The last checkpoint that was co-signed.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Seen {
+    origin: String,
+    size: u64,
+    root: Hex32,
+}
+
+impl Service {
+    /// Co-signs a checkpoint that extends what was seen; remembers it before the answer.
+    pub async fn cosign(self: &Arc<Self>, caller: &Caller, ask: CosignRequest) -> Result<CosignAnswer, Refusal> {
+        caller.needs(ClientRole::Vault)?;
+        let service = Arc::clone(self);
+        let alarm = self.entry_by(caller, Event::LogAlarm, Outcome::Refused);
+        let signed: Result<CosignAnswer, Refusal> = self.store.write(move |tx| service.cosign_in(tx, &ask)).await;
+        match signed {
+            Err(refusal) if refusal.code() == ProblemCode::Fork => {
+                tracing::error!(alarm = "log-fork", "A checkpoint does not continue what the witness saw");
+                self.refuse(alarm, "fork", refusal).await
+            }
+            other => other,
+        }
+    }
+
+    fn cosign_in(&self, tx: &mut Tx<'_>, ask: &CosignRequest) -> Result<CosignAnswer, Refusal> {
+        let origin = ask.checkpoint.lines().next().unwrap_or_default();
+        let seen = parse(tx.read(Table::Witness, CURRENT)?)?;
+        if let Some(seen) = &seen
+            && seen.origin != origin
+        {
+            return Err(fork("the witness knows this installation's log under another name", seen.size));
+        }
+        let seen = seen.filter(|s| s.size > 0);
+        let known = seen.as_ref().map_or(0, |s| s.size);
+        if ask.old_size != known {
+            return Err(fork("the proof does not start at the size that the witness saw last", known));
+        }
+        let keyring = self.keyring();
+        let bad = |_| Refusal::new(ProblemCode::BadRequest, "the checkpoint does not verify");
+        let log = LogKey::from_seed(origin, keyring.own.audit_log.reveal()).map_err(bad)?.public();
+        let witness = Cosigner::from_seed(WITNESS_NAME, keyring.own.witness.reveal()).map_err(bad)?;
+        let head = seen.map(|s| TreeHead { size: s.size, root: Hash(s.root.0) });
+        let proof: Vec<Hash> = ask.proof.iter().map(|h| Hash(h.0)).collect();
+        let cosigned = witness
+            .cosign(&log, head.as_ref(), &ask.checkpoint, &proof, self.clock.now().0 / 1000)
+            .map_err(|error| match error {
+                CosignError::Note(note) => bad(note),
+                _ => fork("the checkpoint is no continuation of what the witness saw", known),
+            })?;
+        let now = Seen { origin: origin.to_owned(), size: cosigned.head.size, root: Hex32(cosigned.head.root.0) };
+        tx.put(Table::Witness, CURRENT, &serde_json::to_vec(&now).map_err(Refusal::broken)?)?;
+        Ok(CosignAnswer { cosignature: cosigned.line })
+    }
+
+    /// After an honest restore: forgets the old log under an approval, and says what had been seen of it.
+    pub async fn reset_log(self: &Arc<Self>, caller: &Caller, ask: LogReset) -> Result<LogResetAnswer, Refusal> {
+        caller.needs(ClientRole::Admin)?;
+        let now = self.clock.now();
+        let entry = self.entry_by(caller, Event::LogReset, Outcome::Success);
+        let reset: Result<LogResetAnswer, Refusal> = self
+            .store
+            .write(move |tx| {
+                let seen = parse(tx.read(Table::Witness, CURRENT)?)?.filter(|s| s.origin == ask.old_origin);
+                let seen =
+                    seen.ok_or_else(|| Refusal::new(ProblemCode::NotFound, "the witness has not seen this log"))?;
+                let mut approval = approvals::read(tx, &ask.approval)?
+                    .filter(|a| a.covers_action(INSTALLATION, ACTION_LOG_RESET, &BTreeSet::new(), now))
+                    .ok_or_else(|| Refusal::new(ProblemCode::ApprovalNeeded, "no approval covers this reset"))?;
+                approval.state = ApprovalState::Ended;
+                approvals::put(tx, &approval)?;
+                let begun = Seen { origin: ask.new_origin, size: 0, root: Hex32([0; 32]) };
+                tx.put(Table::Witness, CURRENT, &serde_json::to_vec(&begun).map_err(Refusal::broken)?)?;
+                Ok(LogResetAnswer { old_size: seen.size, old_root: seen.root })
+            })
+            .await;
+        match reset {
+            Ok(answer) => {
+                self.report(vec![NewEntry { outcome: Outcome::Success, ..entry }]).await?;
+                Ok(answer)
+            }
+            Err(refusal) => self.refuse(entry, "log-reset", refusal).await,
+        }
+    }
+}
+
+/// Size and name of the vault's log as the witness saw it last, for `status`.
+pub(super) fn seen(snapshot: &Snapshot) -> Result<Option<(String, u64)>, Refusal> {
+    Ok(parse(snapshot.read(Table::Witness, CURRENT)?)?.map(|s| (s.origin, s.size)))
+}
+
+fn parse(bytes: Option<Vec<u8>>) -> Result<Option<Seen>, Refusal> {
+    bytes.map(|b| serde_json::from_slice(&b).map_err(Refusal::broken)).transpose()
+}
+
+fn fork(sentence: &str, known: u64) -> Refusal {
+    Refusal::new(ProblemCode::Fork, sentence).known_size(known)
+}
+
+const CURRENT: &[u8] = b"current";
+/// The witness's name in signature lines.
+pub(super) const WITNESS_NAME: &str = "leadglass/keyd/witness";
