@@ -358,6 +358,26 @@ fn records_of_an_earlier_life_never_come_back() {
     assert_eq!(bench.promised.len(), 1);
 }
 
+/// A failed record stays in its abandoned file. The file is used again, starts with the same position, and the process dies
+/// before the first batch: then the old bytes stand exactly where a record of that position would.
+#[test]
+fn a_failed_record_does_not_come_back_through_a_reused_file() {
+    let mut bench = Bench::new(0);
+    bench.open().unwrap();
+    assert_eq!(bench.commit(&[10_000]), 1);
+    bench.disk.set_fault(Some(Fault { step: 8, when: When::Before, kind: io::ErrorKind::Other, lasting: false }));
+    assert_eq!(bench.commit(&[60_000]), 0);
+    let steps = ["create", "allocate", "allocate", "write", "sync", "rename", "sync_dir", "write", "sync"];
+    assert_eq!(bench.disk.steps(), steps);
+    bench.disk.set_fault(Some(Fault { step: 6, when: When::Before, kind: io::ErrorKind::Other, lasting: true }));
+    assert_eq!(bench.commit(&[60_000]), 0);
+    let steps = ["rename", "sync_dir", "allocate", "write", "sync", "rename", "sync_dir", "remove", "remove"];
+    assert_eq!(bench.disk.steps(), steps);
+    bench.disk.set_fault(None);
+    bench.open().unwrap();
+    assert_eq!(bench.promised.len(), 1);
+}
+
 #[derive(Debug, Clone)]
 enum Deed {
     Commit(Vec<usize>),

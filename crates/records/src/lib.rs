@@ -1,7 +1,7 @@
 //! What the vault must keep and cannot rebuild from sealed objects: patients, people, devices, holds, jobs, tokens.
 //!
 //! Every value is sealed under its tenant's record key, which the key service lends; keys of records are random names and
-//! say nothing about anybody. See [`sealed`](RecordKey) for what a value is bound to.
+//! say nothing about anybody. A value is bound to its tenant, table, key and version: elsewhere it does not open.
 //!
 //! Bearer tokens are the exception: who calls must be known while the key service is away, so their rows are plain. They
 //! hold a hash, a tenant, a role and a label that an operator chose, never a patient.

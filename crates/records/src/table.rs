@@ -29,6 +29,8 @@ pub enum Table {
     Settings = 11,
     /// Decisions on quarantined instances.
     Quarantine = 12,
+    /// Wrapped keys of audit subjects, by the subject's token. Who removes one ends that patient's audit details.
+    Subjects = 13,
 }
 
 impl Table {

@@ -64,6 +64,8 @@ impl Objects {
     }
 
     /// Begins an object whose bytes are still arriving. It is visible once [`Upload::finish`] is done, whole.
+    ///
+    /// Cancel safety: a dropped call may leave an entry in the ledger, which the next sweep ends.
     pub async fn begin(&self, id: ObjectId) -> Result<Upload, StoreError> {
         let claim = self.claim(id)?;
         match self.len(id).await {

@@ -15,6 +15,8 @@ pub type ObjectStream = BoxStream<'static, Result<Bytes, StoreError>>;
 impl Objects {
     /// The bytes of `range`, all of them, and the object's whole length: compare it with what the index knows.
     /// A range that reaches beyond the end is [`StoreError::TooShort`].
+    ///
+    /// Cancel safety: nothing but reading happens, here and in [`Objects::stream`].
     pub async fn range(&self, id: ObjectId, range: Range<u64>) -> Result<(Bytes, u64), StoreError> {
         if range.is_empty() {
             return Ok((Bytes::new(), self.len(id).await?));
