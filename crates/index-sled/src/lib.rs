@@ -7,6 +7,8 @@
 //!   newest snapshot and refuses to open for good (sled issues 1527, 1533): such files are removed before it opens. A
 //!   snapshot only saves replaying the log, so nothing is lost with it;
 //! - a database killed while it is first created may not open: it is made under another name, closed, synced, renamed;
+//! - a write that finds the disk full ends it, and without room it does not open either: commits are refused while there
+//!   is still some, and reads go on;
 //! - it remembers an I/O error for ever: after one the database is closed, and opened again by whoever comes next.
 //!
 //! Files: `DIR/lock`, `DIR/rows/` (sled's), `DIR/rows.new/` while it is made.

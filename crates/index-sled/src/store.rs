@@ -15,6 +15,7 @@ use std::{
     ops::Bound,
     os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 /// What may be set.
@@ -22,11 +23,14 @@ use std::{
 pub struct SledOptions {
     /// sled's page cache, bytes. Its real use is about a third more.
     pub cache_bytes: u64,
+    /// With less room than this on the disk, bytes, commits are refused and reads go on. sled cannot go on after a write
+    /// that found no room, and needs some to open.
+    pub min_free_bytes: u64,
 }
 
 impl Default for SledOptions {
     fn default() -> Self {
-        Self { cache_bytes: 32 << 20 }
+        Self { cache_bytes: 32 << 20, min_free_bytes: 64 << 20 }
     }
 }
 
@@ -77,6 +81,7 @@ impl Store {
 
     /// Applies the batches in order as one atomic write and makes it durable.
     pub(crate) fn commit(&self, batches: Vec<Batch>) -> Result<(), IndexError> {
+        self.check_room()?;
         let done = self.with(|open| {
             open.db.apply_batch(as_sled(&batches)).map_err(from_sled)?;
             open.db.flush().map_err(from_sled)?;
@@ -146,6 +151,12 @@ impl Store {
         }
     }
 
+    fn check_room(&self) -> Result<(), IndexError> {
+        let disk = rustix::fs::statvfs(&self.dir).map_err(|e| failed(e.into()))?;
+        let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+        if free < self.options.min_free_bytes { Err(IndexError::NoSpace) } else { Ok(()) }
+    }
+
     fn reopen(&self) -> Result<(), IndexError> {
         let mut state = self.open.write();
         if state.is_none() {
@@ -185,9 +196,24 @@ impl Store {
 
 fn open(rows: &Path, options: SledOptions) -> Result<Open, IndexError> {
     remove_torn_snapshots(rows).map_err(failed)?;
-    let db = config(rows, options).open().map_err(from_sled)?;
+    let db = open_database(rows, options)?;
     let log = File::open(rows.join("db")).map_err(failed)?;
     Ok(Open { db, log })
+}
+
+/// Opens sled. A thread of sled's may hold its lock for a moment after its database was dropped; that no other process
+/// has it is known, since `DIR/lock` is ours.
+fn open_database(rows: &Path, options: SledOptions) -> Result<sled::Db, IndexError> {
+    let mut tries = LOCK_TRIES;
+    loop {
+        match config(rows, options).open() {
+            Err(sled::Error::Io(error)) if tries > 0 && error.to_string().contains("could not acquire lock") => {
+                tries -= 1;
+                std::thread::sleep(LOCK_REST);
+            }
+            done => return done.map_err(from_sled),
+        }
+    }
 }
 
 /// Makes an empty database under another name, so that one that died half made is never opened.
@@ -288,5 +314,8 @@ struct BadMark;
 #[error("the index failed again while it was opened again")]
 struct ClosedAfterFailure;
 
+/// Together five seconds; sled's threads end within milliseconds.
+const LOCK_TRIES: u32 = 500;
+const LOCK_REST: Duration = Duration::from_millis(10);
 const ROWS: &str = "rows";
 const MARK: &[u8] = b"m";

@@ -150,6 +150,22 @@ async fn after_a_failed_sync_the_index_opens_again_with_all_that_was_acknowledge
     assert_eq!(index.scan(TENANT, Table::Instance, None, None, 100).await.unwrap().len(), 15);
 }
 
+/// On a full disk sled stops for good and does not open again until there is room: reads would stop with it.
+#[tokio::test]
+async fn without_room_commits_are_refused_and_reads_go_on() {
+    let dir = Dir::new();
+    dir.open().commit(batch(1)).await.unwrap();
+    let no_room = SledOptions { min_free_bytes: u64::MAX, ..SledOptions::default() };
+    let index = SledIndex::open(dir.0.path(), no_room).unwrap();
+    let refused = index.commit(batch(2)).await.unwrap_err();
+    assert!(matches!(refused, IndexError::NoSpace));
+    assert_eq!(refused.fault(), leadglass_model::Fault::Busy);
+    assert!(index.fetch(TENANT, key(1, 0)).await.unwrap().is_some());
+    assert_eq!(index.mark().await.unwrap().position, 1);
+    drop(index);
+    dir.open().commit(batch(2)).await.unwrap();
+}
+
 #[tokio::test]
 async fn fifty_thousand_rows_are_there_after_a_restart() {
     let dir = Dir::new();
