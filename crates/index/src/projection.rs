@@ -1,7 +1,7 @@
 //! Study and series rows in memory, compact.
 //!
-//! A study is its row's CBOR in one box, read in place by a borrowing view: about 600 bytes with one or two series and
-//! the maps, so that a million studies take about 0.6 GB.
+//! A study is its row's CBOR in one box, read in place by a borrowing view. Measured with 200,000 studies of one series:
+//! about 650 bytes each with its index key and the maps, so that a million take about 0.65 GB.
 
 use crate::{QuarantineReason, Query, SeriesRow, StudyEntry, StudyHit, StudyRow, query::day_number, sealed};
 use hmac::{Hmac, KeyInit as _, Mac as _};
