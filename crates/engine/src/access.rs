@@ -3,11 +3,13 @@
 //! The entry that opens an access is durable before the first byte leaves; a second entry at its end counts what went
 //! out. Reads inside an access add no entry. An access that cannot be audited is not served.
 
-use crate::{Record, Shared};
-use leadglass_audit::{Counts, Event, LeaseId, NewEntry, Outcome, SubjectToken};
+use crate::{Record, Shared, subject::Detail};
+use leadglass_audit::{Counts, Event, LeaseId, NewEntry, Outcome};
+use leadglass_index::StudyEntry;
 use leadglass_journal::CommitError;
 use leadglass_keys::{Notice, RevocationKind};
-use leadglass_model::{Access as Accessible, EntryId, Permit, Purpose, StudyRef, TenantId, UnixMillis};
+use leadglass_model::{Access as Accessible, EntryId, Fault, Permit, Purpose, StudyRef, TenantId, UnixMillis};
+use leadglass_records::RecordError;
 use parking_lot::Mutex;
 use std::{
     collections::HashMap,
@@ -39,6 +41,27 @@ pub(crate) struct Access {
     last_used: AtomicU64,
     instances: AtomicU64,
     bytes: AtomicU64,
+}
+
+/// Why an access could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum AccessError {
+    /// The entry could not be made durable.
+    #[error("the entry could not be made durable")]
+    Commit(#[from] CommitError),
+    /// What names people in it could not be sealed.
+    #[error("the entry could not be sealed")]
+    Records(#[from] RecordError),
+}
+
+impl AccessError {
+    /// The kind of failure.
+    pub fn fault(&self) -> Fault {
+        match self {
+            Self::Commit(error) => error.fault(),
+            Self::Records(error) => error.fault(),
+        }
+    }
 }
 
 /// All accesses of a node.
@@ -82,10 +105,9 @@ impl Shared {
         self: &Arc<Self>,
         permit: &Permit<A>,
         session: [u8; 16],
-        study: StudyRef,
-        subject: Option<SubjectToken>,
-    ) -> Result<Arc<Access>, CommitError> {
-        let key = Key { tenant: permit.tenant(), session, study, purpose: permit.purpose() };
+        study: &StudyEntry,
+    ) -> Result<Arc<Access>, AccessError> {
+        let key = Key { tenant: permit.tenant(), session, study: study.study_ref, purpose: permit.purpose() };
         let now = self.clock.now();
         let (cell, over) = {
             let mut open = self.accesses.0.lock();
@@ -108,14 +130,23 @@ impl Shared {
             opening.actor = Some(permit.actor());
             opening.role = Some(permit.role());
             opening.purpose = Some(permit.purpose());
+            let patient = crate::patient_key(study);
+            let subject = self.subject_token(permit.tenant(), &patient);
             opening.subject = subject;
-            opening.study = Some(study);
+            opening.study = Some(study.study_ref);
             opening.lease = Some(LeaseId(lease));
             opening.counts.studies = 1;
             let entry = opening.entry_id;
-            let closing = NewEntry { related: Some(entry), ..opening.clone() };
+            let closing = NewEntry { event: Event::LeaseEnded, related: Some(entry), ..opening.clone() };
+            let detail = Detail {
+                patient_id: patient.id.expose(),
+                patient_name: study.row.patient_name.as_ref().map_or("", |name| name.expose()),
+                study: study.row.uid.expose(),
+                ..Detail::default()
+            };
+            opening.detail = self.detail(permit.tenant(), subject, entry, &detail).await?;
             self.commit_entry(opening).await?;
-            Ok(Arc::new(Access {
+            Ok::<_, AccessError>(Arc::new(Access {
                 entry,
                 opened: now,
                 closing,

@@ -23,6 +23,7 @@ mod start;
 mod subject;
 mod verify;
 
+pub use access::AccessError;
 pub use alarm::AlarmKind;
 pub use ingest::{Announced, INLINE_BYTES, IngestError, Source, Transfer};
 pub use quarantine::{Case, QuarantineError, Verdict};
@@ -31,6 +32,7 @@ pub use record::{Record, RecordError, SealedRow};
 pub use retrieve::{Instance, RetrieveError, Target};
 pub use search::SearchError;
 pub use start::{Limits, Ports, StartError};
+pub use subject::SubjectPort;
 pub use verify::{Finding, Report, VerifyError};
 
 use access::Accesses;
@@ -46,7 +48,7 @@ use std::{
     collections::HashMap,
     sync::{Arc, atomic::AtomicU64},
 };
-use subject::SubjectKeys;
+use subject::Subjects;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub(crate) use subject::patient_key;
@@ -72,7 +74,7 @@ pub(crate) struct Shared {
     pub(crate) limits: Limits,
     /// The tenants of this node.
     pub(crate) tenants: Vec<TenantId>,
-    pub(crate) subjects: HashMap<TenantId, SubjectKeys>,
+    pub(crate) subjects: HashMap<TenantId, Subjects>,
     pub(crate) backlog: Backlog,
     pub(crate) claims: Arc<Claims>,
     pub(crate) accesses: Accesses,

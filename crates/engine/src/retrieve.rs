@@ -3,11 +3,14 @@
 //! The index row pins header and length, so a cut, swapped or rolled-back object is found before a byte is given out.
 //! No byte leaves before its chunk authenticated. Whatever does not authenticate raises an alarm.
 
-use crate::{Shared, access::Access, alarm::AlarmKind};
+use crate::{
+    Shared,
+    access::{Access, AccessError},
+    alarm::AlarmKind,
+};
 use bytes::Bytes;
 use futures::{Stream, StreamExt, TryStreamExt, stream};
 use leadglass_index::{IndexError, InstanceRow, InstanceState};
-use leadglass_journal::CommitError;
 use leadglass_keys::{KeyRefusal, KeysError, ObjectLease};
 use leadglass_model::{
     ActorRef, EntryId, Fault, KeyId, ObjectId, Permit, Purpose, Read, SeriesUid, SopInstanceUid, StudyUid,
@@ -44,7 +47,7 @@ pub enum RetrieveError {
     Keys(#[source] KeysError),
     /// The access could not be recorded, so it is not served.
     #[error("the access could not be recorded")]
-    Audit(#[source] CommitError),
+    Audit(#[source] AccessError),
     /// The index failed.
     #[error("the index could not be asked")]
     Index(#[source] IndexError),
@@ -157,8 +160,7 @@ impl Shared {
             (&a.series_uid, a.instance_number, &a.sop_uid).cmp(&(&b.series_uid, b.instance_number, &b.sop_uid))
         });
 
-        let subject = self.subject_token(tenant, &crate::patient_key(&study));
-        let access = self.access(permit, session, study.study_ref, subject).await.map_err(RetrieveError::Audit)?;
+        let access = self.access(permit, session, &study).await.map_err(RetrieveError::Audit)?;
         let leases = self.leases(permit, &access, rows.iter().map(|row| row.key_id)).await?;
         rows.into_iter()
             .map(|row| {

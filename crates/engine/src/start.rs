@@ -1,12 +1,17 @@
 //! A node starts: what the journal holds is brought to its places before anybody is let in.
 
 use crate::{
-    Engine, Record, RecordError, Shared, access::Accesses, commit::Backlog, drain, ingest::Claims, subject::SubjectKeys,
+    Engine, Record, RecordError, Shared,
+    access::Accesses,
+    commit::Backlog,
+    drain,
+    ingest::Claims,
+    subject::{SubjectPort, Subjects},
 };
 use leadglass_audit::Log;
 use leadglass_index::{Catalog, IndexError};
 use leadglass_journal::{Journal, JournalError, Replay};
-use leadglass_keys::{Keys, Secret};
+use leadglass_keys::Keys;
 use leadglass_model::{Clock, Entropy, Fault, TenantId};
 use leadglass_store::{Objects, StoreError};
 use std::{collections::HashMap, sync::Arc};
@@ -24,8 +29,8 @@ pub struct Ports {
     pub catalog: Catalog,
     /// The audit log.
     pub log: Log,
-    /// The secret `audit-detail` of each tenant.
-    pub subjects: HashMap<TenantId, Arc<Secret>>,
+    /// What it takes to write about the patients of each tenant.
+    pub subjects: HashMap<TenantId, SubjectPort>,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// Randomness.
@@ -133,7 +138,7 @@ impl Engine {
             entropy,
             limits,
             tenants: subjects.keys().copied().collect(),
-            subjects: subjects.into_iter().map(|(tenant, secret)| (tenant, SubjectKeys(secret))).collect(),
+            subjects: subjects.into_iter().map(|(tenant, port)| (tenant, Subjects::new(tenant, port))).collect(),
             backlog: Backlog::new(),
             claims: Arc::new(Claims::default()),
             accesses: Accesses::default(),

@@ -3,7 +3,9 @@
 use bytes::Bytes;
 use futures::TryStreamExt;
 use leadglass_audit::Log;
-use leadglass_engine::{Announced, Engine, IngestError, Limits, Ports, RetrieveError, Source, Target};
+use leadglass_engine::{
+    Announced, Engine, IngestError, Limits, Ports, RetrieveError, Source, SubjectPort, Target, Verdict,
+};
 use leadglass_index::{Catalog, MemoryIndex, QuarantineReason, Query, StudyIndexKey, TenantKeys};
 use leadglass_journal::{Journal, JournalConfig};
 use leadglass_keys::{FakeKeyService, FakeMode, Keys, SecretName, wire};
@@ -12,6 +14,7 @@ use leadglass_model::{
     SystemEntropy, TenantId,
 };
 use leadglass_policy::Principal;
+use leadglass_records::{RecordKey, Records};
 use leadglass_seal::Secret;
 use leadglass_store::Objects;
 use leadglass_testkit::DataSet;
@@ -47,6 +50,11 @@ impl House {
         let seed = keys.secret(wire::INSTALLATION, SecretName::AuditLog).await.unwrap();
         let token = keys.secret(self.tenant, SecretName::Token).await.unwrap();
         let detail = keys.secret(self.tenant, SecretName::AuditDetail).await.unwrap();
+        let record = keys.secret(self.tenant, SecretName::Record).await.unwrap();
+        let file = self.dir.path().join("records.redb");
+        let records = Records::open(&file, clock.clone(), entropy.clone())
+            .unwrap()
+            .tenant(self.tenant, RecordKey::from_bytes(*record.expose()));
         let pages: Vec<_> = keys.index_keys(self.tenant).try_collect().await.unwrap();
         let index_keys = pages.into_iter().flatten().map(|e| StudyIndexKey {
             key_id: e.key_id,
@@ -70,7 +78,7 @@ impl House {
             journal: Journal::open(&at("journal"), config, entropy.clone()).unwrap(),
             catalog,
             log: Log::open(&at("audit"), "leadglass/test", seed.expose()).unwrap(),
-            subjects: HashMap::from([(self.tenant, detail)]),
+            subjects: HashMap::from([(self.tenant, SubjectPort { detail, records })]),
             clock,
             entropy,
             limits: Limits { instance_bytes: 64 << 20, journal_bytes: 64 << 20 },
@@ -230,6 +238,34 @@ async fn a_known_study_with_another_patient_is_quarantined_and_its_retry_is_a_co
     assert_eq!((cases[0].reason, cases[0].instances), (QuarantineReason::OtherPatient, 2));
     node.stop().await;
     assert_eq!(house.objects().len(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_released_instance_becomes_current_and_a_moved_one_goes_elsewhere() {
+    let house = House::new();
+    let node = house.start().await;
+    house.send(&node, &DataSet::invented(1, 1), 1).await.unwrap();
+    house.send(&node, &DataSet::invented(2, 1), 1).await.unwrap();
+    let released = DataSet { seed: 2, pixel_bytes: 2_000_000, ..DataSet::invented(1, 1) };
+    house.send(&node, &released, 2).await.unwrap();
+    let moved = DataSet { patient_id: "OTHER".into(), ..DataSet::invented(1, 7) };
+    house.send(&node, &moved, 1).await.unwrap();
+
+    let permit = house.principal(Role::Dpo).administer().unwrap();
+    let cases = node.engine.quarantined(&permit).await.unwrap();
+    let case = |reason| cases.iter().find(|case| case.reason == reason).unwrap().case;
+    let release = case(QuarantineReason::OtherDevice);
+    assert_eq!(node.engine.decide(&permit, release, &Verdict::Release).await.unwrap(), 1);
+    assert!(is_file_of(&house.fetch(&node, &released).await.unwrap(), &released));
+    let other = Verdict::Move(StudyUid::parse(&DataSet::invented(2, 1).study).unwrap());
+    let case = case(QuarantineReason::OtherPatient);
+    assert_eq!(node.engine.decide(&permit, case, &other).await.unwrap(), 1);
+    let there = DataSet { study: DataSet::invented(2, 1).study, ..moved.clone() };
+    assert!(is_file_of(&house.fetch(&node, &there).await.unwrap(), &moved));
+    assert!(node.engine.quarantined(&permit).await.unwrap().is_empty());
+    let report = node.engine.verify(&permit, |_, _| {}).await.unwrap();
+    assert!(report.is_clean() && report.objects == 6, "{report:?}");
+    node.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

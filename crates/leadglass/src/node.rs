@@ -7,13 +7,13 @@ use crate::{
 use anyhow::{Context, bail};
 use futures::StreamExt;
 use leadglass_audit::Log;
-use leadglass_engine::{Engine, Limits, Ports};
+use leadglass_engine::{Engine, Limits, Ports, SubjectPort};
 use leadglass_index::{Catalog, LoadReport, StudyIndexKey, TenantKeys};
 use leadglass_index_sled::{SledIndex, SledOptions};
 use leadglass_journal::{Journal, JournalConfig};
 use leadglass_keys::{IdentityFiles, Keys, MtlsConfig, MtlsKeyService, SecretName, wire};
 use leadglass_model::{Clock, Entropy, Fault, SystemClock, SystemEntropy, TenantId};
-use leadglass_records::Records;
+use leadglass_records::{RecordKey, Records};
 use leadglass_seal::Secret;
 use leadglass_store::Objects;
 use std::{collections::HashMap, path::PathBuf, sync::Arc, time::Duration};
@@ -83,7 +83,9 @@ impl Node {
             let id = tenant.id;
             let token = patiently("the key service", || keys.secret(id, SecretName::Token)).await?;
             let detail = patiently("the key service", || keys.secret(id, SecretName::AuditDetail)).await?;
-            subjects.insert(id, detail);
+            let record = patiently("the key service", || keys.secret(id, SecretName::Record)).await?;
+            let own = records.tenant(id, RecordKey::from_bytes(*record.expose()));
+            subjects.insert(id, SubjectPort { detail, records: own });
             let index_keys = index_keys(&keys, id).await?;
             tenants.push(TenantKeys { tenant: id, token: Secret::from_bytes(*token.expose()), index_keys });
         }

@@ -4,6 +4,7 @@ use leadglass_index::IndexError;
 use leadglass_journal::CommitError;
 use leadglass_keys::KeysError;
 use leadglass_model::Fault;
+use leadglass_records::RecordError;
 use leadglass_seal::SealError;
 use leadglass_store::StoreError;
 use leadglass_tap::TapError;
@@ -42,6 +43,9 @@ pub enum IngestError {
     /// The index failed.
     #[error("the index could not be asked")]
     Index(#[source] IndexError),
+    /// The vault's records failed: what names people in the entry could not be sealed.
+    #[error("the audit entry could not be sealed")]
+    Records(#[source] RecordError),
     /// Sealing failed: an object over its limits.
     #[error("the object could not be sealed")]
     Seal(#[source] SealError),
@@ -64,6 +68,7 @@ impl IngestError {
             Self::Store(error) => error.fault(),
             Self::Journal(error) => error.fault(),
             Self::Index(error) => error.fault(),
+            Self::Records(error) => error.fault(),
             Self::Seal(error) => error.fault(),
             Self::Overtaken | Self::Stopping => Fault::Busy,
         }
@@ -80,6 +85,7 @@ impl IngestError {
             Self::Store(_) => "store",
             Self::Journal(_) => "journal",
             Self::Index(_) => "index",
+            Self::Records(_) => "records",
             Self::Seal(_) => "seal",
             Self::Overtaken => "overtaken",
             Self::Stopping => "stopping",
@@ -94,7 +100,9 @@ impl IngestError {
             Self::NoUid { .. } => "Study, series or SOP Instance UID is missing.",
             Self::TooLong { .. } => "The instance is longer than this node takes.",
             Self::Keys(_) => "The key service gives no key now; send again later.",
-            Self::Store(_) | Self::Journal(_) | Self::Index(_) => "It cannot be stored now; send again later.",
+            Self::Store(_) | Self::Journal(_) | Self::Index(_) | Self::Records(_) => {
+                "It cannot be stored now; send again later."
+            }
             Self::Seal(_) => "The instance is over a limit of the sealed format.",
             Self::Overtaken => "The same instance came from elsewhere at the same time; send again.",
             Self::Stopping => "The node is stopping; send again later.",

@@ -12,6 +12,8 @@ mod transfer;
 
 pub(crate) use claim::{Claims, PatientKey};
 pub use error::IngestError;
+pub(crate) use rows::{earlier, series_row, study_row};
+pub(crate) use settle::gzip;
 pub use transfer::{INLINE_BYTES, Transfer};
 
 use crate::Shared;

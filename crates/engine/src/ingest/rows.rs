@@ -156,7 +156,7 @@ pub(crate) fn series_row(header: &InstanceHeader, uid: leadglass_model::SeriesUi
 }
 
 /// The versions before the next one, oldest first.
-fn earlier(prior: InstanceRow) -> Vec<EarlierVersion> {
+pub(crate) fn earlier(prior: InstanceRow) -> Vec<EarlierVersion> {
     let mut earlier = prior.earlier;
     earlier.push(EarlierVersion {
         version: prior.version,

@@ -6,7 +6,7 @@ use super::{
     rows::Succession,
     transfer::{Body, Flow},
 };
-use crate::{Record, SealedRow, Shared};
+use crate::{Record, SealedRow, Shared, subject::Detail};
 use bytes::Bytes;
 use flate2::{Compression, write::GzEncoder};
 use leadglass_audit::{CodeWord, Counts, Event, NewEntry, Outcome};
@@ -157,7 +157,7 @@ async fn copy(
     received: &Received,
     prior: Option<InstanceRow>,
 ) -> Result<Acknowledged, IngestError> {
-    let mut entry = entry(shared, received, shared.clock.now());
+    let mut entry = entry(shared, received, shared.clock.now()).await?;
     entry.code = CodeWord::parse("copy");
     entry.key = prior.map(|row| row.key_id);
     let record = Record { entries: vec![entry.encode().into()], ..Record::default() };
@@ -198,7 +198,7 @@ async fn commit(
         put(at, catalog.seal_meta(tenant, &at, id, under.key_gen, key.meta_key(), &gzip(json.expose())));
     }
 
-    let mut entry = entry(shared, received, received_at);
+    let mut entry = entry(shared, received, received_at).await?;
     entry.study = Some(study_ref);
     entry.key = Some(id);
     entry.counts = Counts { studies: 1, instances: 1, bytes: sealed.body_len, ..Counts::default() };
@@ -219,7 +219,7 @@ async fn commit(
 }
 
 /// The entry of an arriving instance; who and where from stand in its sealed part.
-fn entry(shared: &Shared, received: &Received, now: UnixMillis) -> NewEntry {
+async fn entry(shared: &Shared, received: &Received, now: UnixMillis) -> Result<NewEntry, IngestError> {
     let source = &received.source;
     let id = EntryId::random(&*shared.entropy);
     let subject = shared.subject_token(source.tenant, &received.patient);
@@ -229,10 +229,21 @@ fn entry(shared: &Shared, received: &Received, now: UnixMillis) -> NewEntry {
     entry.role = Some(source.role);
     entry.purpose = Some(leadglass_model::Purpose::Ingest);
     entry.subject = subject;
-    entry
+    let name = received.tapped.header.patient_name.as_ref();
+    let detail = Detail {
+        calling: source.calling.expose(),
+        address: source.address.expose(),
+        patient_id: received.patient.id.expose(),
+        patient_name: name.map_or("", |name| name.expose()),
+        study: received.study.expose(),
+        series: received.series.expose(),
+        instance: received.announced.sop_instance.expose(),
+    };
+    entry.detail = shared.detail(source.tenant, subject, id, &detail).await.map_err(IngestError::Records)?;
+    Ok(entry)
 }
 
-fn gzip(json: &[u8]) -> Vec<u8> {
+pub(crate) fn gzip(json: &[u8]) -> Vec<u8> {
     let mut packer = GzEncoder::new(Vec::with_capacity(json.len() / 4 + 64), Compression::fast());
     packer.write_all(json).and_then(|()| packer.finish()).expect("a Vec takes every byte")
 }
