@@ -237,6 +237,13 @@ mod tests {
     }
 
     #[test]
+    fn the_sample_in_deploy_fits() {
+        let sample = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/keyd.toml"));
+        let config = Config::read(sample).unwrap();
+        assert_eq!(config.budgets, BudgetConfig::default());
+    }
+
+    #[test]
     fn an_unknown_field_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("keyd.toml");

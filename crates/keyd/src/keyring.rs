@@ -13,7 +13,7 @@ mod secret32;
 mod tenant;
 
 pub use secret32::Secret32;
-pub use tenant::{PEPPER, SHARD_STUDIES, Shard, TenantRing, Versioned, WrappedSecret};
+pub use tenant::{OpenedSecret, PEPPER, SHARD_STUDIES, Shard, TenantRing, Versioned, WrappedSecret};
 
 use crate::{disk, disk::DiskError, provider::Epoch};
 use leadglass_keys::wire::Word;

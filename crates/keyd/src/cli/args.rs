@@ -324,8 +324,17 @@ pub enum Ca {
 /// `ca issue`.
 #[derive(Debug, Subcommand)]
 pub enum Issue {
-    /// For the key service itself.
+    /// For the key service itself; with --out for another server of the installation, as OUT.pem and OUT-key.pem.
     Server {
+        /// Its common name.
+        #[arg(long, default_value = "Leadglass key service")]
+        label: String,
+        /// Where the files go, without `.pem`; left out: where `serve` looks for them.
+        #[arg(long, value_name = "PATH")]
+        out: Option<PathBuf>,
+        /// Renew over this private key.
+        #[arg(long, value_name = "FILE")]
+        key: Option<PathBuf>,
         /// A DNS name that clients call it by; repeat for more.
         #[arg(long, value_name = "DNS")]
         name: Vec<String>,

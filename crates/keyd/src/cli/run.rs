@@ -159,13 +159,18 @@ fn command(cli: &Cli, task: &Task) -> Result<Command, Refusal> {
         Task::Client(Client::List) => Command::ClientList,
         Task::Client(Client::Revoke { key_hash }) => Command::ClientRevoke { key_hash: key_hash.clone() },
         Task::Ca(Ca::Init { label }) => Command::CaInit { label: label.clone() },
-        Task::Ca(Ca::Issue(Issue::Server { name, ip })) => {
+        Task::Ca(Ca::Issue(Issue::Server { label, out, key, name, ip })) => {
             let mut names: Vec<String> = name.iter().cloned().chain(ip.iter().map(ToString::to_string)).collect();
             if names.is_empty() {
                 names = vec!["localhost".to_owned(), "127.0.0.1".to_owned(), "::1".to_owned()];
             }
             let kind = LeafKind::Server { names };
-            Command::CaIssue { label: "Leadglass key service".to_owned(), kind, existing_key: None, out: None }
+            Command::CaIssue {
+                label: label.clone(),
+                kind,
+                existing_key: key.as_deref().map(absolute).transpose()?,
+                out: out.as_deref().map(absolute).transpose()?,
+            }
         }
         Task::Ca(Ca::Issue(Issue::Client { label, out, key })) => Command::CaIssue {
             label: label.clone(),

@@ -66,6 +66,9 @@ pub struct WrappedSecret {
     pub wrap: [u8; WRAP_LEN],
 }
 
+/// A secret's version and bytes.
+pub type OpenedSecret = (KeyGen, Zeroizing<[u8; 32]>);
+
 /// The key that about a thousand studies' keys hang on.
 #[derive(Debug, Encode, Decode)]
 #[cbor(map)]
@@ -135,7 +138,7 @@ impl TenantRing {
     }
 
     /// Opens a secret: its version and bytes. `None` when the tenant has none of that name.
-    pub fn secret(&self, name: &str) -> Option<Result<(KeyGen, Zeroizing<[u8; 32]>), UnwrapError>> {
+    pub fn secret(&self, name: &str) -> Option<Result<OpenedSecret, UnwrapError>> {
         let secret = self.secrets.iter().find(|s| s.name == name)?;
         let opened = wrapping::unwrap(&self.secret_binding(secret.id, secret.version), &self.kek.key, &secret.wrap);
         Some(opened.map(|bytes| (secret.version, bytes)))

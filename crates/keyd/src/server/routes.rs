@@ -164,8 +164,7 @@ async fn mac(State(at): State<Connection>, body: Body) -> Reply {
 
 #[derive(Deserialize)]
 struct After {
-    #[serde(default)]
-    after: u64,
+    after: Option<u64>,
 }
 
 async fn revocations(State(at): State<Connection>, after: Result<Query<After>, QueryRejection>) -> Reply {

@@ -4,6 +4,7 @@ use super::{Service, open, witness};
 use crate::{
     backup::{self, BackupInfo},
     refusal::Refusal,
+    restore,
     store::Table,
 };
 use leadglass_audit::{Event, Outcome};
@@ -15,6 +16,8 @@ use tokio_util::sync::CancellationToken;
 /// How the service stands.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Standing {
+    /// Always false here: a sealed service says so and no more.
+    pub sealed: bool,
     /// Random name of the keyring.
     pub keyring: String,
     /// Its number.
@@ -45,6 +48,10 @@ pub struct Standing {
     pub witnessed: Option<(String, u64)>,
     /// The newest backup.
     pub backup: Option<PathBuf>,
+    /// When it was taken, milliseconds since 1970.
+    pub backup_taken_at: Option<UnixMillis>,
+    /// When a restore was last tried, milliseconds since 1970.
+    pub restore_tried_at: Option<UnixMillis>,
     /// The mirror's folder.
     pub mirror: Option<PathBuf>,
 }
@@ -85,7 +92,10 @@ impl Service {
     pub fn standing(&self) -> Result<Standing, Refusal> {
         let keyring = self.keyring();
         let snapshot = self.store.snapshot()?;
+        let backup = backup::newest(&self.config.backups(&self.layout)).ok();
+        let taken = backup.as_ref().and_then(|path| backup::BackupFile::read(path).ok());
         Ok(Standing {
+            sealed: false,
             keyring: keyring.id.to_string(),
             sequence: keyring.sequence,
             epoch: self.epoch.number.get(),
@@ -100,7 +110,9 @@ impl Service {
             log_entries: self.log.head().size,
             log_key: self.log.public_key().to_string(),
             witnessed: witness::seen(&snapshot)?,
-            backup: backup::newest(&self.config.backups(&self.layout)).ok(),
+            backup,
+            backup_taken_at: taken.map(|b| b.head.taken_at),
+            restore_tried_at: restore::proof(&self.layout).map(|p| p.tried_at),
             mirror: self.config.mirror(&self.layout),
         })
     }

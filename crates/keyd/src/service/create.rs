@@ -13,6 +13,9 @@ use leadglass_model::{KeyGen, KeyId, StudyRef, TenantId};
 use leadglass_seal::{StudyKey, WrapPurpose};
 use std::sync::Arc;
 
+/// A row and its name.
+type NamedRow = (KeyId, KeyRow);
+
 impl Service {
     /// Makes study keys; they are durable, with the mirror, when this answers.
     ///
@@ -43,7 +46,7 @@ impl Service {
         }
     }
 
-    fn draw(&self, ask: &CreateRequest) -> Result<(Vec<(KeyId, KeyRow)>, Vec<NewKey>), Refusal> {
+    fn draw(&self, ask: &CreateRequest) -> Result<(Vec<NamedRow>, Vec<NewKey>), Refusal> {
         let keyring = self.keyring();
         let ring = keyring.tenant(ask.tenant).ok_or_else(gone)?;
         let shard = ring.open_shard();
@@ -87,7 +90,7 @@ impl Service {
         Ok((rows, keys))
     }
 
-    async fn put(self: &Arc<Self>, tenant: TenantId, rows: Vec<(KeyId, KeyRow)>) -> Result<(), PutError> {
+    async fn put(self: &Arc<Self>, tenant: TenantId, rows: Vec<NamedRow>) -> Result<(), PutError> {
         let service = Arc::clone(self);
         self.store
             .write(move |tx| {
@@ -141,7 +144,7 @@ pub(super) fn put_key(tx: &mut Tx<'_>, id: KeyId, row: &KeyRow) -> Result<(), cr
     tx.put(Table::ByShard, &by_shard(row.shard, id), b"")
 }
 
-fn hangs_on_newest(keyring: &Keyring, tenant: TenantId, rows: &[(KeyId, KeyRow)]) -> bool {
+fn hangs_on_newest(keyring: &Keyring, tenant: TenantId, rows: &[NamedRow]) -> bool {
     let Some(ring) = keyring.tenant(tenant) else { return false };
     rows.iter().all(|(_, row)| ring.shard(row.shard).is_some_and(|s| s.newest().version == row.shard_version))
 }

@@ -69,9 +69,14 @@ impl Service {
         self.revoked.send_modify(|last| *last = (*last).max(seq));
     }
 
-    /// The stream of one listener: what came after `after`, then what comes, a beat in between. It ends when the listener
-    /// goes or the database fails.
-    pub fn revocations(self: &Arc<Self>, caller: Caller, after: u64) -> impl Stream<Item = Bytes> + Send + 'static {
+    /// The stream of one listener: what came after `after` (`None`: only what comes from now on), then what comes, a beat
+    /// in between. It ends when the listener goes or the database fails.
+    pub fn revocations(
+        self: &Arc<Self>,
+        caller: Caller,
+        after: Option<u64>,
+    ) -> impl Stream<Item = Bytes> + Send + 'static {
+        let after = after.unwrap_or_else(|| *self.revoked.borrow());
         let listener =
             Listener { service: Arc::clone(self), seen: self.revoked.subscribe(), caller, after, first: true };
         futures::stream::unfold(listener, |mut listener| async move {

@@ -1,6 +1,6 @@
 //! `POST /v1/secrets` and `POST /v1/mac`.
 
-use super::{Caller, LEASE_S, Service};
+use super::{Caller, Service};
 use crate::{
     keyring::{ClientRole, PEPPER},
     refusal::Refusal,
@@ -8,7 +8,8 @@ use crate::{
 use aws_lc_rs::hmac;
 use leadglass_audit::{Event, NewEntry, Outcome};
 use leadglass_keys::wire::{
-    Hex32, INSTALLATION, KeyBytes, MacAnswer, MacName, MacRequest, ProblemCode, SecretName, SecretRecord, SecretRequest,
+    Hex32, INSTALLATION, KeyBytes, MacAnswer, MacName, MacRequest, ProblemCode, SECRET_LEASE_S, SecretName,
+    SecretRecord, SecretRequest,
 };
 
 impl Service {
@@ -23,12 +24,12 @@ impl Service {
         let secret = match (ask.tenant == INSTALLATION, ask.name == SecretName::AuditLog) {
             (true, true) => {
                 let bytes = KeyBytes::copy_of(self.keyring().own.audit_log.reveal());
-                SecretRecord { version: 1, lease_s: LEASE_S, bytes }
+                SecretRecord { version: 1, lease_s: SECRET_LEASE_S, bytes }
             }
             (false, false) => {
                 let keyring = self.tenant_of(caller, ask.tenant)?;
                 let (version, bytes) = tenant_secret(&keyring, &ask)?;
-                SecretRecord { version, lease_s: LEASE_S, bytes }
+                SecretRecord { version, lease_s: SECRET_LEASE_S, bytes }
             }
             _ => return Err(Refusal::new(ProblemCode::NotFound, "no such secret for this tenant")),
         };

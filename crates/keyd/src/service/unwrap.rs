@@ -76,6 +76,13 @@ impl Service {
                         counts: Counts { studies: studies.len() as u64, ..Counts::default() },
                         ..entry
                     };
+                    if alarm && self.suspension(caller, &ask).is_some() {
+                        let suspended = NewEntry {
+                            actor: Some(ask.actor),
+                            ..self.entry_by(caller, Event::Suspension, Outcome::Success)
+                        };
+                        self.report(vec![suspended]).await?;
+                    }
                     return self.refuse(entry, code, refusal).await;
                 }
             }

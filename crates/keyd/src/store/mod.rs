@@ -72,6 +72,9 @@ pub struct Store {
     writer: Writer,
 }
 
+/// A row's name and value.
+pub type NamedValue = (Vec<u8>, Vec<u8>);
+
 /// A consistent view: what was committed when it was taken.
 pub struct Snapshot(redb::ReadTransaction);
 
@@ -179,7 +182,7 @@ impl Snapshot {
         prefix: &[u8],
         after: Option<&[u8]>,
         limit: usize,
-    ) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StoreError> {
+    ) -> Result<Vec<NamedValue>, StoreError> {
         use std::ops::Bound;
         let opened = self.0.open_table(table.definition()).map_err(StoreError::engine)?;
         let from = match after {
@@ -198,7 +201,7 @@ impl Snapshot {
     }
 
     /// The last row of a table.
-    pub fn last(&self, table: Table) -> Result<Option<(Vec<u8>, Vec<u8>)>, StoreError> {
+    pub fn last(&self, table: Table) -> Result<Option<NamedValue>, StoreError> {
         let opened = self.0.open_table(table.definition()).map_err(StoreError::engine)?;
         let last = opened.last().map_err(StoreError::engine)?;
         Ok(last.map(|(name, value)| (name.value().to_vec(), value.value().to_vec())))

@@ -9,6 +9,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError, mpsc},
     thread::JoinHandle,
+    time::{Duration, Instant},
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -130,8 +131,20 @@ impl Mirror {
 type Finish = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
 pub(super) type Work = Box<dyn FnOnce(&mut Tx<'_>) -> Finish + Send>;
 
-/// A write, and the place in the queue that it takes.
-type Waiting = (Work, Option<OwnedSemaphorePermit>);
+/// A write, the place in the queue that it takes, and whether somebody waits for it.
+struct Waiting {
+    work: Work,
+    permit: Option<OwnedSemaphorePermit>,
+    urgency: Urgency,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Urgency {
+    /// Somebody waits.
+    Now,
+    /// Nobody waits: it goes with the next commit, within [`SOON`].
+    Soon,
+}
 
 pub(super) struct Writer {
     queue: Option<mpsc::SyncSender<Waiting>>,
@@ -151,22 +164,22 @@ impl Writer {
 
     pub(super) async fn submit(&self, work: Work) -> Result<(), StoreError> {
         let permit = Arc::clone(&self.room).acquire_owned().await.map_err(|_| StoreError::Stopped)?;
-        self.send(work, Some(permit))
+        self.send(work, Some(permit), Urgency::Now)
     }
 
     pub(super) fn submit_blocking(&self, work: Work) -> Result<(), StoreError> {
-        self.send(work, None)
+        self.send(work, None, Urgency::Now)
     }
 
     pub(super) fn submit_soon(&self, work: Work) {
-        if self.send(work, None).is_err() {
+        if self.send(work, None, Urgency::Soon).is_err() {
             tracing::warn!("A deferred write found no room");
         }
     }
 
-    fn send(&self, work: Work, permit: Option<OwnedSemaphorePermit>) -> Result<(), StoreError> {
+    fn send(&self, work: Work, permit: Option<OwnedSemaphorePermit>, urgency: Urgency) -> Result<(), StoreError> {
         let queue = self.queue.as_ref().ok_or(StoreError::Stopped)?;
-        queue.try_send((work, permit)).map_err(|error| match error {
+        queue.try_send(Waiting { work, permit, urgency }).map_err(|error| match error {
             mpsc::TrySendError::Full(_) => StoreError::Full,
             mpsc::TrySendError::Disconnected(_) => StoreError::Stopped,
         })
@@ -186,12 +199,19 @@ impl Drop for Writer {
 
 fn run(database: &Database, mut mirror: Option<Mirror>, jobs: &mpsc::Receiver<Waiting>) {
     while let Ok(first) = jobs.recv() {
+        let latest = Instant::now() + SOON;
+        let mut urgent = false;
         let mut batch = Vec::with_capacity(MAX_BATCH);
         let mut next = Some(first);
-        while let Some((work, permit)) = next.take() {
-            batch.push((work, permit));
+        while let Some(waiting) = next.take() {
+            urgent |= waiting.urgency == Urgency::Now;
+            batch.push(waiting);
             if batch.len() < MAX_BATCH {
-                next = jobs.try_recv().ok();
+                next = if urgent {
+                    jobs.try_recv().ok()
+                } else {
+                    jobs.recv_timeout(latest.saturating_duration_since(Instant::now())).ok()
+                };
             }
         }
         commit(database, mirror.as_mut(), batch);
@@ -208,7 +228,7 @@ fn commit(database: &Database, mirror: Option<&mut Mirror>, batch: Vec<Waiting>)
         let mut transaction = database.begin_write().map_err(StoreError::engine)?;
         transaction.set_durability(Durability::Immediate).map_err(StoreError::engine)?;
         let mut changes = Vec::new();
-        for (work, permit) in batch {
+        for Waiting { work, permit, .. } in batch {
             finishes.push(work(&mut Tx { transaction: &transaction, changes: &mut changes }));
             permits.push(permit);
         }
@@ -230,5 +250,7 @@ fn commit(database: &Database, mirror: Option<&mut Mirror>, batch: Vec<Waiting>)
 
 /// Writes that may wait, each holding at most a few hundred rows.
 const MAX_WAITING: usize = 512;
+/// A write that nobody waits for is durable within this time.
+const SOON: Duration = Duration::from_secs(1);
 /// Writes that share one commit.
 const MAX_BATCH: usize = 256;

@@ -73,6 +73,26 @@ async fn a_destroyed_study_opens_no_more_and_the_receipt_verifies_and_listeners_
 }
 
 #[tokio::test]
+async fn a_listener_from_now_on_hears_a_beat_first_and_no_history() {
+    let host = Host::new();
+    let running = host.serve();
+    let mut api = host.connect(&running, "vault").await;
+    let study = StudyRef::from_bytes([9; 16]);
+    host.create(&mut api, Some(study), 1).await;
+    destroyed(&mut api, &request(&host, study, &approve(&host, study))).await;
+    let first = |events: Vec<RevocationEvent>| events.into_iter().next().unwrap();
+    let mut seen = Vec::new();
+    for query in ["", "?after=0", "?after=99"] {
+        let mut stream = api.get(&format!("{}{query}", path::REVOCATIONS)).await.into_body();
+        let line = stream.frame().await.unwrap().unwrap().into_data().unwrap();
+        seen.push(first(RevocationLines::default().push(&line).unwrap()));
+    }
+    assert_eq!(seen[0], RevocationEvent::Beat { seq: 1 });
+    assert!(matches!(seen[1], RevocationEvent::Revoked { seq: 1, .. }));
+    assert_eq!(seen[2], RevocationEvent::Reset { seq: 1 });
+}
+
+#[tokio::test]
 async fn an_approval_is_used_once() {
     let host = Host::new();
     let running = host.serve();

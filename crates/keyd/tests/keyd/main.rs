@@ -1,5 +1,7 @@
 //! The key service as its clients and its operators meet it: the real binary, real sockets, mutual TLS.
 
+#![allow(clippy::unwrap_used, reason = "a helper of a test fails the test, as it should")]
+
 mod budgets;
 mod calls;
 mod cli;
@@ -9,3 +11,4 @@ mod passphrase;
 mod recovery;
 mod stolen;
 mod support;
+mod witness;

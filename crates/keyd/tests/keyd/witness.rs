@@ -1,0 +1,83 @@
+//! The key service as witness of the vault's log.
+
+use crate::support::{Api, Host, problem};
+use leadglass_audit::{Event, Log, NewEntry, Outcome};
+use leadglass_keys::wire::{
+    CosignRequest, Few, Hex32, INSTALLATION, LogReset, ProblemCode, SecretName, SecretRecord, SecretRequest, Word,
+    decode_records, path,
+};
+use leadglass_model::{EntryId, UnixMillis};
+use std::path::Path;
+
+const ORIGIN: &str = "leadglass/vault/test";
+
+async fn seed(api: &mut Api) -> [u8; 32] {
+    let request = SecretRequest { tenant: INSTALLATION, name: SecretName::AuditLog };
+    let (_, body) = api.post(path::SECRETS, &request).await;
+    *decode_records::<SecretRecord>(&body, 1).unwrap()[0].bytes.expose()
+}
+
+fn grow(log: &Log, number: u8) {
+    let entry = NewEntry::new(EntryId::from_bytes([number; 16]), UnixMillis(1), Event::Query, Outcome::Success);
+    log.append(vec![entry], None).unwrap();
+}
+
+fn request(log: &Log, old_size: u64) -> CosignRequest {
+    let size = log.head().size;
+    let proof = if old_size == 0 { Vec::new() } else { log.prove_consistency(old_size, size).unwrap() };
+    let proof = proof.into_iter().map(|h| Hex32(h.0)).collect();
+    CosignRequest { checkpoint: log.checkpoint(), old_size, proof: Few::new(proof).unwrap() }
+}
+
+fn open(dir: &Path, origin: &str, seed: &[u8; 32]) -> Log {
+    Log::open(dir, origin, seed).unwrap()
+}
+
+#[tokio::test]
+async fn a_log_that_grows_is_cosigned_and_a_fork_is_409_with_the_size_seen() {
+    let host = Host::new();
+    let running = host.serve();
+    let mut api = host.connect(&running, "vault").await;
+    let (dirs, seed) = (tempfile::tempdir().unwrap(), seed(&mut api).await);
+    let honest = open(&dirs.path().join("honest"), ORIGIN, &seed);
+    let forked = open(&dirs.path().join("forked"), ORIGIN, &seed);
+    grow(&honest, 1);
+    grow(&honest, 2);
+    assert_eq!(api.post(path::LOG_COSIGN, &request(&honest, 0)).await.0, 200);
+    grow(&honest, 3);
+    assert_eq!(api.post(path::LOG_COSIGN, &request(&honest, 2)).await.0, 200);
+
+    for number in 5..9 {
+        grow(&forked, number);
+    }
+    let (status, body) = api.post(path::LOG_COSIGN, &request(&forked, 3)).await;
+    assert_eq!((status, problem(&body).code, problem(&body).known_size), (409, ProblemCode::Fork, Some(3)));
+    assert!(running.log().contains("log-fork"));
+
+    let renamed = open(&dirs.path().join("renamed"), "leadglass/vault/other", &seed);
+    grow(&renamed, 1);
+    assert_eq!(api.post(path::LOG_COSIGN, &request(&renamed, 0)).await.0, 409);
+    let mut reset = LogReset {
+        old_origin: ORIGIN.to_owned(),
+        new_origin: "leadglass/vault/other".to_owned(),
+        approval: Word::new("none").unwrap(),
+    };
+    assert_eq!(api.post(path::LOG_RESET, &reset).await.0, 403);
+    let given = host.done(&["approve", "--action", "log-reset"]);
+    reset.approval = Word::new(given["id"].as_str().unwrap()).unwrap();
+    let (status, body) = api.post(path::LOG_RESET, &reset).await;
+    assert_eq!(status, 200);
+    assert_eq!(serde_json::from_slice::<serde_json::Value>(&body).unwrap()["old_size"], 3);
+    assert_eq!(api.post(path::LOG_COSIGN, &request(&renamed, 0)).await.0, 200);
+}
+
+#[tokio::test]
+async fn a_checkpoint_signed_by_another_key_is_refused() {
+    let host = Host::new();
+    let running = host.serve();
+    let mut api = host.connect(&running, "vault").await;
+    let dir = tempfile::tempdir().unwrap();
+    let log = open(&dir.path().join("log"), ORIGIN, &[7; 32]);
+    grow(&log, 1);
+    assert_eq!(api.post(path::LOG_COSIGN, &request(&log, 0)).await.0, 400);
+}
