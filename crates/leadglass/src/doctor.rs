@@ -18,7 +18,7 @@ use std::{
 /// Tells in plain words what is not yet safe.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Exit codes: 0 nothing is red, 1 it could not look, 3 something is red.")]
-#[group(id = "whom", required = true, multiple = false, args = ["config", "data"])]
+#[command(group(clap::ArgGroup::new("whom").required(true).args(["config", "data"])))]
 pub struct Args {
     /// The vault's configuration file.
     #[arg(long, value_name = "FILE")]
@@ -151,6 +151,21 @@ fn open_to_others(path: &Path) -> std::io::Result<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    #[test]
+    fn it_is_told_where_to_look_once() {
+        let parse = |words: &[&str]| Line::try_parse_from([&["doctor"], words].concat()).map(|line| line.args.json);
+        assert!(parse(&["--data", "d", "--json", "--keyd-data", "k"]).unwrap());
+        assert!(!parse(&["--config", "c"]).unwrap());
+        assert!(parse(&["--json"]).is_err() && parse(&["--config", "c", "--data", "d"]).is_err());
+    }
 
     #[test]
     fn words_carry_a_mark_and_a_count() {

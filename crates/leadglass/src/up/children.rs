@@ -49,7 +49,7 @@ impl Children {
         let ready_file = home.log("vault.ready");
         let text = |path: &std::path::Path| path.to_string_lossy().into_owned();
         let config = text(&home.config("vault.toml"));
-        let args = ["serve", "--config", &config, "--stdin-guard", "--ready-file", &text(&ready_file)];
+        let args = ["--log", "json", "serve", "--config", &config, "--stdin-guard", "--ready-file", &text(&ready_file)];
         let vault = child(Recipe {
             name: "vault",
             program: std::env::current_exe().context("our own program cannot be found")?,

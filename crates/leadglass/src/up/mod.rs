@@ -46,7 +46,7 @@ Whoever runs on this machine may send, under any AE title. --config takes a TOML
 
 It may also hold [limits] and the lists of [dicom] of a vault's configuration.")]
 pub struct Args {
-    /// The directory for everything; made when it is missing. Default: leadglass in the place for your data.
+    /// The directory for everything, made when it is missing; $XDG_DATA_HOME/leadglass or ~/.local/share/leadglass unless given.
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
     /// Prints one line of JSON when everything is ready.
@@ -66,11 +66,12 @@ pub struct Args {
 /// Does it.
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let mut signals = Signals::listen()?;
+    let overrides = args.config.as_deref().map(Overrides::read).transpose()?;
     let dir = home::choose(args.data.clone(), args.xdg_data_home.clone(), std::env::home_dir())?;
     let home = Home::at(&dir)?;
     let _lock = home.lock()?;
     let running = tokio::select! {
-        running = start(&home, &args) => running?,
+        running = start(&home, overrides.as_ref(), args.no_sample) => running?,
         () = signals.next() => {
             tracing::info!("stopped before everything was ready");
             return Ok(ExitCode::SUCCESS);
@@ -127,8 +128,7 @@ struct Running {
 }
 
 /// Everything up to the line that says so.
-async fn start(home: &Home, args: &Args) -> anyhow::Result<Running> {
-    let overrides = args.config.as_deref().map(Overrides::read).transpose()?;
+async fn start(home: &Home, overrides: Option<&Overrides>, no_sample: bool) -> anyhow::Result<Running> {
     let keyd = Keyd::beside_us(home.keyd())?;
     let stage = home.stage()?;
     children::wait_for_orphans(home).await?;
@@ -136,14 +136,14 @@ async fn start(home: &Home, args: &Args) -> anyhow::Result<Running> {
         Stage::Made(installation) => installation,
         Stage::Empty | Stage::HalfMade => {
             tracing::info!("first start: making keys, certificates and tokens in {}", home.root().display());
-            setup::make(home, &keyd, !args.no_sample).await?
+            setup::make(home, &keyd, !no_sample).await?
         }
     };
-    let config = setup::settle(home, &keyd, overrides.as_ref()).await?;
+    let config = setup::settle(home, &keyd, overrides).await?;
     let tokens = setup::tokens(home, &installation).await?;
     let senders = config.devices.iter().map(words).collect();
     let children = Children::start(home, &keyd).await?;
-    match open_doors(home, &children, &tokens, installation, args).await {
+    match open_doors(home, &children, &tokens, installation, no_sample).await {
         Ok(summary) => Ok(Running { children, tokens, summary, senders }),
         Err(error) => {
             children.end().await;
@@ -158,12 +158,12 @@ async fn open_doors(
     children: &Children,
     tokens: &summary::Tokens,
     installation: Installation,
-    args: &Args,
+    no_sample: bool,
 ) -> anyhow::Result<Summary> {
     let summary = children.summary(home, tokens);
     wait_ready(&summary).await?;
     if installation.sample_pending {
-        if !args.no_sample {
+        if !no_sample {
             let count = sample::load(&summary.dicom).await.context("the sample study was not stored")?;
             tracing::info!("sample study loaded over C-STORE, {count} images");
         }

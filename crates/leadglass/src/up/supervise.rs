@@ -159,8 +159,8 @@ async fn end(mut running: Running) {
     drop(running.guard);
 }
 
-/// A child that ran so long is not in a crash loop.
-const STEADY: Duration = Duration::from_secs(5);
+/// A child that served so long is not in a crash loop: it is started again at once.
+const STEADY: Duration = Duration::from_secs(1);
 const FIRST_REST: Duration = Duration::from_millis(100);
 const LONGEST_REST: Duration = Duration::from_secs(5);
 /// A large index takes its time.
