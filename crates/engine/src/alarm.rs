@@ -27,6 +27,13 @@ impl AlarmKind {
     }
 }
 
+/// Shows every alarm's counter from the start, at zero: a scraper that never saw one could not tell silence from absence.
+pub(crate) fn declare() {
+    for kind in [AlarmKind::Integrity, AlarmKind::Index, AlarmKind::Log] {
+        metrics::counter!("leadglass_alarms_total", "kind" => kind.as_str()).increment(0);
+    }
+}
+
 impl Shared {
     /// Counts it, logs it, and puts an entry into the audit log. The entry is written behind the caller's back: who found
     /// the damage is refused either way.

@@ -198,9 +198,20 @@ impl ReindexError {
 ///
 /// Cancel safety: dropping the future leaves a half-filled index; throw it away.
 pub async fn reindex(ports: ReindexPorts, told: impl FnMut(u64, u64) + Send) -> Result<Rebuilt, ReindexError> {
-    let ReindexPorts { keys, objects, journal: (journal, replay), index, tenants, log, actor, approval, clock, entropy } =
-        ports;
-    let mut rebuilt = Rebuilt { journal_records: gather::bring_home(replay, &objects, &log).await?, ..Rebuilt::default() };
+    let ReindexPorts {
+        keys,
+        objects,
+        journal: (journal, replay),
+        index,
+        tenants,
+        log,
+        actor,
+        approval,
+        clock,
+        entropy,
+    } = ports;
+    let mut rebuilt =
+        Rebuilt { journal_records: gather::bring_home(replay, &objects, &log).await?, ..Rebuilt::default() };
     let position = journal.last().0;
 
     let names: Vec<TenantId> = tenants.iter().map(|keys| keys.tenant).collect();

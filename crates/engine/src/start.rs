@@ -3,6 +3,7 @@
 use crate::{
     Engine, Record, RecordError, Shared,
     access::Accesses,
+    alarm,
     commit::Backlog,
     drain,
     ingest::Claims,
@@ -74,6 +75,17 @@ pub enum StartError {
         /// The journal's last position.
         journal: u64,
     },
+    /// The journal was trimmed beyond what the index holds: the index was replaced by an older one.
+    #[error(
+        "the index holds journal position {index} and the journal was trimmed to {journal}: was an older index put back? \
+         `leadglass reindex` rebuilds it from the sealed objects"
+    )]
+    IndexBehindJournal {
+        /// The index's last position.
+        index: u64,
+        /// Up to where the journal was trimmed.
+        journal: u64,
+    },
     /// The journal does not read.
     #[error("the journal does not read")]
     Journal(#[from] JournalError),
@@ -92,7 +104,9 @@ impl StartError {
     /// The kind of failure.
     pub fn fault(&self) -> Fault {
         match self {
-            Self::TreeBehindIndex { .. } | Self::JournalBehindIndex { .. } => Fault::Conflict,
+            Self::TreeBehindIndex { .. } | Self::JournalBehindIndex { .. } | Self::IndexBehindJournal { .. } => {
+                Fault::Conflict
+            }
             Self::Journal(error) => error.fault(),
             Self::Record(error) => error.fault(),
             Self::Index(error) => error.fault(),
@@ -119,6 +133,12 @@ impl Engine {
         if mark.position > last {
             return Err(StartError::JournalBehindIndex { index: mark.position, journal: last });
         }
+        // The drain trims only what the index has committed.
+        let trimmed = journal.trimmed().0;
+        if mark.position < trimmed {
+            return Err(StartError::IndexBehindJournal { index: mark.position, journal: trimmed });
+        }
+        alarm::declare();
         let swept = objects.sweep().await?;
         if !swept.removed.is_empty() || swept.unknown_unfinished > 0 {
             tracing::info!(

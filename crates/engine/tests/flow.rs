@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use futures::TryStreamExt;
 use leadglass_audit::Log;
+use leadglass_engine::StartError;
 use leadglass_engine::{
     Announced, Engine, IngestError, Limits, Ports, RetrieveError, Source, SubjectPort, Target, Verdict,
 };
@@ -44,6 +45,10 @@ impl House {
     }
 
     async fn start(&self) -> Node {
+        self.try_start().await.unwrap()
+    }
+
+    async fn try_start(&self) -> Result<Node, StartError> {
         let (clock, entropy) = (Arc::new(SystemClock), Arc::new(SystemEntropy));
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
         let keys = Keys::start(self.service.clone(), clock.clone(), TaskTracker::new(), stop.clone());
@@ -83,8 +88,8 @@ impl House {
             entropy,
             limits: Limits { instance_bytes: 64 << 20, journal_bytes: 64 << 20 },
         };
-        let engine = Engine::start(ports, tasks.clone(), stop.clone()).await.unwrap();
-        Node { engine, tasks, stop }
+        let engine = Engine::start(ports, tasks.clone(), stop.clone()).await?;
+        Ok(Node { engine, tasks, stop })
     }
 
     fn principal(&self, role: Role) -> Principal {
@@ -376,4 +381,23 @@ fn flipped(bytes: &[u8], at: usize) -> Vec<u8> {
     let mut bytes = bytes.to_vec();
     bytes[at] ^= 1;
     bytes
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_older_index_or_audit_tree_is_not_taken() {
+    let mut house = House::new();
+    let node = house.start().await;
+    house.send(&node, &DataSet::invented(1, 1), 1).await.unwrap();
+    node.stop().await;
+    // The index of a node that never was: everything in it is older than the journal's trim.
+    let real = std::mem::replace(&mut house.index, Arc::new(MemoryIndex::default()));
+    let error = house.try_start().await.map(|_| ()).unwrap_err();
+    assert!(matches!(error, StartError::IndexBehindJournal { .. }), "{error:?}");
+    house.index = real;
+    std::fs::rename(house.dir.path().join("audit"), house.dir.path().join("audit.kept")).unwrap();
+    let error = house.try_start().await.map(|_| ()).unwrap_err();
+    assert!(matches!(error, StartError::TreeBehindIndex { .. }), "{error:?}");
+    std::fs::remove_dir_all(house.dir.path().join("audit")).unwrap();
+    std::fs::rename(house.dir.path().join("audit.kept"), house.dir.path().join("audit")).unwrap();
+    house.start().await.stop().await;
 }

@@ -99,12 +99,8 @@ impl From<KeyRefusal> for Failed {
 /// Opens an object from its first byte to its last.
 pub(super) async fn read(job: &Job, leases: &Leases, place: &Place) -> Result<Content, Failed> {
     let lease = leases.get(job, place.key).await.map_err(Failed::Stop)??;
-    let name = SealedName {
-        tenant: place.tenant,
-        object_id: place.object,
-        key_id: place.key,
-        key_gen: lease.key_gen(),
-    };
+    let name =
+        SealedName { tenant: place.tenant, object_id: place.object, key_id: place.key, key_gen: lease.key_gen() };
     // Most objects are small: one read has header, suffix and body.
     let whole = if place.len <= WHOLE_BYTES { Some(range(job, place, 0, place.len).await?) } else { None };
     let head = match &whole {
