@@ -65,6 +65,8 @@ impl Http {
             .no_proxy()
             .redirect(reqwest::redirect::Policy::none())
             .timeout(PATIENCE)
+            // Between two requests nothing polls a kept connection, so its end would be noticed by the next request only.
+            .pool_max_idle_per_host(0)
             .build()
             .expect("a client");
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");

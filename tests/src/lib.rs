@@ -14,7 +14,9 @@ pub mod peers;
 pub mod process;
 pub mod recorder;
 pub mod scu;
+pub mod site;
 pub mod vault;
+pub mod wire;
 
 use std::path::{Path, PathBuf};
 
