@@ -57,25 +57,24 @@ async fn run(layout: Layout, config: Config, credentials: Option<PathBuf>, serve
     } else {
         print::say("The key service is sealed. Unseal it with: leadglass-keyd unseal");
     }
-    let (listener, addr) = server
-        .bind()
-        .await
-        .map_err(|error| Refusal::new(ProblemCode::Conflict, "the port could not be opened").because(error))?;
-    let ready = serde_json::json!({ "addr": addr, "sealed": server.health().sealed, "pid": std::process::id() });
-    tracing::info!(%addr, "Listening");
-    let served = tokio::spawn(Arc::clone(&server).serve(listener));
-    if let Some(path) = &serve.ready_file {
-        write_ready(path, &ready)?;
-    }
-    served.await.map_err(Refusal::broken)?.map_err(|error| {
+    let bound = server.bind().await.map_err(|error| {
         let sentence = error.to_string();
         let code = match error.fault() {
             leadglass_model::Fault::Missing => ProblemCode::NotFound,
             leadglass_model::Fault::BadInput => ProblemCode::BadRequest,
+            leadglass_model::Fault::Conflict => ProblemCode::Conflict,
             _ => ProblemCode::Internal,
         };
         Refusal::new(code, &sentence).because(error)
-    })
+    })?;
+    let addr = bound.addr;
+    let ready = serde_json::json!({ "addr": addr, "sealed": server.health().sealed, "pid": std::process::id() });
+    tracing::info!(%addr, "Listening");
+    if let Some(path) = &serve.ready_file {
+        write_ready(path, &ready)?;
+    }
+    server.serve(bound).await;
+    Ok(())
 }
 
 fn write_ready(path: &Path, ready: &serde_json::Value) -> Result<(), Refusal> {

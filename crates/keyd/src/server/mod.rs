@@ -44,6 +44,20 @@ pub struct Server {
     stop: CancellationToken,
 }
 
+/// The open port.
+pub struct Bound {
+    listener: TcpListener,
+    acceptor: TlsAcceptor,
+    /// Where it listens.
+    pub addr: SocketAddr,
+}
+
+impl std::fmt::Debug for Bound {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Bound({})", self.addr)
+    }
+}
+
 impl std::fmt::Debug for Server {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Server({})", self.layout.root().display())
@@ -135,17 +149,18 @@ impl Server {
         }
     }
 
-    /// Binds the port and gives the address that was taken.
-    pub async fn bind(&self) -> std::io::Result<(TcpListener, SocketAddr)> {
-        let listener = TcpListener::bind(self.config.listen).await?;
-        let addr = listener.local_addr()?;
-        Ok((listener, addr))
+    /// Reads the certificates, opens port and control socket: afterwards whoever connects is heard.
+    pub async fn bind(self: &Arc<Self>) -> Result<Bound, TlsError> {
+        let acceptor = TlsAcceptor::from(tls::server_config(&self.layout)?);
+        let listener = TcpListener::bind(self.config.listen).await.map_err(TlsError::Port)?;
+        let addr = listener.local_addr().map_err(TlsError::Port)?;
+        control_socket::listen(self)?;
+        Ok(Bound { listener, acceptor, addr })
     }
 
     /// Serves until the stop token is cancelled, then lets calls under way finish.
-    pub async fn serve(self: Arc<Self>, listener: TcpListener) -> Result<(), TlsError> {
-        let acceptor = TlsAcceptor::from(tls::server_config(&self.layout)?);
-        control_socket::listen(&self)?;
+    pub async fn serve(self: Arc<Self>, bound: Bound) {
+        let Bound { listener, acceptor, .. } = bound;
         let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
         loop {
             let accepted = tokio::select! {
@@ -175,7 +190,6 @@ impl Server {
             tracing::warn!("Connections were still open when the time to drain was over");
         }
         self.service.write().take();
-        Ok(())
     }
 
     async fn connection(self: Arc<Self>, acceptor: TlsAcceptor, stream: TcpStream) {

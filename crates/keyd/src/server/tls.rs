@@ -35,6 +35,9 @@ pub enum TlsError {
     /// The authority's certificate is of no use.
     #[error("the authority's certificate cannot verify clients")]
     Verifier(#[source] rustls::server::VerifierBuilderError),
+    /// The port is taken, or not ours to take.
+    #[error("the port could not be opened")]
+    Port(#[source] std::io::Error),
     /// The control socket could not be made.
     #[error("the control socket could not be made")]
     Control(#[source] std::io::Error),
@@ -49,6 +52,7 @@ impl TlsError {
         match self {
             Self::Missing { .. } => Fault::Missing,
             Self::Pem { .. } | Self::Unfit(_) | Self::Verifier(_) => Fault::BadInput,
+            Self::Port(_) => Fault::Conflict,
             Self::Control(_) => Fault::Broken,
             Self::Disk(source) => source.fault(),
         }

@@ -46,6 +46,12 @@ impl Service {
         if let Some(receipt) = self.receipt(&ask)? {
             return Ok(receipt);
         }
+        if let Some(job) = self.store.snapshot()?.read(Table::Jobs, &job_name(&ask))? {
+            // Begun, and its end failed: on a full disk, say. Its approval is used up, so it goes on from where it was.
+            let job: Job = serde_json::from_slice(&job).map_err(Refusal::broken)?;
+            let service = Arc::clone(self);
+            return tokio::task::spawn_blocking(move || finish(&service, &job)).await.map_err(Refusal::broken)?;
+        }
         let now = self.clock.now();
         let asked = ask.clone();
         let begun: Result<(Job, u64), Refusal> = self

@@ -103,10 +103,15 @@ impl Tx<'_> {
 }
 
 /// A second disk that hears of every change before its caller does.
+///
+/// A change that could not be written is kept and goes in front of the next one, so that the mirror may be late and never
+/// has a hole. Bytes that a failed write left behind are cut off first.
 #[derive(Debug)]
 pub struct Mirror {
     file: File,
     path: PathBuf,
+    good_len: u64,
+    pending: Vec<u8>,
 }
 
 impl Mirror {
@@ -115,16 +120,28 @@ impl Mirror {
         crate::disk::replace(path, head)?;
         let failed = |source| DiskError::new("open the mirror", path, source);
         let file = File::options().append(true).open(path).map_err(failed)?;
-        Ok(Self { file, path: path.to_owned() })
+        Ok(Self { file, path: path.to_owned(), good_len: head.len() as u64, pending: Vec::new() })
     }
 
     fn append(&mut self, changes: &[Change]) -> Result<(), DiskError> {
-        let mut bytes = Vec::new();
-        Record::encode_changes(changes, &mut bytes);
-        self.file
-            .write_all(&bytes)
-            .and_then(|()| self.file.sync_data())
-            .map_err(|source| DiskError::new("write the mirror", &self.path, source))
+        let late = !self.pending.is_empty();
+        if self.pending.len() < MAX_PENDING_BYTES {
+            Record::encode_changes(changes, &mut self.pending);
+        } else {
+            // Too much is missing: the next start makes the mirror anew, and nothing is answered until then.
+            return Err(DiskError::new("catch up with the mirror", &self.path, std::io::ErrorKind::StorageFull.into()));
+        }
+        let written = (|| {
+            if late {
+                self.file.set_len(self.good_len)?;
+            }
+            self.file.write_all(&self.pending)?;
+            self.file.sync_data()
+        })();
+        written.map_err(|source| DiskError::new("write the mirror", &self.path, source))?;
+        self.good_len += self.pending.len() as u64;
+        self.pending.clear();
+        Ok(())
     }
 }
 
@@ -248,9 +265,38 @@ fn commit(database: &Database, mirror: Option<&mut Mirror>, batch: Vec<Waiting>)
     drop(permits);
 }
 
+/// Changes that a mirror may be behind before it is given up until the next start.
+const MAX_PENDING_BYTES: usize = 64 * 1024 * 1024;
 /// Writes that may wait, each holding at most a few hundred rows.
 const MAX_WAITING: usize = 512;
 /// A write that nobody waits for is durable within this time.
 const SOON: Duration = Duration::from_secs(1);
 /// Writes that share one commit.
 const MAX_BATCH: usize = 256;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::Dump;
+
+    fn change(key: u8) -> Change {
+        Change { table: Table::Keys, key: vec![key], value: Some(vec![key]) }
+    }
+
+    #[test]
+    fn a_mirror_that_failed_once_has_neither_a_hole_nor_a_torn_frame() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("changes.log");
+        let mut mirror = Mirror::start(&path, b"head").unwrap();
+        mirror.append(&[change(1)]).unwrap();
+        let writable = std::mem::replace(&mut mirror.file, File::open(&path).unwrap());
+        assert!(mirror.append(&[change(2)]).is_err());
+        mirror.file = writable;
+        // What a write that broke off would have left.
+        mirror.file.write_all(b"torn").unwrap();
+        mirror.append(&[change(3)]).unwrap();
+        let bytes = std::fs::read(&path).unwrap();
+        let frames = Dump::decode_frames(bytes.strip_prefix(b"head").unwrap()).unwrap();
+        assert_eq!(frames, [change(1), change(2), change(3)]);
+    }
+}

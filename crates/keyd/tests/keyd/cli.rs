@@ -61,6 +61,16 @@ fn exit_codes_tell_failures_apart() {
 }
 
 #[test]
+fn without_a_server_certificate_nothing_is_served_and_no_ready_file_says_otherwise() {
+    let host = Host::new();
+    std::fs::remove_file(host.data().join("tls/server.pem")).unwrap();
+    let ready = host.at("never.json");
+    let (code, words) = host.refused(&["serve", "--ready-file", &ready]);
+    assert!(code == 4 && words.contains("ca issue server"), "{code} {words}");
+    assert!(!std::path::Path::new(&ready).exists());
+}
+
+#[test]
 fn a_second_service_on_the_same_directory_is_refused() {
     let host = Host::new();
     let _running = host.serve();
