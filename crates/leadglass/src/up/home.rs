@@ -11,6 +11,7 @@ use std::{
     fs::{self, File, TryLockError},
     io::ErrorKind,
     path::{Path, PathBuf},
+    time::{Duration, Instant},
 };
 
 /// Paths under one directory, all absolute.
@@ -95,18 +96,31 @@ impl Home {
         self.root.join("up.json")
     }
 
-    /// Makes sure that nobody else runs `up` here, for as long as the answer lives.
-    pub fn lock(&self) -> anyhow::Result<File> {
+    /// Makes sure that nobody else runs `up` here, for as long as the answer or a copy of it lives.
+    ///
+    /// A first start hands copies to the commands that it runs. When it is killed, a command ends by itself and lets go:
+    /// that is waited for, and nothing else is.
+    ///
+    /// Cancel safety: safe.
+    pub async fn lock(&self) -> anyhow::Result<File> {
         let path = self.root.join("up.lock");
         let mut options = fs::OpenOptions::new();
-        options.create(true).truncate(false).write(true);
+        options.create(true).truncate(false).read(true).write(true);
         let file = options.open(&path).with_context(|| format!("cannot write {}", path.display()))?;
-        match file.try_lock() {
-            Ok(()) => Ok(file),
-            Err(TryLockError::WouldBlock) => {
-                bail!("leadglass up runs in {} already; end it first, or give another --data", self.root.display())
+        let begun = Instant::now();
+        loop {
+            match file.try_lock() {
+                Ok(()) => return Ok(file),
+                Err(TryLockError::WouldBlock) if self.config("making").exists() && begun.elapsed() < COMMAND_TIME => {
+                    tokio::time::sleep(LOOK_EVERY).await;
+                }
+                Err(TryLockError::WouldBlock) => {
+                    bail!("leadglass up runs in {} already; end it first, or give another --data", self.root.display())
+                }
+                Err(TryLockError::Error(error)) => {
+                    return Err(error).with_context(|| format!("cannot lock {}", path.display()));
+                }
             }
-            Err(TryLockError::Error(error)) => Err(error).with_context(|| format!("cannot lock {}", path.display())),
         }
     }
 
@@ -186,6 +200,10 @@ pub fn choose(
         .context("no home directory is known: give --data DIR")
 }
 
+/// The longest that a command of a first start runs.
+const COMMAND_TIME: Duration = Duration::from_secs(10);
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -208,20 +226,33 @@ mod tests {
         assert_eq!(fs::metadata(home.root()).unwrap().permissions().mode() & 0o777, 0o700);
     }
 
-    #[test]
-    fn a_second_up_is_refused_while_one_runs() {
+    #[tokio::test]
+    async fn a_second_up_is_refused_while_one_runs() {
         let (_dir, home) = home();
-        let held = home.lock().unwrap();
-        let refusal = home.lock().unwrap_err().to_string();
+        let held = home.lock().await.unwrap();
+        let refusal = home.lock().await.unwrap_err().to_string();
         assert!(refusal.contains("already"), "{refusal}");
         drop(held);
-        home.lock().unwrap();
+        home.lock().await.unwrap();
     }
 
-    #[test]
-    fn a_directory_goes_from_empty_to_half_made_to_made() {
+    #[tokio::test]
+    async fn the_commands_of_a_first_start_that_was_killed_are_waited_for() {
         let (_dir, home) = home();
-        let _lock = home.lock().unwrap();
+        let held = home.lock().await.unwrap();
+        home.begin().unwrap();
+        let copy = held.try_clone().unwrap();
+        let mut command = std::process::Command::new("cat").stdin(copy).spawn().unwrap();
+        drop(held);
+        let lock = home.lock().await;
+        assert!(command.wait().unwrap().success());
+        lock.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_directory_goes_from_empty_to_half_made_to_made() {
+        let (_dir, home) = home();
+        let _lock = home.lock().await.unwrap();
         assert_eq!(home.stage().unwrap(), Stage::Empty);
         home.begin().unwrap();
         assert_eq!(home.stage().unwrap(), Stage::HalfMade);

@@ -5,8 +5,10 @@ use leadglass_model::TenantId;
 use serde::Deserialize;
 use std::{
     ffi::OsString,
+    fs::File,
     path::{Path, PathBuf},
     process::{Output, Stdio},
+    sync::Arc,
 };
 use tokio::process::Command;
 
@@ -15,6 +17,7 @@ use tokio::process::Command;
 pub struct Keyd {
     program: PathBuf,
     data: PathBuf,
+    lock: Option<Arc<File>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -28,12 +31,17 @@ impl Keyd {
         let own = std::env::current_exe().context("our own program cannot be found")?;
         let program = own.with_file_name("leadglass-keyd");
         ensure!(program.is_file(), "the key service's program is missing: {}", program.display());
-        Ok(Self { program, data })
+        Ok(Self { program, data, lock: None })
+    }
+
+    /// The same, whose commands hold a lock as long as they run: as their standard input, an empty file.
+    pub fn under(self, lock: File) -> Self {
+        Self { lock: Some(Arc::new(lock)), ..self }
     }
 
     #[cfg(test)]
     pub fn of(program: &Path, data: PathBuf) -> Self {
-        Self { program: program.to_owned(), data }
+        Self { program: program.to_owned(), data, lock: None }
     }
 
     /// The program.
@@ -131,11 +139,15 @@ impl Keyd {
     }
 
     async fn command(&self, args: impl IntoIterator<Item = OsString>) -> anyhow::Result<Output> {
+        let stdin = match &self.lock {
+            Some(lock) => lock.try_clone().context("the lock cannot be shared")?.into(),
+            None => Stdio::null(),
+        };
         Command::new(&self.program)
             .arg("--data")
             .arg(&self.data)
             .args(args)
-            .stdin(Stdio::null())
+            .stdin(stdin)
             .kill_on_drop(true)
             .output()
             .await

@@ -17,6 +17,7 @@ mod supervise;
 pub use setup::tests;
 pub use summary::Summary;
 
+use crate::config::{Config, Device};
 use anyhow::Context;
 use children::Children;
 use home::{Home, Installation, Stage};
@@ -69,9 +70,13 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let overrides = args.config.as_deref().map(Overrides::read).transpose()?;
     let dir = home::choose(args.data.clone(), args.xdg_data_home.clone(), std::env::home_dir())?;
     let home = Home::at(&dir)?;
-    let _lock = home.lock()?;
+    let lock = tokio::select! {
+        lock = home.lock() => lock?,
+        () = signals.next() => return Ok(ExitCode::SUCCESS),
+    };
+    let keyd = Keyd::beside_us(home.keyd())?.under(lock);
     let running = tokio::select! {
-        running = start(&home, overrides.as_ref(), args.no_sample) => running?,
+        running = start(&home, &keyd, overrides.as_ref(), args.no_sample) => running?,
         () = signals.next() => {
             tracing::info!("stopped before everything was ready");
             return Ok(ExitCode::SUCCESS);
@@ -128,22 +133,21 @@ struct Running {
 }
 
 /// Everything up to the line that says so.
-async fn start(home: &Home, overrides: Option<&Overrides>, no_sample: bool) -> anyhow::Result<Running> {
-    let keyd = Keyd::beside_us(home.keyd())?;
+async fn start(home: &Home, keyd: &Keyd, overrides: Option<&Overrides>, no_sample: bool) -> anyhow::Result<Running> {
     let stage = home.stage()?;
     children::wait_for_orphans(home).await?;
     let installation = match stage {
         Stage::Made(installation) => installation,
         Stage::Empty | Stage::HalfMade => {
             tracing::info!("first start: making keys, certificates and tokens in {}", home.root().display());
-            setup::make(home, &keyd, !no_sample).await?
+            setup::make(home, keyd, !no_sample).await?
         }
     };
-    let config = setup::settle(home, &keyd, overrides).await?;
+    let config = setup::settle(home, keyd, overrides).await?;
     let tokens = setup::tokens(home, &installation).await?;
     let senders = config.devices.iter().map(words).collect();
-    let children = Children::start(home, &keyd).await?;
-    match open_doors(home, &children, &tokens, installation, no_sample).await {
+    let children = Children::start(home, keyd).await?;
+    match open_doors(home, &config, &children, &tokens, installation, no_sample).await {
         Ok(summary) => Ok(Running { children, tokens, summary, senders }),
         Err(error) => {
             children.end().await;
@@ -155,6 +159,7 @@ async fn start(home: &Home, overrides: Option<&Overrides>, no_sample: bool) -> a
 /// From two children that listen to a vault that stores and opens, has its sample, and says where it is.
 async fn open_doors(
     home: &Home,
+    config: &Config,
     children: &Children,
     tokens: &summary::Tokens,
     installation: Installation,
@@ -163,9 +168,13 @@ async fn open_doors(
     let summary = children.summary(home, tokens);
     wait_ready(&summary).await?;
     if installation.sample_pending {
-        if !no_sample {
-            let count = sample::load(&summary.dicom).await.context("the sample study was not stored")?;
-            tracing::info!("sample study loaded over C-STORE, {count} images");
+        match sample::caller(config) {
+            _ if no_sample => {}
+            Some(caller) => {
+                let count = sample::load(&summary.dicom, caller).await.context("the sample study was not stored")?;
+                tracing::info!("sample study loaded over C-STORE, {count} images");
+            }
+            None => tracing::warn!("no sample study: no device may send from this machine"),
         }
         home.remember(&Installation { sample_pending: false, ..installation })?;
     }
@@ -175,7 +184,7 @@ async fn open_doors(
     Ok(summary)
 }
 
-fn words(device: &crate::config::Device) -> String {
+fn words(device: &Device) -> String {
     let title = if device.aet == "*" { "any AE title".to_owned() } else { device.aet.clone() };
     format!("{} ({title} from {})", device.name, device.address)
 }

@@ -1,13 +1,14 @@
 //! A first study, over the door that every device uses. The files are invented patients of `fixtures/`; none is written.
 
 use super::summary::DicomAt;
+use crate::config::{Config, Device};
 use anyhow::{Context, ensure};
 use leadglass_dimse::{
-    AeTitle,
+    AddressRule, AeTitle,
     send::{Proposal, Requestor, SendConfig, connect},
 };
 use leadglass_tap::part10::{HeadReader, HeadStep};
-use std::time::Duration;
+use std::{net::Ipv4Addr, time::Duration};
 
 /// A chest X-ray, and a CT of two slices.
 const SAMPLES: [&[u8]; 3] = [
@@ -16,9 +17,9 @@ const SAMPLES: [&[u8]; 3] = [
     include_bytes!("../../../../fixtures/ct-2.dcm"),
 ];
 
-/// Sends them to a listener by C-STORE.
-pub async fn load(at: &DicomAt) -> anyhow::Result<usize> {
-    let config = SendConfig::new(AeTitle::parse("LEADGLASS_UP")?, AeTitle::parse(&at.aet)?);
+/// Sends them to a listener by C-STORE, as a device that is enrolled.
+pub async fn load(at: &DicomAt, calling: AeTitle) -> anyhow::Result<usize> {
+    let config = SendConfig::new(calling, AeTitle::parse(&at.aet)?);
     for file in SAMPLES {
         let sample = Sample::of(file)?;
         let proposal = Proposal {
@@ -34,6 +35,18 @@ pub async fn load(at: &DicomAt) -> anyhow::Result<usize> {
         association.release().await?;
     }
     Ok(SAMPLES.len())
+}
+
+/// The title under which somebody on this machine may send to the first tenant, if any may.
+pub fn caller(config: &Config) -> Option<AeTitle> {
+    let first = config.tenants.first()?.id;
+    let may = |device: &&Device| {
+        let here = device.address.parse::<AddressRule>().is_ok_and(|rule| rule.admits(Ipv4Addr::LOCALHOST.into()));
+        here && (device.tenants.is_empty() || device.tenants.contains(&first))
+    };
+    let device = config.devices.iter().find(may)?;
+    let title = if device.aet == "*" { "LEADGLASS_UP" } else { &device.aet };
+    AeTitle::parse(title).ok()
 }
 
 struct Sample {
@@ -66,6 +79,20 @@ const CONNECT_TIME: Duration = Duration::from_secs(5);
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_sample_is_sent_by_a_device_that_may() {
+        let mut config = crate::up::tests::vault_config();
+        let title = |config: &Config| caller(config).map(|title| title.as_str().to_owned());
+        assert_eq!(title(&config).as_deref(), Some("LEADGLASS_UP"));
+        config.devices[0].aet = "CT1".to_owned();
+        assert_eq!(title(&config).as_deref(), Some("CT1"));
+        config.devices[0].tenants = vec![config.tenants[1].id];
+        assert_eq!(title(&config), None);
+        config.devices[0].tenants.clear();
+        config.devices[0].address = "10.0.0.0/8".to_owned();
+        assert_eq!(title(&config), None);
+    }
 
     #[test]
     fn every_sample_is_a_dicom_file_of_its_own() {

@@ -140,7 +140,7 @@ impl Summary {
     /// For people.
     pub fn page(&self, home: &Home, senders: &[String]) -> String {
         let Self { dicom, http, token, ca, .. } = self;
-        let (ca, root) = (ca.display(), home.root().display());
+        let (ca, root) = (quoted(ca), quoted(home.root()));
         let mut page = String::new();
         let mut line = |text: String| {
             page.push_str(&text);
@@ -173,6 +173,15 @@ impl Summary {
         line(format!("Production keeps them apart; `leadglass doctor --data {root}` says what else is not yet safe."));
         page
     }
+}
+
+/// As a shell wants it.
+fn quoted(path: &Path) -> String {
+    let text = path.to_string_lossy();
+    if text.chars().all(|c| c.is_ascii_alphanumeric() || "/._-+".contains(c)) {
+        return text.into_owned();
+    }
+    format!("'{}'", text.replace('\'', "'\\''"))
 }
 
 #[cfg(test)]
@@ -231,6 +240,12 @@ mod tests {
         assert!(page.contains("Recovery sheet") && page.contains("-aec LEADGLASS 127.0.0.1 11112"), "{page}");
         assert!(page.contains("For evaluation only") && page.contains("any AE title from loopback"));
         assert!(!page.contains("lg_d"), "only the clinician's token is on the screen");
+    }
+
+    #[test]
+    fn a_path_is_quoted_where_a_shell_would_split_it() {
+        assert_eq!(quoted(Path::new("/a/b-1.c")), "/a/b-1.c");
+        assert_eq!(quoted(Path::new("/a b/it's")), r"'/a b/it'\''s'");
     }
 
     #[test]
