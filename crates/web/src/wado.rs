@@ -70,13 +70,13 @@ async fn respond(app: &App, caller: &Caller, headers: &HeaderMap, target: Target
         return Err(not_acceptable());
     }
     if accepted.wrapping == Wrapping::Single && instances.len() == 1 {
-        return single(instances.swap_remove(0), headers);
+        return single(instances.swap_remove(0), headers).await;
     }
-    Ok(multipart(instances))
+    multipart(instances).await
 }
 
 /// One `application/dicom` body; `Range: bytes=a-b` is honoured (RFC 9110 §14).
-fn single(instance: Instance, headers: &HeaderMap) -> Result<Response, Problem> {
+async fn single(instance: Instance, headers: &HeaderMap) -> Result<Response, Problem> {
     let total = instance.len();
     let wanted =
         headers.get(header::RANGE).and_then(|v| v.to_str().ok()).map_or(Wanted::Whole, |v| range::parse(v, total));
@@ -95,7 +95,7 @@ fn single(instance: Instance, headers: &HeaderMap) -> Result<Response, Problem> 
         }
     };
     let content_type = content_type(&instance);
-    let mut answer = Response::new(Body::from_stream(instance.read(range.clone())));
+    let mut answer = Response::new(Body::from_stream(begun(instance.read(range.clone())).await?));
     *answer.status_mut() = status;
     let out = answer.headers_mut();
     insert(out, header::CONTENT_TYPE, &content_type);
@@ -108,7 +108,7 @@ fn single(instance: Instance, headers: &HeaderMap) -> Result<Response, Problem> 
 }
 
 /// `multipart/related` (RFC 2387), one part an instance. Its length is known before the first byte, so it is told.
-fn multipart(instances: Vec<Instance>) -> Response {
+async fn multipart(instances: Vec<Instance>) -> Result<Response, Problem> {
     let boundary = boundary();
     let heads: Vec<Bytes> = instances
         .iter()
@@ -124,18 +124,36 @@ fn multipart(instances: Vec<Instance>) -> Response {
         + heads.iter().map(|h| h.len() as u64).sum::<u64>()
         + tail.len() as u64;
 
-    let parts = stream::iter(heads.into_iter().zip(instances)).flat_map(|(head, instance)| {
+    let mut parts = heads.into_iter().zip(instances);
+    let mut body: Pieces = Box::pin(stream::empty());
+    if let Some((head, instance)) = parts.next() {
+        let whole = 0..instance.len();
+        let first = begun(instance.read(whole)).await?;
+        body = Box::pin(stream::once(async move { Ok(head) }).chain(first));
+    }
+    let rest = stream::iter(parts).flat_map(|(head, instance)| {
         let whole = 0..instance.len();
         stream::once(async move { Ok(head) }).chain(instance.read(whole))
     });
-    let body: std::pin::Pin<Box<dyn Stream<Item = Result<Bytes, RetrieveError>> + Send>> =
-        Box::pin(parts.chain(stream::once(async move { Ok(tail) })));
+    let body = body.chain(rest).chain(stream::once(async move { Ok(tail) }));
     let mut answer = Response::new(Body::from_stream(body));
     let out = answer.headers_mut();
     insert(out, header::CONTENT_TYPE, &format!("multipart/related; type=\"application/dicom\"; boundary={boundary}"));
     insert(out, header::CONTENT_LENGTH, &total.to_string());
-    answer
+    Ok(answer)
 }
+
+/// Waits for the first piece: an instance that cannot be read at all is refused with a reason. What fails later can only
+/// break the answer off.
+async fn begun(pieces: impl Stream<Item = Result<Bytes, RetrieveError>> + Send + 'static) -> Result<Pieces, Problem> {
+    let mut pieces: Pieces = Box::pin(pieces);
+    match pieces.next().await {
+        Some(Err(error)) => Err(problem(&error)),
+        first => Ok(Box::pin(stream::iter(first).chain(pieces))),
+    }
+}
+
+type Pieces = std::pin::Pin<Box<dyn Stream<Item = Result<Bytes, RetrieveError>> + Send>>;
 
 fn content_type(instance: &Instance) -> String {
     format!("application/dicom; transfer-syntax={}", instance.transfer_syntax())
