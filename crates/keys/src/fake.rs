@@ -147,7 +147,7 @@ impl FakeKeyService {
         self.world.lock().over_budget = over;
     }
 
-    /// Whether bulk purposes (erasure, research, quality) stand under an approval.
+    /// Whether bulk purposes (erasure, research, quality), and calls that name an approval, stand under one.
     pub fn set_bulk_approved(&self, approved: bool) {
         self.world.lock().bulk_approved = approved;
     }
@@ -276,6 +276,9 @@ impl KeyService for FakeKeyService {
                 world.unwraps.push(request.clone());
                 if world.over_budget && request.scope == Scope::Object {
                     return Err(refused(ProblemCode::OverBudget));
+                }
+                if request.approval.is_some() && !world.bulk_approved {
+                    return Err(refused(ProblemCode::ApprovalNeeded));
                 }
                 let now = fake.clock.now();
                 let outcomes = request

@@ -5,7 +5,7 @@ use crate::{
     flight::{Flight, Flights, launch},
     keys::{Core, Notice},
     lease::{LEASE_S, Leases, MAX_LEASES, ObjectLease, refusal_by},
-    wire::{Few, KeyRefusal, MAX_BATCH, Opened, OpenedKeys, Scope, UnwrapOutcome, UnwrapRequest},
+    wire::{ApprovalId, Few, KeyRefusal, MAX_BATCH, Opened, OpenedKeys, Scope, UnwrapOutcome, UnwrapRequest},
 };
 use leadglass_model::{ActorRef, EntryId, KeyId, Purpose, TenantId, UnixMillis};
 use leadglass_seal::{IndexKey, MetaKey, StudyKey};
@@ -81,6 +81,32 @@ impl Keys {
         }
         Ok(opened)
     }
+
+    /// Opens at most 256 study keys for a job that runs under an approval: the named one, or without a name whichever
+    /// the key service finds that fits. Always a call of its own; the leases it brings are kept like others.
+    ///
+    /// # Errors
+    /// As [`Keys::open`]; a named approval that does not fit is [`crate::wire::ProblemCode::ApprovalNeeded`], one that does
+    /// not reach refuses the keys beyond it one by one.
+    ///
+    /// Cancel safety: yes; the call goes on and its leases are kept.
+    pub async fn open_under(
+        &self,
+        approval: Option<ApprovalId>,
+        tenant: TenantId,
+        ids: &[KeyId],
+        purpose: Purpose,
+        actor: ActorRef,
+        entry: EntryId,
+    ) -> Result<OpenOutcome, KeysError> {
+        if ids.len() > MAX_BATCH {
+            return Err(KeysError::TooMany { count: ids.len(), max: MAX_BATCH });
+        }
+        let (core, ids) = (self.core.clone(), ids.to_vec());
+        let call = async move { ask(&core, tenant, &ids, purpose, actor, entry, approval).await };
+        let outcome = launch(&self.core.tasks, call).await?;
+        Ok(Arc::try_unwrap(outcome).unwrap_or_else(|shared| (*shared).clone()))
+    }
 }
 
 impl OpenState {
@@ -109,7 +135,7 @@ async fn unwrap_batch(
     actor: ActorRef,
     entry: EntryId,
 ) -> Result<Arc<OpenOutcome>, KeysError> {
-    let result = ask(&core, tenant, &ids, purpose, actor, entry).await;
+    let result = ask(&core, tenant, &ids, purpose, actor, entry, None).await;
     let mut state = core.open.lock();
     for id in &ids {
         state.flights.remove(&(tenant, *id, purpose));
@@ -124,6 +150,7 @@ async fn ask(
     purpose: Purpose,
     actor: ActorRef,
     entry: EntryId,
+    approval: Option<ApprovalId>,
 ) -> Result<Arc<OpenOutcome>, KeysError> {
     let request = UnwrapRequest {
         tenant: Some(tenant),
@@ -132,7 +159,7 @@ async fn ask(
         purpose,
         actor,
         reason: None,
-        approval: None,
+        approval,
         audit_entry: entry,
     };
     for _ in 0..ATTEMPTS {

@@ -1,7 +1,10 @@
 //! Leases: shared, short, and gone at once when a study goes.
 
 use super::{ACTOR, Bench, ENTRY};
-use crate::{FakeMode, KeyRefusal, KeysError, MAX_LEASES, Notice, RevocationKind, watch};
+use crate::{
+    FakeMode, KeyRefusal, KeysError, MAX_LEASES, Notice, RevocationKind, watch,
+    wire::{MAX_BATCH, ProblemCode, Word},
+};
 use leadglass_model::{Fault, KeyId, Purpose, StudyRef};
 use std::sync::Arc;
 
@@ -40,6 +43,22 @@ async fn a_purpose_is_asked_for_on_its_own() {
     bench.open(&[id]).await.unwrap()[&id].as_ref().unwrap();
     let research = bench.keys.open(bench.tenant, &[id], Purpose::Research, ACTOR, ENTRY).await.unwrap();
     assert_eq!(research[&id].as_ref().unwrap_err(), &KeyRefusal::NotForThisPurpose);
+}
+
+#[tokio::test]
+async fn a_job_names_its_approval_and_is_refused_without_it() {
+    let bench = Bench::new();
+    let id = bench.new_study().await.unwrap().key_id();
+    let name = Word::new("0123456789abcdef").unwrap();
+    let open = |ids: Vec<KeyId>| {
+        let (keys, name) = (bench.keys.clone(), name.clone());
+        async move { keys.open_under(Some(name), bench.tenant, &ids, Purpose::StorageCheck, ACTOR, ENTRY).await }
+    };
+    assert_eq!(open(vec![id]).await.unwrap_err().code(), Some(ProblemCode::ApprovalNeeded));
+    bench.fake.set_bulk_approved(true);
+    assert!(open(vec![id]).await.unwrap()[&id].is_ok());
+    assert_eq!(bench.fake.unwraps().last().unwrap().approval, Some(name.clone()));
+    assert!(matches!(open(vec![id; MAX_BATCH + 1]).await, Err(KeysError::TooMany { .. })));
 }
 
 #[tokio::test]
