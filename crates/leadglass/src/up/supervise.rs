@@ -1,7 +1,7 @@
 //! Children: started, watched, started again when they die, ended with us.
 //!
 //! A child ends when its standard input closes (`--stdin-guard`), so even a `kill -9` of the supervisor leaves nobody
-//! behind. A child that dies is started again at once; one that keeps dying is given a growing rest.
+//! behind. A child that dies is started again at once; one that does not come to serve is given a growing rest.
 
 use anyhow::Context;
 use serde::de::DeserializeOwned;
@@ -60,7 +60,7 @@ pub async fn keep<T: DeserializeOwned + Clone + Send + Sync + 'static>(
     };
     let (tell, told) = watch::channel(ready);
     let task = tokio::spawn(async move {
-        let mut rest = Duration::ZERO;
+        let (mut rest, mut served) = (Duration::ZERO, true);
         loop {
             let begun = Instant::now();
             tokio::select! {
@@ -70,7 +70,11 @@ pub async fn keep<T: DeserializeOwned + Clone + Send + Sync + 'static>(
                     tracing::warn!(child = recipe.name, status, "the {} ended; starting it again", recipe.name);
                 }
             }
-            rest = if begun.elapsed() > STEADY { Duration::ZERO } else { (rest * 2 + FIRST_REST).min(LONGEST_REST) };
+            rest = match (served, begun.elapsed() > STEADY) {
+                (true, true) => Duration::ZERO,
+                (true, false) => FIRST_REST,
+                (false, _) => (rest * 2 + FIRST_REST).min(LONGEST_REST),
+            };
             loop {
                 tokio::select! {
                     () = stop.cancelled() => return,
@@ -87,8 +91,11 @@ pub async fn keep<T: DeserializeOwned + Clone + Send + Sync + 'static>(
                 // A child that dies before it serves is found by the wait of the outer loop.
                 tokio::select! {
                     () = stop.cancelled() => return end(running).await,
-                    ready = wait_ready::<T>(&recipe, &mut running.child) => if let Ok(ready) = ready {
-                        tell.send_replace(ready);
+                    ready = wait_ready::<T>(&recipe, &mut running.child) => {
+                        served = ready.is_ok();
+                        if let Ok(ready) = ready {
+                            tell.send_replace(ready);
+                        }
                     }
                 }
                 break;
@@ -159,7 +166,7 @@ async fn end(mut running: Running) {
     drop(running.guard);
 }
 
-/// A child that served so long is not in a crash loop: it is started again at once.
+/// A child that served so long is started again at once; one that served at all, after a short rest.
 const STEADY: Duration = Duration::from_secs(1);
 const FIRST_REST: Duration = Duration::from_millis(100);
 const LONGEST_REST: Duration = Duration::from_secs(5);
