@@ -1,11 +1,13 @@
 //! The index is thrown away and built anew from the sealed objects and the key service alone.
 
+#![allow(clippy::unwrap_used, reason = "a helper of a test fails the test, as it should")]
+
 use bytes::Bytes;
 use futures::TryStreamExt;
 use leadglass_audit::{Event, Log};
 use leadglass_engine::{
-    Announced, Case, Engine, Limits, Ports, Rebuilt, ReindexError, ReindexPorts, RetrieveError, Source, Target,
-    Verdict, Why, reindex,
+    Announced, Case, Engine, Limits, Ports, Rebuilt, ReindexError, ReindexPorts, RetrieveError, Source, SubjectPort,
+    Target, Verdict, Why, reindex,
 };
 use leadglass_index::{
     Catalog, EarlierVersion, Index, InstanceRow, MemoryIndex, QuarantineReason, Query, SeriesRow, StudyEntry, StudyHit,
@@ -18,6 +20,7 @@ use leadglass_model::{
     SystemEntropy, TenantId, UnixMillis,
 };
 use leadglass_policy::Principal;
+use leadglass_records::{RecordKey, Records};
 use leadglass_seal::Secret;
 use leadglass_store::Objects;
 use leadglass_testkit::DataSet;
@@ -110,9 +113,13 @@ impl House {
         let keys = self.keys(&stop);
         let catalog = self.catalog(&keys, index).await;
         let log = self.log(&keys).await;
+        let records = Records::open(&self.at("records.redb"), self.clock.clone(), Arc::new(SystemEntropy)).unwrap();
         let mut subjects = HashMap::new();
         for tenant in self.tenants {
-            subjects.insert(tenant, keys.secret(tenant, SecretName::AuditDetail).await.unwrap());
+            let detail = keys.secret(tenant, SecretName::AuditDetail).await.unwrap();
+            let record = keys.secret(tenant, SecretName::Record).await.unwrap();
+            let own = records.tenant(tenant, RecordKey::from_bytes(*record.expose()));
+            subjects.insert(tenant, SubjectPort { detail, records: own });
         }
         let ports = Ports {
             keys,
