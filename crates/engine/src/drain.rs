@@ -82,7 +82,7 @@ pub(crate) async fn run(shared: Arc<Shared>, stop: CancellationToken) {
             Ok(true) => {}
             Ok(false) if stop.is_cancelled() => return,
             Ok(false) => tokio::select! {
-                () = shared.backlog.arrived.notified() => tokio::time::sleep(LINGER).await,
+                () = shared.backlog.arrived.notified() => linger(&shared, &stop).await,
                 () = stop.cancelled() => {}
             },
             // What is not drained now is replayed at the next start.
@@ -92,6 +92,20 @@ pub(crate) async fn run(shared: Arc<Shared>, stop: CancellationToken) {
                 () = stop.cancelled() => {}
             },
         }
+    }
+}
+
+/// Waits for more, so that it shares the syncs; not when much waits already.
+async fn linger(shared: &Shared, stop: &CancellationToken) {
+    let enough = async {
+        while shared.backlog.pending().1 < MANY_BYTES {
+            shared.backlog.arrived.notified().await;
+        }
+    };
+    tokio::select! {
+        () = stop.cancelled() => {}
+        () = tokio::time::sleep(LINGER) => {}
+        () = enough => {}
     }
 }
 
@@ -199,6 +213,8 @@ fn chain(error: &dyn std::error::Error) -> String {
 const PUBLISH_EVERY: Duration = Duration::from_secs(10);
 const PUTS_AT_ONCE: usize = 8;
 /// What comes within this time of the first shares its syncs. Readers do not wait: they are served from memory.
-const LINGER: Duration = Duration::from_millis(30);
+const LINGER: Duration = Duration::from_millis(200);
+/// Bytes that do not wait for more.
+const MANY_BYTES: usize = 8 << 20;
 /// Between attempts, when a disk is full or a store away.
 const REST: Duration = Duration::from_millis(500);

@@ -34,7 +34,7 @@ impl Shared {
     pub(crate) fn readiness(&self) -> Readiness {
         let keys = self.keys.state();
         let reserve_keys = keys.reserves.iter().map(|(_, n)| n).sum();
-        let up = matches!(keys.contact, Contact::Up | Contact::Unknown);
+        let up = keys.contact == Contact::Up;
         let running = !self.stop.is_cancelled();
         Readiness {
             stores: running && (up || reserve_keys > 0) && self.journal.used_bytes() < self.limits.journal_bytes,

@@ -11,7 +11,7 @@ use crate::{
 use bytes::Bytes;
 use futures::{Stream, StreamExt, TryStreamExt, stream};
 use leadglass_index::{IndexError, InstanceRow, InstanceState};
-use leadglass_keys::{KeyRefusal, KeysError, ObjectLease};
+use leadglass_keys::{KeyRefusal, KeysError, ObjectLease, wire::ProblemCode};
 use leadglass_model::{
     ActorRef, EntryId, Fault, KeyId, ObjectId, Permit, Purpose, Read, SeriesUid, SopInstanceUid, StudyUid,
     TransferSyntaxUid,
@@ -80,8 +80,9 @@ impl RetrieveError {
     }
 
     /// A stable word for machines and manuals.
-    pub const fn code(&self) -> &'static str {
+    pub fn code(&self) -> &'static str {
         match self {
+            Self::Keys(error) if error.code() == Some(ProblemCode::OverBudget) => "over-budget",
             Self::Missing => "not-found",
             Self::Refused(_) => "key-refused",
             Self::Keys(_) => "no-key",
@@ -93,8 +94,11 @@ impl RetrieveError {
     }
 
     /// A sentence that helps the caller.
-    pub const fn advice(&self) -> &'static str {
+    pub fn advice(&self) -> &'static str {
         match self {
+            Self::Keys(error) if error.code() == Some(ProblemCode::OverBudget) => {
+                "So many studies were opened that the budget is used up; the limit moves on with time."
+            }
             Self::Missing => "There is nothing here that you may see.",
             Self::Refused(_) => "This study may not be opened now: it is restricted, or a budget is used up.",
             Self::Keys(_) => "The key service does not answer; try again in a moment.",

@@ -41,4 +41,4 @@ impl Backing {
     }
 }
 
-const LOCAL_PART_BYTES: usize = 2 << 20;
+const LOCAL_PART_BYTES: usize = 1 << 20;

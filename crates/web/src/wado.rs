@@ -182,6 +182,9 @@ fn not_acceptable() -> Problem {
 pub(crate) fn problem(error: &RetrieveError) -> Problem {
     match error.fault() {
         Fault::Missing => Problem::not_found(),
+        _ if error.code() == "over-budget" => {
+            Problem::with_status(StatusCode::TOO_MANY_REQUESTS, error.code(), error.advice())
+        }
         fault => Problem::new(fault, error.code(), error.advice()),
     }
 }

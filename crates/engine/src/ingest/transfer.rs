@@ -162,8 +162,9 @@ impl Flow {
 /// Up to this length an instance is held, sealed at once and travels inside the journal's record.
 pub const INLINE_BYTES: usize = 1 << 20;
 
-/// Sealed bytes handed to the store at a time.
-const PART_BYTES: usize = 1 << 20;
+/// Sealed bytes handed to the store at a time. Eight large transfers at once hold eight times this, twice, beside what
+/// the store has in flight.
+const PART_BYTES: usize = 256 << 10;
 
 /// A part grows past its size by what one slice can add: itself, its tags, one chunk.
 const SLACK_BYTES: usize = PART_BYTES + (128 << 10);
