@@ -178,13 +178,14 @@ fn tell(report: &LoadReport) {
     }
 }
 
-fn journal_config(limits: &config::Limits) -> JournalConfig {
+/// How large the journal may grow, and in which pieces.
+pub fn journal_config(limits: &config::Limits) -> JournalConfig {
     let default = JournalConfig::default();
     JournalConfig { max_bytes: limits.journal_bytes.max(2 * default.segment_bytes), ..default }
 }
 
 /// Asks again and again while the other side is away or sealed; any other failure ends it.
-async fn patiently<T, F: Future<Output = Result<T, leadglass_keys::KeysError>>>(
+pub async fn patiently<T, F: Future<Output = Result<T, leadglass_keys::KeysError>>>(
     whom: &str,
     mut ask: impl FnMut() -> F,
 ) -> anyhow::Result<T> {
@@ -205,7 +206,7 @@ async fn patiently<T, F: Future<Output = Result<T, leadglass_keys::KeysError>>>(
 }
 
 /// The name of this node's log in checkpoints.
-const LOG_ORIGIN: &str = "leadglass/vault";
+pub const LOG_ORIGIN: &str = "leadglass/vault";
 const KEY_CONNECT_TIME: Duration = Duration::from_secs(5);
 const KEY_CALL_TIME: Duration = Duration::from_secs(10);
 const ASK_AGAIN: Duration = Duration::from_millis(200);
