@@ -88,9 +88,9 @@ impl CommitError {
     /// What a caller can do about it.
     pub fn fault(&self) -> Fault {
         match self {
-            Self::Full | Self::NoSpace => Fault::Busy,
+            Self::Full | Self::NoSpace | Self::ReadOnly => Fault::Busy,
             Self::TooLong { .. } => Fault::BadInput,
-            Self::ReadOnly | Self::Io { .. } | Self::Closed => Fault::Broken,
+            Self::Io { .. } | Self::Closed => Fault::Broken,
         }
     }
 }

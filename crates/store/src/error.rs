@@ -43,9 +43,10 @@ impl StoreError {
         match self {
             Self::Missing => Fault::Missing,
             Self::Conflict => Fault::Conflict,
-            Self::InUse | Self::NoSpace => Fault::Busy,
+            // Whoever sends keeps what was not taken and comes back.
+            Self::InUse | Self::NoSpace | Self::ReadOnly => Fault::Busy,
             Self::TooShort { .. } => Fault::Corrupt,
-            Self::ReadOnly | Self::Io { .. } => Fault::Broken,
+            Self::Io { .. } => Fault::Broken,
         }
     }
 }

@@ -107,14 +107,14 @@ async fn a_put_that_fails_is_done_by_the_next_one() {
 }
 
 #[tokio::test]
-async fn a_full_store_is_busy_and_a_read_only_one_broken() {
+async fn a_store_that_is_full_or_read_only_is_busy_and_a_failing_one_broken() {
     let dir = tempfile::tempdir().unwrap();
     let (objects, plan) = faulty(dir.path());
     let id = ObjectId::random(&SystemEntropy);
     for (kind, fault) in [
         (io::ErrorKind::StorageFull, Fault::Busy),
         (io::ErrorKind::QuotaExceeded, Fault::Busy),
-        (io::ErrorKind::ReadOnlyFilesystem, Fault::Broken),
+        (io::ErrorKind::ReadOnlyFilesystem, Fault::Busy),
         (io::ErrorKind::Other, Fault::Broken),
     ] {
         plan.set(Fail::From(0, When::Before, kind));
@@ -124,7 +124,8 @@ async fn a_full_store_is_busy_and_a_read_only_one_broken() {
         let upload = upload(&objects, id).await.unwrap_err();
         for error in [put, upload] {
             assert_eq!(error.fault(), fault);
-            assert_eq!(matches!(error, StoreError::NoSpace), fault == Fault::Busy);
+            let full = matches!(kind, io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
+            assert_eq!(matches!(error, StoreError::NoSpace), full);
             assert_eq!(matches!(error, StoreError::ReadOnly), kind == io::ErrorKind::ReadOnlyFilesystem);
         }
     }
