@@ -2,7 +2,8 @@
 
 use crate::{Record, Shared};
 use leadglass_audit::{CodeWord, Event, NewEntry, Outcome};
-use leadglass_model::{EntryId, ObjectId};
+use leadglass_index::IndexError;
+use leadglass_model::{EntryId, Fault, ObjectId};
 use std::sync::Arc;
 
 /// What kind of alarm; the label of `leadglass_alarms_total`.
@@ -35,6 +36,13 @@ pub(crate) fn declare() {
 }
 
 impl Shared {
+    /// A row that is not what was written is an alarm; other failures of the index are not.
+    pub(crate) fn index_alarm(self: &Arc<Self>, error: &IndexError) {
+        if error.fault() == Fault::Corrupt {
+            self.alarm(AlarmKind::Index, None);
+        }
+    }
+
     /// Counts it, logs it, and puts an entry into the audit log. The entry is written behind the caller's back: who found
     /// the damage is refused either way.
     pub(crate) fn alarm(self: &Arc<Self>, kind: AlarmKind, object: Option<ObjectId>) {

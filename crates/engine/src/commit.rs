@@ -49,10 +49,12 @@ impl Backlog {
     /// The next records in order, starting at `next`, without a gap, up to a batch's bounds.
     pub(crate) fn batch(&self, next: u64) -> Vec<(u64, Waiting)> {
         let mut waiting = self.waiting.lock();
-        let (mut batch, mut bytes) = (Vec::new(), 0);
+        let (mut batch, mut bytes, mut entries) = (Vec::new(), 0, 0);
         while let Some(entry) = waiting.first_entry().filter(|e| *e.key() == next + batch.len() as u64) {
             bytes += entry.get().record.object.as_ref().map_or(0, |(_, sealed)| sealed.len());
-            if !batch.is_empty() && (batch.len() == MAX_BATCH || bytes > MAX_BATCH_BYTES) {
+            entries += entry.get().record.entries.iter().map(Bytes::len).sum::<usize>();
+            let full = batch.len() == MAX_BATCH || bytes > MAX_BATCH_BYTES || entries > MAX_BATCH_ENTRY_BYTES;
+            if !batch.is_empty() && full {
                 break;
             }
             batch.push(entry.remove_entry());
@@ -81,10 +83,13 @@ impl Backlog {
         (objects.len(), objects.values().map(Bytes::len).sum())
     }
 
-    fn put(&self, position: u64, waiting: Waiting) {
-        if let Some((id, sealed)) = &waiting.record.object {
+    fn hold(&self, record: &Record) {
+        if let Some((id, sealed)) = &record.object {
             self.objects.lock().insert(*id, sealed.clone());
         }
+    }
+
+    fn put(&self, position: u64, waiting: Waiting) {
         self.waiting.lock().insert(position, waiting);
         self.arrived.notify_one();
     }
@@ -102,15 +107,20 @@ impl Shared {
         let room = tokio::time::timeout(ROOM_WAIT, self.backlog.room.clone().acquire_many_owned(kib)).await;
         let room = room.map_err(|_| CommitError::Full)?.map_err(|_| CommitError::Closed)?;
         let receipt = self.journal.commit(pieces).await?;
-        self.stage(receipt.position(), &record);
-        self.backlog.put(receipt.position(), Waiting { record, _room: Some(room) });
+        self.show(receipt.position(), Waiting { record, _room: Some(room) });
         Ok(receipt)
     }
 
     /// A record that the journal replays at start: durable already.
     pub(crate) fn replay(&self, position: u64, record: Record) {
-        self.stage(position, &record);
-        self.backlog.put(position, Waiting { record, _room: None });
+        self.show(position, Waiting { record, _room: None });
+    }
+
+    /// The object can be read before the row that names it can be found, and both before the drain takes them away.
+    fn show(&self, position: u64, waiting: Waiting) {
+        self.backlog.hold(&waiting.record);
+        self.stage(position, &waiting.record);
+        self.backlog.put(position, waiting);
     }
 
     /// A row that does not open (its study was erased meanwhile) is not visible, and goes its way all the same.
@@ -132,3 +142,5 @@ const ROOM_WAIT: Duration = Duration::from_secs(10);
 /// Records and object bytes that the drain takes at a time.
 const MAX_BATCH: usize = 256;
 const MAX_BATCH_BYTES: usize = 16 << 20;
+/// The audit log takes 8 MiB of entries at a time.
+const MAX_BATCH_ENTRY_BYTES: usize = 4 << 20;

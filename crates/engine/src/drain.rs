@@ -10,13 +10,13 @@
 //! A step that fails (full disk, store away) is tried again after a rest, for ever: the journal keeps everything until
 //! then, and when it is full senders are told to come back.
 
-use crate::{Shared, commit::Waiting};
+use crate::{Shared, alarm::AlarmKind, commit::Waiting};
 use bytes::Bytes;
 use futures::{TryStreamExt, stream::FuturesUnordered};
-use leadglass_audit::{NewEntry, TreeHead};
+use leadglass_audit::{CodeWord, Event, MAX_DETAIL_BYTES, NewEntry, Outcome, TreeHead};
 use leadglass_index::Mark;
 use leadglass_journal::Position;
-use leadglass_model::{Fault, ObjectId};
+use leadglass_model::{EntryId, Fault, ObjectId};
 use std::{
     sync::{Arc, atomic::Ordering},
     time::Duration,
@@ -31,8 +31,6 @@ pub(crate) enum DrainError {
     Store(#[from] leadglass_store::StoreError),
     #[error("entries could not be appended to the audit tree")]
     Audit(#[from] leadglass_audit::AppendError),
-    #[error("a journalled entry does not read")]
-    Entry(#[from] leadglass_audit::EntryError),
     #[error("the node is stopping")]
     Stopped,
     #[error("rows could not be committed to the index")]
@@ -46,7 +44,6 @@ impl DrainError {
         match self {
             Self::Store(error) => error.fault(),
             Self::Audit(error) => error.fault(),
-            Self::Entry(error) => error.fault(),
             Self::Stopped => Fault::Busy,
             Self::Index(error) => error.fault(),
             Self::Trim(error) => error.fault(),
@@ -168,12 +165,29 @@ async fn append(shared: &Shared, batch: &[(u64, Waiting)], upto: u64) -> Result<
     let mut entries = Vec::with_capacity(batch.len());
     for (_, waiting) in batch.iter().filter(|(position, _)| *position > held) {
         for bytes in &waiting.record.entries {
-            entries.push(NewEntry::decode(bytes)?);
+            entries.push(acceptable(shared, bytes));
         }
     }
     let log = shared.log.clone();
     let appended = tokio::task::spawn_blocking(move || log.append(entries, Some(upto))).await;
     Ok(appended.map_err(|_| DrainError::Stopped)??)
+}
+
+/// An entry as the log takes it. One that does not read, or whose details are too long, must not hold up what was
+/// acknowledged behind it: it goes in without them, and the log says so.
+fn acceptable(shared: &Shared, bytes: &[u8]) -> NewEntry {
+    let fits = |entry: &NewEntry| entry.detail.as_ref().is_none_or(|detail| detail.len() <= MAX_DETAIL_BYTES);
+    match NewEntry::decode(bytes) {
+        Ok(entry) if fits(&entry) => entry,
+        Ok(entry) => NewEntry { detail: None, code: CodeWord::parse("detail-too-long"), ..entry },
+        Err(error) => {
+            metrics::counter!("leadglass_alarms_total", "kind" => AlarmKind::Log.as_str()).increment(1);
+            tracing::error!(%error, "alarm: a journalled entry does not read");
+            let id = EntryId::random(&*shared.entropy);
+            let entry = NewEntry::new(id, shared.clock.now(), Event::LogAlarm, Outcome::Failed);
+            NewEntry { code: CodeWord::parse("entry-unreadable"), ..entry }
+        }
+    }
 }
 
 /// Writes tiles and checkpoint now and then, until `stop`; then once more.

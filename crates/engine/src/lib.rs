@@ -163,6 +163,11 @@ impl Engine {
         self.shared.verify(permit, told).await
     }
 
+    /// Raises an alarm that was found outside the use cases.
+    pub fn alarm(&self, kind: AlarmKind) {
+        self.shared.alarm(kind, None);
+    }
+
     /// What the node can do right now.
     pub fn readiness(&self) -> Readiness {
         self.shared.readiness()

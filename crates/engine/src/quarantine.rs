@@ -119,8 +119,13 @@ impl Shared {
         Ok(cases)
     }
 
-    async fn waiting(&self, permit: &Permit<Administer>, case: StudyRef) -> Result<Vec<InstanceRow>, IndexError> {
-        let mut rows = self.catalog.instances(permit.tenant(), case).await?;
+    async fn waiting(
+        self: &Arc<Self>,
+        permit: &Permit<Administer>,
+        case: StudyRef,
+    ) -> Result<Vec<InstanceRow>, IndexError> {
+        let rows = self.catalog.instances(permit.tenant(), case).await;
+        let mut rows = rows.inspect_err(|error| self.index_alarm(error))?;
         rows.retain(|row| matches!(row.state, InstanceState::Quarantined(_)));
         Ok(rows)
     }
@@ -138,11 +143,16 @@ impl Shared {
             Verdict::Release => &entry.row.uid,
             Verdict::Move(uid) => uid,
         };
-        let target = self.catalog.study(tenant, uid).ok_or(QuarantineError::Missing)?;
+        let target = match (self.catalog.study(tenant, uid), verdict) {
+            (Some(study), _) => Destination::Decided(study.study_ref),
+            // The study never came to be, or is gone: the first released instance makes it.
+            (None, Verdict::Release) => Destination::AsNamed,
+            (None, Verdict::Move(_)) => return Err(QuarantineError::Missing),
+        };
         let rows = self.waiting(permit, case).await?;
         let count = rows.len();
         for row in rows {
-            self.take_over(permit, &entry, &target, row, verdict).await?;
+            self.take_over(permit, &entry, target, row, verdict).await?;
         }
         Ok(count)
     }
@@ -151,7 +161,7 @@ impl Shared {
         self: &Arc<Self>,
         permit: &Permit<Administer>,
         case: &StudyEntry,
-        target: &StudyEntry,
+        target: Destination,
         row: InstanceRow,
         verdict: &Verdict,
     ) -> Result<(), QuarantineError> {
@@ -167,17 +177,17 @@ impl Shared {
         entry.role = Some(permit.role());
         entry.purpose = Some(permit.purpose());
         entry.subject = self.subject_token(tenant, &crate::patient_key(case));
-        entry.study = Some(target.study_ref);
+        entry.study = Some(target.study_ref().unwrap_or(case.study_ref));
         entry.code = CodeWord::parse(word);
         entry.counts = Counts { studies: 1, instances: 1, ..Counts::default() };
         self.commit_entry(entry).await?;
 
         let lease = self.lease_for_check(permit, &row, id).await?;
         let reader = self.reader(lease.clone(), &row, Purpose::StorageCheck, permit.actor(), id)?;
-        let receiver = ReceiverId::from_bytes(permit.actor().0);
         let source = Arc::new(Source {
             tenant,
-            receiver,
+            // The device stays the one that delivered it: its next correction is a version, not a stranger.
+            receiver: row.receiver,
             actor: permit.actor(),
             role: permit.role(),
             calling: Phi::new(String::new()),
@@ -188,14 +198,16 @@ impl Shared {
             sop_instance: row.sop_uid.clone(),
             transfer_syntax: row.transfer_syntax.clone(),
         };
-        let mut transfer = self.begin(source, announced, Destination::Decided(target.study_ref))?;
+        let mut transfer = self.begin(source, announced, target)?;
         let mut pieces = Box::pin(reader.plain(row.dataset_start..row.body_len));
         while let Some(piece) = pieces.try_next().await? {
             transfer.write(piece).await?;
         }
         transfer.finish().await?;
 
-        self.write_note(permit, &lease, case.study_ref, &row, target.study_ref, word).await?;
+        let study = self.catalog.study(tenant, &case.row.uid).map(|study| study.study_ref);
+        let target = target.study_ref().or(study).unwrap_or(case.study_ref);
+        self.write_note(permit, &lease, case.study_ref, &row, target, word).await?;
         self.withdraw(permit, &lease, case.study_ref, row).await
     }
 
@@ -244,6 +256,12 @@ impl Shared {
         let no_key = IndexError::NoKey { table: leadglass_index::Table::Instance };
         let at = self.catalog.instance_key(tenant, case, &row.sop_uid).ok_or(no_key)?;
         let under = SealUnder { key_id: lease.key_id(), key_gen: lease.key_gen(), key: lease.index_key() };
+        // A newer version may have come into the case since it was looked at: that one still waits.
+        let _turn = self.claims.turn(tenant, &row.sop_uid).await;
+        let now = self.catalog.instance(tenant, case, &row.sop_uid).await?;
+        if now.is_none_or(|now| now.object_id != row.object_id) {
+            return Ok(());
+        }
         let row = InstanceRow { state: InstanceState::Withdrawn, ..row };
         loop {
             let puts = vec![(tenant, at, self.catalog.seal(tenant, &at, &under, &row))];

@@ -223,8 +223,8 @@ impl Shared {
             self.alarm(AlarmKind::Integrity, Some(object));
         }
         match error.fault() {
-            // The index says that it is there: to the caller it is damage, not absence.
-            Fault::Missing => RetrieveError::Damaged { object, source: OpenError::Truncated },
+            // The index says that it is there, and how long: to the caller it is damage, not absence.
+            Fault::Missing | Fault::Corrupt => RetrieveError::Damaged { object, source: OpenError::Truncated },
             _ => RetrieveError::Store(error),
         }
     }
@@ -235,9 +235,7 @@ impl Shared {
     }
 
     pub(crate) fn index_failed(self: &Arc<Self>, error: IndexError) -> RetrieveError {
-        if error.fault() == Fault::Corrupt {
-            self.alarm(AlarmKind::Index, None);
-        }
+        self.index_alarm(&error);
         RetrieveError::Index(error)
     }
 }

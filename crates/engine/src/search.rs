@@ -69,7 +69,8 @@ impl Shared {
     ) -> Result<(StudyEntry, Vec<InstanceRow>), SearchError> {
         let study = self.catalog.study(permit.tenant(), uid).ok_or(SearchError::Missing)?;
         self.asked(permit, 1).await?;
-        let mut rows = self.catalog.instances(permit.tenant(), study.study_ref).await.map_err(SearchError::Index)?;
+        let rows = self.catalog.instances(permit.tenant(), study.study_ref).await;
+        let mut rows = rows.inspect_err(|error| self.index_alarm(error)).map_err(SearchError::Index)?;
         rows.retain(|row| row.state == InstanceState::Current);
         Ok((study, rows))
     }

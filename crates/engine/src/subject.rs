@@ -59,6 +59,29 @@ pub(crate) struct Detail<'a> {
     pub(crate) instance: &'a str,
 }
 
+impl Detail<'_> {
+    /// Every text cut to what an entry has room for: a sender decides how long its texts are, and an entry that the log
+    /// refuses would hold up everything behind it.
+    fn clipped(&self) -> Detail<'_> {
+        let clip = |text| clip(text, MAX_TEXT_BYTES);
+        Detail {
+            calling: clip(self.calling),
+            address: clip(self.address),
+            patient_id: clip(self.patient_id),
+            patient_name: clip(self.patient_name),
+            study: clip(self.study),
+            series: clip(self.series),
+            instance: clip(self.instance),
+        }
+    }
+}
+
+/// The longest start of `text` that is whole characters and no longer than `max` bytes.
+fn clip(text: &str, max: usize) -> &str {
+    let end = (0..=max.min(text.len())).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
+    &text[..end]
+}
+
 impl Subjects {
     pub(crate) fn new(tenant: TenantId, port: SubjectPort) -> Self {
         let secret = leadglass_seal::Secret::from_bytes(*port.detail.expose());
@@ -133,7 +156,7 @@ impl Shared {
     ) -> Result<Option<Vec<u8>>, RecordError> {
         let (Some(subjects), Some(subject)) = (self.subjects.get(&tenant), subject) else { return Ok(None) };
         let key = subjects.key(self, subject).await?;
-        let plain = Zeroizing::new(serde_json::to_vec(detail).expect("texts write as JSON"));
+        let plain = Zeroizing::new(serde_json::to_vec(&detail.clipped()).expect("texts write as JSON"));
         Ok(Some(key.seal(subject, entry, &plain, &*self.entropy)))
     }
 }
@@ -146,5 +169,29 @@ pub(crate) fn patient_key(study: &StudyEntry) -> PatientKey {
     }
 }
 
+/// Bytes kept of each text. Seven of them, escaped as JSON at their worst, stay far under what the log takes.
+const MAX_TEXT_BYTES: usize = 512;
+
 /// Subject keys in memory, of a tenant.
 const KEYS_HELD: NonZeroUsize = NonZeroUsize::new(4_096).expect("not zero");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_are_clipped_at_whole_characters_and_fit_an_entry() {
+        assert_eq!((clip("aä", 2), clip("aä", 3), clip("", 0)), ("a", "aä", ""));
+        let long = "\u{1}".repeat(100_000);
+        let all = Detail {
+            calling: &long,
+            address: &long,
+            patient_id: &long,
+            patient_name: &long,
+            study: &long,
+            series: &long,
+            instance: &long,
+        };
+        assert!(serde_json::to_vec(&all.clipped()).unwrap().len() < leadglass_audit::MAX_DETAIL_BYTES - 1_024);
+    }
+}

@@ -1,7 +1,7 @@
 //! The scrub: every object that the index names is opened from its first byte to its last; every object that the store
 //! has is looked for in the index.
 
-use crate::{Shared, retrieve::RetrieveError};
+use crate::{Shared, alarm::AlarmKind, retrieve::RetrieveError};
 use futures::TryStreamExt;
 use leadglass_audit::{Counts, Event, NewEntry, Outcome};
 use leadglass_index::{EarlierVersion, IndexError, InstanceRow, Query};
@@ -23,6 +23,8 @@ pub struct Report {
     pub bytes: u64,
     /// What is wrong.
     pub findings: Vec<Finding>,
+    /// Whether every study was looked at. The key service's budget ends a scrub early, unless an approval covers it.
+    pub complete: bool,
     /// Objects in the store that the index does not name: decisions on quarantine, or images whose row was lost. They are
     /// reported and never deleted.
     pub unknown_objects: Vec<ObjectId>,
@@ -31,11 +33,11 @@ pub struct Report {
 /// One thing that is wrong.
 #[derive(Debug, Clone, Serialize)]
 pub struct Finding {
-    /// Which object.
-    pub object: ObjectId,
+    /// Which object; `None` when a row is at fault.
+    pub object: Option<ObjectId>,
     /// Of which study.
     pub study_ref: StudyRef,
-    /// What: `missing`, `damaged`, `refused`, `unreadable`.
+    /// What: `missing`, `damaged`, `refused`, `unreadable`; of rows `row-damaged`, `row-missing`, `metadata`.
     pub what: &'static str,
 }
 
@@ -52,9 +54,9 @@ pub enum VerifyError {
     /// The scrub could not be recorded.
     #[error("the scrub cannot be recorded")]
     Audit(#[from] CommitError),
-    /// The key service gives no keys for it: over the budget of checks, or away.
-    #[error("the key service does not open studies for a check")]
-    Keys(#[source] RetrieveError),
+    /// The node stops.
+    #[error("the node is stopping")]
+    Stopping,
 }
 
 impl VerifyError {
@@ -64,15 +66,15 @@ impl VerifyError {
             Self::Index(error) => error.fault(),
             Self::Store(error) => error.fault(),
             Self::Audit(error) => error.fault(),
-            Self::Keys(error) => error.fault(),
+            Self::Stopping => Fault::Busy,
         }
     }
 }
 
 impl Report {
-    /// Whether everything the index names is whole.
+    /// Whether everything was looked at and is whole.
     pub fn is_clean(&self) -> bool {
-        self.findings.is_empty()
+        self.complete && self.findings.is_empty()
     }
 }
 
@@ -90,52 +92,105 @@ impl Shared {
         entry.role = Some(permit.role());
         entry.purpose = Some(leadglass_model::Purpose::StorageCheck);
 
+        // The store first: what arrives meanwhile is in the index by the time it is looked for, not the other way round.
+        let listed: Vec<ObjectId> = self.objects.list().map_ok(|(object, _)| object).try_collect().await?;
         let (catalog, query) = (self.catalog.clone(), Query::default());
-        let hits = tokio::task::spawn_blocking(move || catalog.search(tenant, &query)).await.unwrap_or_default();
+        let hits = tokio::task::spawn_blocking(move || catalog.search(tenant, &query)).await;
+        let hits = hits.map_err(|_| VerifyError::Stopping)?;
         let mut studies: Vec<StudyRef> = hits.into_iter().map(|hit| hit.study_ref).collect();
         studies.extend(self.catalog.quarantined(tenant, None).into_iter().map(|case| case.study_ref));
         entry.counts = Counts { studies: studies.len() as u64, ..Counts::default() };
         self.commit_entry(entry).await?;
 
-        let mut report = Report::default();
+        let mut report = Report { complete: true, ..Report::default() };
         let mut known = HashSet::new();
         let total = studies.len() as u64;
         for (done, study_ref) in (1..).zip(studies) {
-            for row in self.catalog.instances(tenant, study_ref).await? {
-                for version in versions(row) {
-                    known.insert(version.object_id);
-                    report.objects += 1;
-                    match self.check(permit, &version, id).await {
-                        Ok(bytes) => {
-                            report.good += 1;
-                            report.bytes += bytes;
-                        }
-                        Err(error) if matches!(error, RetrieveError::Keys(_)) => return Err(VerifyError::Keys(error)),
-                        Err(error) => {
-                            let what = match &error {
-                                RetrieveError::Damaged { source: OpenError::Truncated, .. }
-                                    if !self.is_there(version.object_id).await =>
-                                {
-                                    "missing"
-                                }
-                                RetrieveError::Damaged { .. } => "damaged",
-                                RetrieveError::Refused(_) => "refused",
-                                _ => "unreadable",
-                            };
-                            report.findings.push(Finding { object: version.object_id, study_ref, what });
-                        }
-                    }
-                }
-            }
+            self.check_study(permit, study_ref, id, &mut report, &mut known).await;
             told(done, total);
-        }
-        let mut listed = self.objects.list();
-        while let Some((object, _)) = listed.try_next().await? {
-            if !known.contains(&object) && self.backlog.object(object).is_none() {
-                report.unknown_objects.push(object);
+            if !report.complete {
+                return Ok(report);
             }
         }
+        report.unknown_objects = listed
+            .into_iter()
+            .filter(|object| !known.contains(object) && self.backlog.object(*object).is_none())
+            .collect();
         Ok(report)
+    }
+
+    async fn check_study(
+        self: &Arc<Self>,
+        permit: &Permit<Administer>,
+        study_ref: StudyRef,
+        entry: EntryId,
+        report: &mut Report,
+        known: &mut HashSet<ObjectId>,
+    ) {
+        let tenant = permit.tenant();
+        let row_finding = |what| Finding { object: None, study_ref, what };
+        let rows = match self.catalog.instances(tenant, study_ref).await {
+            Ok(rows) => rows,
+            Err(error) => {
+                self.index_alarm(&error);
+                return report.findings.push(row_finding("row-damaged"));
+            }
+        };
+        let counted: u64 =
+            self.catalog.series(tenant, study_ref).iter().map(|series| u64::from(series.instances)).sum();
+        if counted > rows.len() as u64 {
+            self.alarm(AlarmKind::Index, None);
+            report.findings.push(row_finding("row-missing"));
+        }
+        for row in rows {
+            if self.metadata_is_damaged(permit, study_ref, &row, entry).await {
+                self.alarm(AlarmKind::Index, None);
+                report.findings.push(row_finding("metadata"));
+            }
+            for version in versions(row) {
+                known.insert(version.object_id);
+                report.objects += 1;
+                let what = match self.check(permit, &version, entry).await {
+                    Ok(bytes) => {
+                        report.good += 1;
+                        report.bytes += bytes;
+                        continue;
+                    }
+                    Err(RetrieveError::Keys(_)) => {
+                        report.complete = false;
+                        return;
+                    }
+                    Err(RetrieveError::Damaged { source: OpenError::Truncated, .. })
+                        if !self.is_there(version.object_id).await =>
+                    {
+                        "missing"
+                    }
+                    Err(RetrieveError::Damaged { .. }) => "damaged",
+                    Err(RetrieveError::Refused(_)) => "refused",
+                    Err(_) => "unreadable",
+                };
+                report.findings.push(Finding { object: Some(version.object_id), study_ref, what });
+            }
+        }
+    }
+
+    /// A metadata row that is there must open under its study's meta key.
+    async fn metadata_is_damaged(
+        self: &Arc<Self>,
+        permit: &Permit<Administer>,
+        study_ref: StudyRef,
+        row: &InstanceRow,
+        entry: EntryId,
+    ) -> bool {
+        match self.catalog.meta(permit.tenant(), study_ref, &row.sop_uid).await {
+            Ok(None) => false,
+            Ok(Some(sealed)) => match self.lease_for_check(permit, row, entry).await {
+                Ok(lease) if lease.key_id() == sealed.key_id() => sealed.open(lease.meta_key()).is_err(),
+                // Another key's, or no key now: the objects' check says so.
+                _ => false,
+            },
+            Err(error) => error.fault() == Fault::Corrupt,
+        }
     }
 
     async fn is_there(&self, object: ObjectId) -> bool {

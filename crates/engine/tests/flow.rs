@@ -401,3 +401,22 @@ async fn an_older_index_or_audit_tree_is_not_taken() {
     std::fs::rename(house.dir.path().join("audit.kept"), house.dir.path().join("audit")).unwrap();
     house.start().await.stop().await;
 }
+
+/// A sender once filled Patient's Name and Patient ID to the brim; the audit entry was longer than the log takes, and
+/// everything acknowledged behind it stayed in the journal for good.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_patient_with_endless_names_holds_nothing_up() {
+    let house = House::new();
+    let node = house.start().await;
+    let long = "X".repeat(16_000);
+    let endless = DataSet { patient_name: long.clone(), patient_id: long, ..DataSet::invented(1, 1) };
+    house.send(&node, &endless, 1).await.unwrap();
+    let after = DataSet::invented(2, 1);
+    house.send(&node, &after, 1).await.unwrap();
+    node.stop().await;
+    assert_eq!(house.objects().len(), 2, "both were drained");
+    let node = house.start().await;
+    assert!(is_file_of(&house.fetch(&node, &endless).await.unwrap(), &endless));
+    assert!(is_file_of(&house.fetch(&node, &after).await.unwrap(), &after));
+    node.stop().await;
+}

@@ -411,14 +411,34 @@ impl Catalog {
         uid: &SopInstanceUid,
     ) -> Result<Option<InstanceRow>, IndexError> {
         let Some(key) = self.instance_key(tenant, study_ref, uid) else { return Ok(None) };
-        let Some(bytes) = self.fetch(tenant, key).await? else { return Ok(None) };
-        self.open_instance(tenant, &key, &bytes).map(|(row, _)| Some(row))
+        let mut tries = TRIES;
+        loop {
+            let Some(bytes) = self.fetch(tenant, key).await? else { return Ok(None) };
+            tries -= 1;
+            match self.open_instance(tenant, &key, &bytes) {
+                // A newer version may have been staged since these bytes were fetched: it has to be the one that is told.
+                Err(IndexError::Corrupt { .. }) if tries > 0 => {}
+                opened => return opened.map(|(row, _)| Some(row)),
+            }
+        }
     }
 
     /// All instances of a study, in the order of their row keys, which says nothing.
     ///
     /// Cancel safety: reads only.
     pub async fn instances(&self, tenant: TenantId, study_ref: StudyRef) -> Result<Vec<InstanceRow>, IndexError> {
+        let mut tries = TRIES;
+        loop {
+            tries -= 1;
+            match self.instances_once(tenant, study_ref).await {
+                // As for one instance.
+                Err(IndexError::Corrupt { .. }) if tries > 0 => {}
+                rows => return rows,
+            }
+        }
+    }
+
+    async fn instances_once(&self, tenant: TenantId, study_ref: StudyRef) -> Result<Vec<InstanceRow>, IndexError> {
         // The overlay first: what leaves it meanwhile is in the engine by then.
         let staged = self.overlay.read().rows_of(tenant, Table::Instance, study_ref);
         let mut rows: BTreeMap<RowKey, (RowHeader, Bytes)> = BTreeMap::new();
@@ -620,6 +640,8 @@ struct Count {
 
 /// Rows read from the engine at a time: a few MiB.
 const PAGE: usize = 4096;
+/// How often rows are read before they count as corrupt.
+const TRIES: usize = 3;
 /// Studies looked at before others get the lock: a few milliseconds.
 const SEARCH_STEPS: usize = 4096;
 

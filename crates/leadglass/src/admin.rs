@@ -235,6 +235,12 @@ pub async fn verify(args: VerifyArgs) -> anyhow::Result<ExitCode> {
             let text = |field: &str| finding[field].as_str().unwrap_or("-").to_owned();
             print(&format!("{:<10} object {} of study {}", text("what"), text("object"), text("study_ref")));
         }
+        if report["complete"] != true {
+            eprintln!(
+                "The check ended early: the key service opens no more studies for it today. On the key host:\n  \
+                 leadglass-keyd approve --tenant TENANT --purpose storage-check --scope object --count STUDIES"
+            );
+        }
         for object in report["unknown_objects"].as_array().into_iter().flatten() {
             print(&format!("unknown    object {}", object.as_str().unwrap_or("-")));
         }

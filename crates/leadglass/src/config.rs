@@ -153,6 +153,8 @@ pub struct Limits {
     pub associations: usize,
     /// DICOM associations at one time from one address.
     pub associations_per_address: usize,
+    /// DICOM associations at one time of one device.
+    pub associations_per_device: usize,
     /// DICOM associations at one time from this very host, where all programs look alike.
     pub associations_from_this_host: usize,
     /// An association that says nothing for so long is ended.
@@ -167,6 +169,7 @@ impl Default for Limits {
             journal_bytes: 1 << 30,
             associations: 64,
             associations_per_address: 8,
+            associations_per_device: 8,
             associations_from_this_host: 8,
             association_idle: Duration::from_secs(60),
         }

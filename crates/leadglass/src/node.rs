@@ -7,7 +7,7 @@ use crate::{
 use anyhow::{Context, bail};
 use futures::StreamExt;
 use leadglass_audit::Log;
-use leadglass_engine::{Engine, Limits, Ports, SubjectPort};
+use leadglass_engine::{AlarmKind, Engine, Limits, Ports, SubjectPort};
 use leadglass_index::{Catalog, LoadReport, StudyIndexKey, TenantKeys};
 use leadglass_index_sled::{SledIndex, SledOptions};
 use leadglass_journal::{Journal, JournalConfig};
@@ -107,6 +107,9 @@ impl Node {
         let tasks = TaskTracker::new();
         let ports = Ports { keys, objects, journal, catalog, log, subjects, clock, entropy, limits };
         let engine = Engine::start(ports, tasks.clone(), stop).await.context("the node does not start")?;
+        if report.corrupt_studies + report.corrupt_series > 0 {
+            engine.alarm(AlarmKind::Index);
+        }
         Ok(Self { engine, records, tasks, key_tasks, key_stop })
     }
 
@@ -170,7 +173,6 @@ fn tell(report: &LoadReport) {
     }
     let corrupt = report.corrupt_studies + report.corrupt_series;
     if corrupt > 0 {
-        metrics::counter!("leadglass_alarms_total", "kind" => "index").increment(corrupt);
         tracing::error!(
             rows = corrupt,
             "alarm: index rows are not what was written; `leadglass reindex` rebuilds them"

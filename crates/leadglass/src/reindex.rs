@@ -76,7 +76,14 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
             dir
         }
     };
-    let rebuilt = rebuild(&config, &layout, &growing, args.approval, args.json).await?;
+    let rebuilt = match rebuild(&config, &layout, &growing, args.approval, args.json).await {
+        Ok(rebuilt) => rebuilt,
+        Err(error) => {
+            // Half of an index is of no use. What cannot be removed now is removed by the next attempt.
+            let _ = remove(&growing);
+            return Err(error);
+        }
+    };
 
     let erased = count(&rebuilt, Why::Destroyed);
     let failed = rebuilt.left_out.len() - erased;

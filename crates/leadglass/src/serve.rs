@@ -110,7 +110,7 @@ async fn listen_dicom(
         associations: config.limits.associations,
         associations_per_ip: config.limits.associations_per_address,
         associations_per_loopback_ip: config.limits.associations_from_this_host,
-        associations_per_ae: config.limits.associations,
+        associations_per_ae: config.limits.associations_per_device,
         idle_timeout: config.limits.association_idle,
         ..Limits::default()
     };

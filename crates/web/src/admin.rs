@@ -10,7 +10,7 @@ use axum::{
 };
 use bytes::Bytes;
 use leadglass_engine::{Case, QuarantineError, Verdict};
-use leadglass_model::{Fault, StudyRef, StudyUid};
+use leadglass_model::{Fault, Role, StudyRef, StudyUid};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tokio::sync::mpsc;
@@ -38,19 +38,21 @@ struct CaseBody<'a> {
 pub(crate) async fn list(State(app): State<App>, caller: Caller) -> Result<Response, Problem> {
     let permit = caller.administer()?;
     let cases = app.engine.quarantined(&permit).await.map_err(|e| problem(&e))?;
-    let bodies: Vec<CaseBody<'_>> = cases.iter().map(body).collect();
+    // Who runs the system sees that something waits, and not whom it is about.
+    let named = permit.role() == Role::Dpo;
+    let bodies: Vec<CaseBody<'_>> = cases.iter().map(|case| body(case, named)).collect();
     Ok(Json(bodies).into_response())
 }
 
-fn body(case: &Case) -> CaseBody<'_> {
+fn body(case: &Case, named: bool) -> CaseBody<'_> {
     CaseBody {
         case: case.case,
         reason: case.reason.as_str(),
         since_ms: case.since.0,
         instances: case.instances,
-        study: case.study.expose(),
-        patient_id: case.patient_id.as_ref().map(|id| id.expose().as_str()),
-        patient_name: case.patient_name.as_ref().map(|name| name.expose().as_str()),
+        study: if named { case.study.expose() } else { "" },
+        patient_id: case.patient_id.as_ref().filter(|_| named).map(|id| id.expose().as_str()),
+        patient_name: case.patient_name.as_ref().filter(|_| named).map(|name| name.expose().as_str()),
     }
 }
 

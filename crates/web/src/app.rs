@@ -107,7 +107,10 @@ impl FromRequestParts<App> for Caller {
             .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
             .map(|(_, token)| token.trim())
             .ok_or_else(Problem::unauthenticated)?;
-        let grant = app.tokens.resolve(token).ok().flatten().ok_or_else(Problem::unauthenticated)?;
+        let grant = match app.tokens.resolve(token) {
+            Ok(grant) => grant.ok_or_else(Problem::unauthenticated)?,
+            Err(error) => return Err(Problem::new(error.fault(), "records", "Tokens cannot be looked up now.")),
+        };
         let principal = Principal { tenant: grant.tenant, actor: grant.actor, role: grant.role };
         Ok(Self { principal, session: grant.actor.0 })
     }

@@ -65,8 +65,8 @@ async fn respond(app: &App, caller: &Caller, headers: &HeaderMap, target: Target
         return Err(not_acceptable());
     }
     let mut instances = app.engine.locate(&permit, caller.session, &target).await.map_err(|e| problem(&e))?;
-    instances.retain(|i| accepted.takes(i.transfer_syntax()));
-    if instances.is_empty() {
+    // Part of a study must not look like all of it.
+    if instances.iter().any(|instance| !accepted.takes(instance.transfer_syntax())) {
         return Err(not_acceptable());
     }
     if accepted.wrapping == Wrapping::Single && instances.len() == 1 {

@@ -64,6 +64,16 @@ pub(crate) enum Destination {
     Decided(StudyRef),
 }
 
+impl Destination {
+    /// The study that a person decided on.
+    pub(crate) const fn study_ref(self) -> Option<StudyRef> {
+        match self {
+            Self::AsNamed => None,
+            Self::Decided(study_ref) => Some(study_ref),
+        }
+    }
+}
+
 /// A whole instance, read and checked, whose place is to be decided.
 #[derive(Debug)]
 struct Received {

@@ -11,7 +11,7 @@
 
 use super::{Announced, Destination, IngestError, PatientKey, Received, Source, claim::HeldStudy};
 use crate::Shared;
-use leadglass_index::{InstanceRow, QuarantineReason};
+use leadglass_index::{InstanceRow, QuarantineReason, StudyEntry};
 use leadglass_keys::SealingKey;
 use leadglass_model::{Phi, StudyRef, StudyUid, TenantId};
 use leadglass_tap::InstanceHeader;
@@ -102,6 +102,10 @@ pub(super) async fn seat(
         Home::Unknown => {
             let fresh = shared.keys.sealing_key(tenant, None).await.map_err(IngestError::Keys)?;
             let held = shared.claims.study(tenant, uid, patient, fresh.study_ref());
+            // While the key was fetched, another transfer may have claimed the study, committed, and let its claim go.
+            if let Some(seat) = settled_meanwhile(shared, tenant, uid, patient).await? {
+                return Ok(seat);
+            }
             if held.study_ref == fresh.study_ref() {
                 return Ok(Seat { key: fresh, kind: SeatKind::New(held) });
             }
@@ -116,6 +120,34 @@ pub(super) async fn seat(
     }
 }
 
+/// The seat in a study whose row became visible after it was looked for.
+async fn settled_meanwhile(
+    shared: &Shared,
+    tenant: TenantId,
+    uid: &StudyUid,
+    patient: &PatientKey,
+) -> Result<Option<Seat>, IngestError> {
+    let Some(study) = shared.catalog.study(tenant, uid) else { return Ok(None) };
+    if !crate::patient_key(&study).is_same(patient) {
+        return quarantine(shared, tenant, uid, patient, QuarantineReason::OtherPatient).await.map(Some);
+    }
+    let key = shared.keys.sealing_key(tenant, Some(study.study_ref)).await.map_err(IngestError::Keys)?;
+    Ok(Some(Seat { key, kind: SeatKind::Known(study.study_ref) }))
+}
+
+/// The case of quarantine for this study, patient and reason, if one is open.
+pub(super) fn case(
+    shared: &Shared,
+    tenant: TenantId,
+    uid: &StudyUid,
+    patient: &PatientKey,
+    reason: QuarantineReason,
+) -> Option<StudyRef> {
+    let cases = shared.catalog.quarantined(tenant, Some(uid));
+    let fits = |case: &StudyEntry| case.row.quarantine == Some(reason) && crate::patient_key(case) == *patient;
+    cases.into_iter().find(fits).map(|case| case.study_ref)
+}
+
 /// A seat in quarantine: with its like, if a case for this study, patient and reason is open, else in a case of its own.
 pub(super) async fn quarantine(
     shared: &Shared,
@@ -124,13 +156,9 @@ pub(super) async fn quarantine(
     patient: &PatientKey,
     reason: QuarantineReason,
 ) -> Result<Seat, IngestError> {
-    let case = shared
-        .catalog
-        .quarantined(tenant, Some(uid))
-        .into_iter()
-        .find(|case| case.row.quarantine == Some(reason) && crate::patient_key(case) == *patient);
-    let key = shared.keys.sealing_key(tenant, case.as_ref().map(|c| c.study_ref)).await.map_err(IngestError::Keys)?;
-    let study_ref = case.map_or_else(|| key.study_ref(), |c| c.study_ref);
+    let case = case(shared, tenant, uid, patient, reason);
+    let key = shared.keys.sealing_key(tenant, case).await.map_err(IngestError::Keys)?;
+    let study_ref = case.unwrap_or_else(|| key.study_ref());
     Ok(Seat { key, kind: SeatKind::Quarantine(study_ref, reason) })
 }
 

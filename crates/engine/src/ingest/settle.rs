@@ -11,6 +11,7 @@ use bytes::Bytes;
 use flate2::{Compression, write::GzEncoder};
 use leadglass_audit::{CodeWord, Counts, Event, NewEntry, Outcome};
 use leadglass_index::{IndexError, InstanceRow, QuarantineReason, RowKey, SealUnder, Table};
+use leadglass_keys::SealingKey;
 use leadglass_model::{Acknowledged, EntryId, ObjectId, StudyRef, UnixMillis};
 use leadglass_seal::{ContentStart, ObjectSealer, SealOptions, Sealed, SealedName};
 use std::{io::Write, sync::Arc};
@@ -107,48 +108,84 @@ async fn flowing(shared: &Arc<Shared>, received: &Received, flow: Flow) -> Resul
     commit(shared, received, seat, succession, object, sealed, None, received_at).await
 }
 
-/// An open seat's key is fresh: bound to the study if the instance belongs there, left alone if it is a case of quarantine.
+/// An open seat's key is fresh: it is bound to the study, or to the case of quarantine, where the instance belongs.
 async fn assign(shared: &Arc<Shared>, received: &Received, seat: Seat, digest: &[u8; 32]) -> Result<Seat, IngestError> {
     let tenant = received.source.tenant;
-    let mut key = seat.key;
-    let own = key.study_ref();
-    let quarantined = |reason| SeatKind::Quarantine(own, reason);
-    let kind = match place::home(shared, tenant, &received.study, &received.patient, received.destination) {
-        Home::Known(study_ref) => {
-            let prior = stored(shared, received, study_ref).await?;
-            match prior.map(|row| place::compare(&row, digest, received)) {
-                Some(Known::Stranger) => quarantined(QuarantineReason::OtherDevice),
-                // A copy needs no key; the caller finds it again and answers.
-                Some(Known::Copy) => SeatKind::Known(study_ref),
-                Some(Known::Version) | None => {
-                    key = shared.keys.bind(&key, study_ref).await.map_err(IngestError::Keys)?;
-                    SeatKind::Known(study_ref)
-                }
-            }
-        }
+    let key = seat.key;
+    match place::home(shared, tenant, &received.study, &received.patient, received.destination) {
+        Home::Known(study_ref) => join(shared, received, key, study_ref, digest).await,
         Home::Claimed(held) => {
-            key = shared.keys.bind(&key, held.study_ref).await.map_err(IngestError::Keys)?;
-            SeatKind::New(held)
+            let key = shared.keys.bind(&key, held.study_ref).await.map_err(IngestError::Keys)?;
+            Ok(Seat { key, kind: SeatKind::New(held) })
         }
         Home::Unknown => {
-            let held = shared.claims.study(tenant, &received.study, &received.patient, own);
-            if !held.patient.is_same(&received.patient) {
-                quarantined(QuarantineReason::OtherPatient)
-            } else {
-                if held.study_ref != own {
-                    key = shared.keys.bind(&key, held.study_ref).await.map_err(IngestError::Keys)?;
-                }
-                SeatKind::New(held)
+            let held = shared.claims.study(tenant, &received.study, &received.patient, key.study_ref());
+            // Between the look and the claim, another transfer may have committed and let its claim go.
+            if let Some(study) = shared.catalog.study(tenant, &received.study) {
+                return if crate::patient_key(&study).is_same(&received.patient) {
+                    join(shared, received, key, study.study_ref, digest).await
+                } else {
+                    set_aside(shared, received, key, QuarantineReason::OtherPatient).await
+                };
             }
+            if !held.patient.is_same(&received.patient) {
+                return set_aside(shared, received, key, QuarantineReason::OtherPatient).await;
+            }
+            let key = shared.keys.bind(&key, held.study_ref).await.map_err(IngestError::Keys)?;
+            Ok(Seat { key, kind: SeatKind::New(held) })
         }
-        Home::OtherPatient => quarantined(QuarantineReason::OtherPatient),
-    };
-    Ok(Seat { key, kind })
+        Home::OtherPatient => set_aside(shared, received, key, QuarantineReason::OtherPatient).await,
+    }
 }
 
-async fn stored(shared: &Shared, received: &Received, study_ref: StudyRef) -> Result<Option<InstanceRow>, IngestError> {
+/// Into a known study, unless the instance is known there with other bytes from another device.
+async fn join(
+    shared: &Arc<Shared>,
+    received: &Received,
+    key: Arc<SealingKey>,
+    study_ref: StudyRef,
+    digest: &[u8; 32],
+) -> Result<Seat, IngestError> {
+    let prior = stored(shared, received, study_ref).await?;
+    match prior.map(|row| place::compare(&row, digest, received)) {
+        Some(Known::Stranger) => set_aside(shared, received, key, QuarantineReason::OtherDevice).await,
+        // A copy needs no key; the caller finds it again and answers.
+        Some(Known::Copy) => Ok(Seat { key, kind: SeatKind::Known(study_ref) }),
+        Some(Known::Version) | None => {
+            let key = shared.keys.bind(&key, study_ref).await.map_err(IngestError::Keys)?;
+            Ok(Seat { key, kind: SeatKind::Known(study_ref) })
+        }
+    }
+}
+
+/// Into quarantine: with its like if a case is open, else under the key's own StudyRef.
+async fn set_aside(
+    shared: &Arc<Shared>,
+    received: &Received,
+    key: Arc<SealingKey>,
+    reason: QuarantineReason,
+) -> Result<Seat, IngestError> {
+    let tenant = received.source.tenant;
+    match place::case(shared, tenant, &received.study, &received.patient, reason) {
+        Some(case) => {
+            let key = shared.keys.bind(&key, case).await.map_err(IngestError::Keys)?;
+            Ok(Seat { key, kind: SeatKind::Quarantine(case, reason) })
+        }
+        None => {
+            let own = key.study_ref();
+            Ok(Seat { key, kind: SeatKind::Quarantine(own, reason) })
+        }
+    }
+}
+
+async fn stored(
+    shared: &Arc<Shared>,
+    received: &Received,
+    study_ref: StudyRef,
+) -> Result<Option<InstanceRow>, IngestError> {
     let sop = &received.announced.sop_instance;
-    shared.catalog.instance(received.source.tenant, study_ref, sop).await.map_err(IngestError::Index)
+    let row = shared.catalog.instance(received.source.tenant, study_ref, sop).await;
+    row.inspect_err(|error| shared.index_alarm(error)).map_err(IngestError::Index)
 }
 
 /// The instance is there already, byte for byte: the sender is told success again, and the log that it was told.

@@ -143,10 +143,25 @@ async fn start(home: &Home, keyd: &Keyd, overrides: Option<&Overrides>, no_sampl
             setup::make(home, keyd, !no_sample).await?
         }
     };
-    let config = setup::settle(home, keyd, overrides).await?;
+    let mut config = setup::settle(home, keyd, overrides).await?;
     let tokens = setup::tokens(home, &installation).await?;
     let senders = config.devices.iter().map(words).collect();
-    let children = Children::start(home, keyd).await?;
+    let mut tries = PORT_TRIES;
+    let children = loop {
+        match Children::start(home, keyd).await {
+            Ok(children) => break children,
+            Err(error) => {
+                // A port that was free when we chose it may be somebody else's by the time a child wants it.
+                let again = setup::settle(home, keyd, overrides).await?;
+                tries -= 1;
+                if tries == 0 || setup::ports(&again) == setup::ports(&config) {
+                    return Err(error);
+                }
+                tracing::info!("a port was taken meanwhile; trying others");
+                config = again;
+            }
+        }
+    };
     match open_doors(home, &config, &children, &tokens, installation, no_sample).await {
         Ok(summary) => Ok(Running { children, tokens, summary, senders }),
         Err(error) => {
@@ -240,6 +255,8 @@ impl Signals {
     }
 }
 
+/// Starts with other ports when somebody is quicker.
+const PORT_TRIES: u32 = 5;
 const ASK_TIME: Duration = Duration::from_secs(5);
 const ASK_EVERY: Duration = Duration::from_millis(50);
 const READY_TIME: Duration = Duration::from_secs(120);

@@ -48,14 +48,7 @@ pub async fn make(home: &Home, keyd: &Keyd, sample_pending: bool) -> anyhow::Res
 pub async fn settle(home: &Home, keyd: &Keyd, overrides: Option<&Overrides>) -> anyhow::Result<Config> {
     let path = home.config("vault.toml");
     let mut config = Config::read(&path)?;
-    let wanted = Ports {
-        dicom: config.dicom.listen.port(),
-        dicom_tls: config.dicom.tls.as_ref().map_or(0, |tls| tls.listen.port()),
-        https: config.http.listen.port(),
-        plain: config.http.plain.map_or(0, |plain| plain.port()),
-        keyd: config.keys.address.rsplit_once(':').and_then(|(_, port)| port.parse().ok()).unwrap_or(0),
-    };
-    let ports = Ports::choose(wanted).context("no free ports on 127.0.0.1")?;
+    let ports = Ports::choose(ports(&config)).context("no free ports on 127.0.0.1")?;
     place(&mut config, home, ports);
     if let Some(overrides) = overrides {
         overrides.put_into(&mut config)?;
@@ -71,6 +64,17 @@ pub async fn settle(home: &Home, keyd: &Keyd, overrides: Option<&Overrides>) -> 
         certify(home, keyd).await?;
     }
     Ok(config)
+}
+
+/// The ports in a configuration; 0 where it has none.
+pub fn ports(config: &Config) -> Ports {
+    Ports {
+        dicom: config.dicom.listen.port(),
+        dicom_tls: config.dicom.tls.as_ref().map_or(0, |tls| tls.listen.port()),
+        https: config.http.listen.port(),
+        plain: config.http.plain.map_or(0, |plain| plain.port()),
+        keyd: config.keys.address.rsplit_once(':').and_then(|(_, port)| port.parse().ok()).unwrap_or(0),
+    }
 }
 
 /// The tokens that stand in `up.json`; issued when they are not there. The vault may not run yet.
@@ -135,7 +139,7 @@ fn first_config(home: &Home, tenant: TenantId, other_tenant: TenantId, ports: Po
             address: "loopback".to_owned(),
             tenants: Vec::new(),
         }],
-        limits: Limits { associations_from_this_host: 64, ..Limits::default() },
+        limits: Limits { associations_per_device: 64, associations_from_this_host: 64, ..Limits::default() },
         key_service_on_this_host: true,
     };
     place(&mut config, home, ports);
