@@ -1,5 +1,7 @@
 //! In and out through the engine, over real files and a key service in memory.
 
+#![allow(clippy::unwrap_used, reason = "in a test, a failed step of the harness is a failed test")]
+
 use bytes::Bytes;
 use futures::TryStreamExt;
 use leadglass_audit::Log;
