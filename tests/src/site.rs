@@ -1,13 +1,15 @@
 //! A vault's site for those who do it harm: its files, its counters, its end and a start that fails.
 
+use crate::big::{BigObject, SOP_CLASS};
 use crate::eyes::files_under;
 use crate::fixture::Fixture;
 use crate::process::{alive, signal, until};
+use crate::scu::EXPLICIT_LE;
 use crate::vault::{Vault, program};
 use crate::wire::{self, Came};
 use std::collections::BTreeSet;
 use std::fs;
-use std::io;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
@@ -104,6 +106,43 @@ pub fn grown(salt: u64, more: usize) -> (Fixture, Vec<u8>) {
     (f, data_set)
 }
 
+/// Another instance of the same series: its SOP Instance UID ends with these three digits, all else is the same and as long.
+///
+/// # Panics
+/// When the UID ends so already.
+#[must_use]
+pub fn sibling(f: &Fixture, data_set: &[u8], number: u64) -> (Fixture, Vec<u8>) {
+    let old = f.instance.clone();
+    let new = format!("{}{:03}", &old[..old.len() - 3], number % 1000);
+    assert_ne!(old, new);
+    let mut data_set = data_set.to_vec();
+    while let Some(at) = data_set.windows(old.len()).position(|w| w == old.as_bytes()) {
+        data_set[at..at + new.len()].copy_from_slice(new.as_bytes());
+    }
+    (Fixture { instance: new, ..f.clone() }, data_set)
+}
+
+/// A multi-frame instance of `mib` MiB, too large for the journal: it goes to the object store while it arrives.
+///
+/// # Panics
+/// Never: it is made in memory.
+#[must_use]
+pub fn large(salt: u64, mib: u32) -> (Fixture, Vec<u8>) {
+    let mut big = BigObject::new(salt, mib);
+    let mut data_set = Vec::new();
+    big.read_to_end(&mut data_set).expect("it is made in memory");
+    let f = Fixture {
+        file: format!("{mib} MiB"),
+        sop_class: SOP_CLASS.to_owned(),
+        transfer_syntax: EXPLICIT_LE.to_owned(),
+        study: big.study,
+        series: big.series,
+        instance: big.instance,
+        ..Fixture::named("ct-3.dcm")
+    };
+    (f, data_set)
+}
+
 /// Ends `up` and both children in order and leaves the data where they are; [`Vault::restart`] goes on with them.
 ///
 /// # Panics
@@ -159,12 +198,18 @@ pub fn keyd_program() -> PathBuf {
     program().with_file_name("leadglass-keyd")
 }
 
+/// Runs a command of the key service on a data directory, whatever comes of it.
+#[must_use]
+pub fn try_keyd(data: &Path, arguments: &[&str]) -> Output {
+    ends_by_itself(Command::new(keyd_program()).arg("--json").arg("--data").arg(data).args(arguments))
+}
+
 /// Runs a command of the key service on a data directory.
 ///
 /// # Panics
 /// When it fails; with what it said.
 pub fn keyd(data: &Path, arguments: &[&str]) -> serde_json::Value {
-    let output = ends_by_itself(Command::new(keyd_program()).arg("--json").arg("--data").arg(data).args(arguments));
+    let output = try_keyd(data, arguments);
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(output.status.success(), "{arguments:?}: {said}{}", String::from_utf8_lossy(&output.stderr));
     let last = said.lines().last().unwrap_or_default();

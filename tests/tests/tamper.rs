@@ -3,23 +3,20 @@
 
 #![allow(clippy::unwrap_used, reason = "the helpers of a test end where they fail, as the test does")]
 
-use leadglass_tests::big::{BigObject, SOP_CLASS};
 use leadglass_tests::eyes::files_under;
 use leadglass_tests::fixture::Fixture;
 use leadglass_tests::http::Ask;
 use leadglass_tests::process::until;
-use leadglass_tests::scu::EXPLICIT_LE;
 use leadglass_tests::site::{
-    alarms, ask_plain, copy_tree, drained, grown, halt, instance_path, metric, objects, refused_start, replace_tree,
-    stored,
+    alarms, ask_plain, copy_tree, drained, grown, halt, instance_path, large, metric, refused_start, replace_tree,
+    sibling, stored,
 };
 use leadglass_tests::vault::Vault;
 use leadglass_tests::{part10, scratch};
 use serde_json::Value;
 use std::ffi::OsStr;
 use std::fs;
-use std::io::Read as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 const DICOM: &str = "application/dicom";
@@ -62,18 +59,7 @@ impl Victim {
 
     /// More than 32 chunks, written to the store while it arrived.
     fn large(vault: &Vault) -> Self {
-        let mut big = BigObject::new(3, 2);
-        let mut data_set = Vec::new();
-        big.read_to_end(&mut data_set).unwrap();
-        let f = Fixture {
-            file: "big".to_owned(),
-            sop_class: SOP_CLASS.to_owned(),
-            transfer_syntax: EXPLICIT_LE.to_owned(),
-            study: big.study.clone(),
-            series: big.series.clone(),
-            instance: big.instance.clone(),
-            ..Fixture::named("ct-3.dcm")
-        };
+        let (f, data_set) = large(3, 2);
         Self::store(vault, f, &data_set)
     }
 
@@ -124,7 +110,9 @@ impl Victim {
             (Noticed::ByReaders, 200, false) => {
                 assert!(self.served.starts_with(&came.body), "{what}: wrong bytes came out")
             }
-            (Noticed::ByReaders, 500..=599, _) => {}
+            // What came first could not be read: the reader is told so. Later there is only breaking off.
+            (Noticed::ByReaders, 500..=599, true) => {}
+            (Noticed::ByReaders, 0, false) if self.served.len() > 1 << 20 => {}
             (Noticed::ByVerify, 200, true) => assert!(came.body == self.served, "{what}: wrong bytes came out"),
             (_, status, whole) => {
                 panic!("{what}: status {status}, {} bytes, whole: {whole}", came.body.len())
@@ -169,7 +157,8 @@ fn findings(verified: &Value) -> Vec<(String, String)> {
 /// The command of the same name: its exit code and what it printed.
 fn command(vault: &Vault) -> (Option<i32>, Value) {
     let data = vault.folder();
-    let output = vault.run(&["verify", "--json", "--data"].map(OsStr::new).into_iter().chain([data.as_os_str()]).collect::<Vec<_>>());
+    let output = vault
+        .run(&["verify", "--json", "--data"].map(OsStr::new).into_iter().chain([data.as_os_str()]).collect::<Vec<_>>());
     let said = serde_json::from_slice(&output.stdout)
         .unwrap_or_else(|e| panic!("no JSON ({e}): {}", String::from_utf8_lossy(&output.stderr)));
     (output.status.code(), said)
@@ -267,21 +256,8 @@ fn an_object_that_is_cut_extended_or_rearranged_is_an_error_and_never_a_short_su
 fn an_object_in_the_place_of_another_is_an_error() {
     let vault = Vault::up();
     let small = Victim::small(&vault);
-    let (sibling, sibling_data) = {
-        // Of the same study, and as long when sealed.
-        let mut f = small.f.clone();
-        let data_set = part10::data_set(&small.served).to_vec();
-        let (old, new) = (f.instance.clone(), format!("{}7", &f.instance[..f.instance.len() - 1]));
-        assert_ne!(old, new);
-        let mut changed = data_set;
-        let places: Vec<_> =
-            (0..changed.len() - old.len()).filter(|at| &changed[*at..at + old.len()] == old.as_bytes()).collect();
-        for at in places {
-            changed[at..at + old.len()].copy_from_slice(new.as_bytes());
-        }
-        f.instance = new;
-        (f, changed)
-    };
+    // Of the same study, and as long when sealed.
+    let (sibling, sibling_data) = sibling(&small.f, part10::data_set(&small.served), 7);
     let sibling = Victim::store(&vault, sibling, &sibling_data);
     let (stranger, stranger_data) = Fixture::named("ct-3.dcm").renamed(8);
     let stranger = Victim::store(&vault, stranger, &stranger_data);
@@ -299,7 +275,7 @@ fn an_object_in_the_place_of_another_is_an_error() {
     fs::write(&stranger.object, &small.sealed).unwrap();
     for v in [&small, &stranger] {
         let came = ask_plain(&vault, &instance_path(&v.f), DICOM, None);
-        assert!(came.status >= 500 || (!came.whole && v.served.starts_with(&came.body)), "{}", came.status);
+        assert!(came.status >= 500 && came.whole, "{}", came.status);
     }
     let (code, said) = command(&vault);
     assert_eq!((code, findings(&said).len()), (Some(3), 2), "{said}");
@@ -337,7 +313,10 @@ fn a_damaged_instance_breaks_every_way_of_reading_it_and_no_other() {
     for path in [study, series, instance_path(&large.f)] {
         let came = ask_plain(&vault, &path, MULTIPART, None);
         assert!(came.status >= 500 || !came.whole, "{path}: a whole answer came");
-        assert!(!came.body.windows(2).rev().take(200).any(|w| w == b"--") || came.status >= 500, "{path}: it was closed");
+        assert!(
+            !came.body.windows(2).rev().take(200).any(|w| w == b"--") || came.status >= 500,
+            "{path}: it was closed"
+        );
         // Over TLS, too, the answer breaks off.
         let ask = Ask { token: Some(&vault.up.token), accept: Some(MULTIPART), range: None };
         let answer = vault.http().try_get(&format!("{}{path}", vault.up.http.dicomweb), ask);
@@ -358,7 +337,7 @@ fn a_damaged_instance_breaks_every_way_of_reading_it_and_no_other() {
         if good {
             assert!(came.status == 206 && came.whole && came.body == expected, "{from}-{to}: {}", came.status);
         } else {
-            let broken = came.status >= 500 || (came.status == 206 && !came.whole && expected.starts_with(&came.body));
+            let broken = came.status >= 500 || (!came.whole && expected.starts_with(&came.body));
             assert!(broken, "{from}-{to}: {} {}", came.status, came.body.len());
         }
     }
@@ -377,4 +356,149 @@ fn a_damaged_instance_breaks_every_way_of_reading_it_and_no_other() {
     assert_eq!(findings(&verified(&vault)), [(large.name(), "damaged".to_owned())]);
     fs::write(&large.object, &large.sealed).unwrap();
     equal(&vault, &[&small, &large]);
+}
+
+/// The index engine's rows, opened with the engine itself while the vault is stopped: `r`, tenant, table, StudyRef, keyed token.
+struct Rows(sled::Db);
+
+impl Rows {
+    fn of(vault: &Vault) -> Self {
+        // A folder that its engine has just left may be locked for a moment more.
+        let path = vault.up.data.vault.join("index/rows");
+        let mut open = None;
+        assert!(until(SOON, || {
+            open = sled::Config::new().path(&path).mode(sled::Mode::LowSpace).open().ok();
+            open.is_some()
+        }));
+        Self(open.unwrap())
+    }
+
+    /// Rows of a table (1 study, 2 series, 3 instance), in the order of their names.
+    fn table(&self, number: u8) -> Vec<(sled::IVec, sled::IVec)> {
+        let rows = self.0.scan_prefix(b"r").map(Result::unwrap);
+        rows.filter(|(name, _)| name.len() == 50 && name[17] == number).collect()
+    }
+
+    fn put(&self, name: &[u8], row: &[u8]) {
+        self.0.insert(name, row).unwrap();
+    }
+
+    fn close(self) {
+        self.0.flush().unwrap();
+    }
+}
+
+/// What the vault serves of each is either right or nothing.
+fn never_wrong(vault: &Vault, victims: &[&Victim], what: &str) -> usize {
+    let mut served = 0;
+    for v in victims {
+        let came = ask_plain(vault, &instance_path(&v.f), DICOM, None);
+        match came.status {
+            200 => {
+                assert!(came.whole && came.body == v.served, "{what}: wrong bytes came out");
+                served += 1;
+            }
+            404 | 500..=599 => {}
+            status => panic!("{what}: status {status}"),
+        }
+    }
+    let hits = vault.ask("/studies", Some(&vault.up.token), "application/dicom+json");
+    if hits.status == 200 {
+        for hit in hits.json().as_array().unwrap() {
+            let value = |tag: &str| hit[tag]["Value"][0].as_str().unwrap_or_default().to_owned();
+            let of = victims.iter().find(|v| v.f.study == value("0020000D")).unwrap_or_else(|| panic!("{what}: {hit}"));
+            assert_eq!(value("00100020"), of.f.patient_id, "{what}: a study under another patient");
+        }
+    }
+    served
+}
+
+#[test]
+fn index_rows_that_are_swapped_changed_or_moved_never_yield_another_study() {
+    let mut vault = Vault::up();
+    let first = Victim::small(&vault);
+    let (f, data_set) = Fixture::named("ct-3.dcm").renamed(2);
+    let second = Victim::store(&vault, f, &data_set);
+    let both = [&first, &second];
+    halt(&vault);
+    for (table, name) in [(1, "study"), (2, "series"), (3, "instance")] {
+        for harm in ["swapped", "changed", "copied"] {
+            let rows = Rows::of(&vault);
+            let of_table = rows.table(table);
+            assert_eq!(of_table.len(), 2, "{name} rows");
+            let [(one, one_row), (other, other_row)] = &of_table[..] else { unreachable!() };
+            match harm {
+                "swapped" => {
+                    rows.put(one, other_row);
+                    rows.put(other, one_row);
+                }
+                "changed" => {
+                    let mut changed = one_row.to_vec();
+                    let middle = changed.len() / 2;
+                    changed[middle] ^= 1;
+                    rows.put(one, &changed);
+                }
+                _ => rows.put(one, other_row),
+            }
+            rows.close();
+            vault.restart();
+            let what = format!("{name} row {harm}");
+            let served = never_wrong(&vault, &both, &what);
+            // A damaged series row costs its description, not the images.
+            let least = if harm == "swapped" { 0 } else { 1 };
+            assert!(served >= least && (table == 2 || served < 2), "{what}: {served} served");
+            let noticed = || alarms(&vault, "index") + alarms(&vault, "integrity") > 0;
+            assert!(until(SOON, noticed), "{what}: no alarm");
+            halt(&vault);
+            let rows = Rows::of(&vault);
+            rows.put(one, one_row);
+            rows.put(other, other_row);
+            rows.close();
+        }
+    }
+    vault.restart();
+    equal(&vault, &both);
+}
+
+#[test]
+fn an_index_audit_tree_or_journal_from_yesterday_is_refused_in_a_clear_sentence() {
+    let mut vault = Vault::up();
+    let first = Victim::small(&vault);
+    halt(&vault);
+    let yesterday = scratch();
+    copy_tree(&vault.up.data.vault, yesterday.path()).unwrap();
+    vault.restart();
+    let second = Victim::middle(&vault);
+    halt(&vault);
+    let today = scratch();
+    copy_tree(&vault.up.data.vault, today.path()).unwrap();
+    for (part, words) in
+        [("index", "reindex"), ("audit", "was something restored?"), ("journal", "was something restored?")]
+    {
+        let place = vault.up.data.vault.join(part);
+        replace_tree(&yesterday.path().join(part), &place);
+        let said = refused_start(&vault.folder());
+        assert!(said.contains(words), "{part}: it does not say why: {said}");
+        replace_tree(&today.path().join(part), &place);
+    }
+    vault.restart();
+    equal(&vault, &[&first, &second]);
+}
+
+#[test]
+fn a_whole_vault_disk_from_yesterday_shows_what_it_lacks_and_deletes_nothing() {
+    let mut vault = Vault::up();
+    let first = Victim::small(&vault);
+    halt(&vault);
+    let yesterday = scratch();
+    copy_tree(&vault.up.data.vault, yesterday.path()).unwrap();
+    vault.restart();
+    let second = Victim::middle(&vault);
+    halt(&vault);
+    replace_tree(yesterday.path(), &vault.up.data.vault);
+    vault.restart();
+    assert_eq!(never_wrong(&vault, &[&first, &second], "a disk from yesterday"), 1);
+    let (_, said) = command(&vault);
+    assert_eq!(said["report"]["unknown_objects"], serde_json::json!([second.name()]), "{said}");
+    assert_eq!(fs::read(&second.object).unwrap(), second.sealed);
 }
