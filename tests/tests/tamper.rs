@@ -8,8 +8,8 @@ use leadglass_tests::fixture::Fixture;
 use leadglass_tests::http::Ask;
 use leadglass_tests::process::until;
 use leadglass_tests::site::{
-    alarms, ask_plain, copy_tree, drained, grown, halt, instance_path, large, metric, refused_start, replace_tree,
-    sibling, stored,
+    alarms, ask_plain, copy_tree, grown, halt, instance_path, large, metric, refused_start, replace_tree, sibling,
+    stored,
 };
 use leadglass_tests::vault::Vault;
 use leadglass_tests::{part10, scratch};
