@@ -19,6 +19,7 @@ use leadglass_model::{
 };
 use leadglass_seal::{
     ContentStart, Lineage, ObjectKind, ObjectRecords, ObjectSealer, Opener, Provenance, SealOptions, SealedName,
+    StudyKey,
 };
 use std::{sync::Arc, time::Duration};
 
@@ -39,6 +40,23 @@ pub struct Case {
     pub patient_id: Option<Phi<String>>,
     /// Her name.
     pub patient_name: Option<Phi<String>>,
+}
+
+/// What a rebuilt index must know of a case and the objects cannot say.
+#[derive(Debug)]
+pub(crate) struct Note<'a> {
+    /// `quarantine` when the case begins, `release` or `move` when an object leaves it.
+    pub(crate) decision: &'a str,
+    /// Which object.
+    pub(crate) object: ObjectId,
+    /// The study that it went to; the case itself while it waits.
+    pub(crate) target: StudyRef,
+    /// The case.
+    pub(crate) case: StudyRef,
+    /// The object's version in the case.
+    pub(crate) version: u32,
+    /// Who decided, or delivered.
+    pub(crate) receiver: ReceiverId,
 }
 
 /// What a person decides.
@@ -207,40 +225,48 @@ impl Shared {
 
         let study = self.catalog.study(tenant, &case.row.uid).map(|study| study.study_ref);
         let target = target.study_ref().or(study).unwrap_or(case.study_ref);
-        self.write_note(permit, &lease, case.study_ref, &row, target, word).await?;
+        let note = Note {
+            decision: word,
+            object: row.object_id,
+            target,
+            case: case.study_ref,
+            version: row.version,
+            receiver: ReceiverId::from_bytes(permit.actor().0),
+        };
+        let name = SealedName {
+            tenant,
+            object_id: ObjectId::random(&*self.entropy),
+            key_id: lease.key_id(),
+            key_gen: lease.key_gen(),
+        };
+        self.write_note(lease.study_key(), &name, &note).await?;
         self.withdraw(permit, &lease, case.study_ref, row).await
     }
 
-    /// The decision, sealed under the case's own key, for whoever rebuilds the index.
-    async fn write_note(
+    /// What was decided, sealed under the case's own key, for whoever rebuilds the index.
+    pub(crate) async fn write_note(
         &self,
-        permit: &Permit<Administer>,
-        lease: &ObjectLease,
-        case: StudyRef,
-        row: &InstanceRow,
-        target: StudyRef,
-        word: &str,
-    ) -> Result<(), QuarantineError> {
-        let note = serde_json::json!({ "decision": word, "object": row.object_id, "target": target }).to_string();
-        let object_id = ObjectId::random(&*self.entropy);
-        let name = SealedName { tenant: permit.tenant(), object_id, key_id: lease.key_id(), key_gen: lease.key_gen() };
+        key: &StudyKey,
+        name: &SealedName,
+        note: &Note<'_>,
+    ) -> Result<(), IngestError> {
+        let body = serde_json::json!({ "decision": note.decision, "object": note.object, "target": note.target });
         let mut out = Vec::new();
         let options = SealOptions::default();
-        let mut sealer =
-            ObjectSealer::begin(lease.study_key(), &name, options, ContentStart::Body, &*self.entropy, &mut out);
+        let mut sealer = ObjectSealer::begin(key, name, options, ContentStart::Body, &*self.entropy, &mut out);
         let received_at = self.clock.now();
         let records = ObjectRecords {
             kind: ObjectKind::Note,
-            lineage: Lineage { study_ref: case, version: row.version, supersedes: Some(row.object_id) },
+            lineage: Lineage { study_ref: note.case, version: note.version, supersedes: Some(note.object) },
             layout: None,
             frames: leadglass_seal::Frames::None,
             transfer_syntax: None,
             media_type: Some("application/json".to_owned()),
-            provenance: Some(Provenance { receiver: ReceiverId::from_bytes(permit.actor().0), received_at }),
+            provenance: Some(Provenance { receiver: note.receiver, received_at }),
         };
-        sealer.body(note.as_bytes(), &mut out).map_err(IngestError::Seal)?;
+        sealer.body(body.to_string().as_bytes(), &mut out).map_err(IngestError::Seal)?;
         let _pinned_by_nobody = sealer.finish(&records, &mut out).map_err(IngestError::Seal)?;
-        self.objects.put(object_id, vec![out.into()]).await.map_err(IngestError::Store)?;
+        self.objects.put(name.object_id, vec![out.into()]).await.map_err(IngestError::Store)?;
         Ok(())
     }
 

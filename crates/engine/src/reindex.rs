@@ -15,7 +15,7 @@
 //! What the objects do not say is worked out:
 //! - of several objects of one instance the highest version is current; of two with the same version the later one, since
 //!   an upload whose sender was never told "stored" may have left the other;
-//! - a reference under which decisions (notes) lie is a case of quarantine. Of those left that name the same study the one
+//! - a reference under which a note lies is a case of quarantine. Of those left that name the same study the one
 //!   whose first instance came first is the study; the others are cases: of another patient, or of another device.
 
 mod assemble;

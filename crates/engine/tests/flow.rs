@@ -244,7 +244,7 @@ async fn a_known_study_with_another_patient_is_quarantined_and_its_retry_is_a_co
     assert_eq!(cases.len(), 1, "one case for one mistake");
     assert_eq!((cases[0].reason, cases[0].instances), (QuarantineReason::OtherPatient, 2));
     node.stop().await;
-    assert_eq!(house.objects().len(), 3);
+    assert_eq!(house.objects().len(), 4, "three instances, and the note that a case began");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -6,7 +6,7 @@ use super::{
     rows::Succession,
     transfer::{Body, Flow},
 };
-use crate::{Record, SealedRow, Shared, subject::Detail};
+use crate::{Record, SealedRow, Shared, quarantine::Note, subject::Detail};
 use bytes::Bytes;
 use flate2::{Compression, write::GzEncoder};
 use leadglass_audit::{CodeWord, Counts, Event, NewEntry, Outcome};
@@ -222,7 +222,8 @@ async fn commit(
 
     let mut rows = Vec::with_capacity(4);
     let mut put = |key: RowKey, bytes| rows.push(SealedRow { tenant, key, bytes });
-    if catalog.study_by_ref(tenant, study_ref).is_none() {
+    let begins = catalog.study_by_ref(tenant, study_ref).is_none();
+    if begins {
         let at = catalog.study_key(tenant, study_ref, &received.study).ok_or(no(Table::Study))?;
         put(at, catalog.seal(tenant, &at, &under, &received.study_row(received_at, quarantine)));
     }
@@ -247,6 +248,20 @@ async fn commit(
     let at = catalog.instance_key(tenant, study_ref, sop).ok_or(no(Table::Instance))?;
     put(at, catalog.seal(tenant, &at, &under, &row));
 
+    if let (Some(_), true) = (quarantine, begins) {
+        // Before the rows: a rebuilt index must never take the case for the study.
+        let note = Note {
+            decision: "quarantine",
+            object,
+            target: study_ref,
+            case: study_ref,
+            version: 1,
+            receiver: received.source.receiver,
+        };
+        let object_id = ObjectId::random(&*shared.entropy);
+        let name = SealedName { tenant, object_id, key_id: id, key_gen: under.key_gen };
+        shared.write_note(key.study_key(), &name, &note).await?;
+    }
     let record = Record { rows, entries: vec![entry.encode().into()], object: inline.map(|bytes| (object, bytes)) };
     let receipt = shared.commit(record).await.map_err(IngestError::Journal)?;
     let outcome = if quarantine.is_some() { "quarantined" } else { "stored" };

@@ -26,6 +26,8 @@ pub(super) struct Assembly {
     instances: BTreeMap<SopInstanceUid, Vec<Version>>,
     /// Objects that a decision took out of quarantine.
     withdrawn: HashSet<ObjectId>,
+    /// A note lies under it: it is a case, and never a study, even where the study it names is gone.
+    noted: bool,
     unders: HashMap<KeyId, Under>,
 }
 
@@ -66,6 +68,7 @@ impl Assembly {
             series: BTreeMap::new(),
             instances: BTreeMap::new(),
             withdrawn: HashSet::new(),
+            noted: false,
             unders: HashMap::new(),
         }
     }
@@ -74,9 +77,10 @@ impl Assembly {
         (self.tenant, self.study_ref) == (tenant, study_ref)
     }
 
-    /// A decision took this object out of quarantine.
-    pub(super) fn withdraw(&mut self, object: ObjectId) {
-        self.withdrawn.insert(object);
+    /// A note says that this is a case of quarantine, and perhaps that a decision took an object out of it.
+    pub(super) fn is_case(&mut self, withdrawn: Option<ObjectId>) {
+        self.noted = true;
+        self.withdrawn.extend(withdrawn);
     }
 
     pub(super) fn add(&mut self, found: Found) {
@@ -94,13 +98,13 @@ impl Assembly {
 
     /// The study's rows, sealed; `None` where there is no instance.
     pub(super) fn finish(self, job: &Job, rebuilt: &mut Rebuilt) -> Option<(Vec<Put>, Holder)> {
-        let Self { tenant, study_ref, first, series, instances, withdrawn, unders } = self;
+        let Self { tenant, study_ref, first, series, instances, withdrawn, noted, unders } = self;
         let (arrival, study, study_key) = first?;
         let catalog = &job.catalog;
         let holder = Holder {
             tenant,
             uid_mac: catalog.study_key(tenant, study_ref, &study.uid)?.uid_mac,
-            decided: !withdrawn.is_empty(),
+            decided: noted,
             since: arrival.0,
             instances: instances.len(),
             study_ref,

@@ -22,8 +22,8 @@ use serde::Deserialize;
 pub(super) enum Content {
     /// A version of an instance.
     Instance { found: Box<Found>, bytes: u64 },
-    /// A decision: this object was taken out of quarantine.
-    Note { object: ObjectId, bytes: u64 },
+    /// The reference is a case of quarantine; a decision took this object out of it.
+    Note { withdrawn: Option<ObjectId>, bytes: u64 },
     /// Made from others.
     Derived,
 }
@@ -150,11 +150,13 @@ async fn note(
     })
     .await?;
     let note: Note = serde_json::from_slice(&text).map_err(|_| Why::Unknown)?;
-    // Both take the object out of quarantine; another word is a later version's.
-    match note.decision.as_str() {
-        "release" | "move" => Ok(Content::Note { object: note.object, bytes: tail.footer.body_len }),
-        _ => Err(Why::Unknown.into()),
-    }
+    // Another word is a later version's.
+    let withdrawn = match note.decision.as_str() {
+        "release" | "move" => Some(note.object),
+        "quarantine" => None,
+        _ => return Err(Why::Unknown.into()),
+    };
+    Ok(Content::Note { withdrawn, bytes: tail.footer.body_len })
 }
 
 async fn instance(

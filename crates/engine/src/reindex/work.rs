@@ -53,10 +53,10 @@ pub(super) async fn fill(
                     work.rebuilt.bytes += bytes;
                     study.add(*found);
                 }
-                Ok(Content::Note { object, bytes }) => {
+                Ok(Content::Note { withdrawn, bytes }) => {
                     work.rebuilt.bytes += bytes;
-                    work.rebuilt.decisions += 1;
-                    study.withdraw(object);
+                    work.rebuilt.decisions += u64::from(withdrawn.is_some());
+                    study.is_case(withdrawn);
                 }
                 Ok(Content::Derived) => work.rebuilt.derived += 1,
                 Err(Failed::LeftOut(why)) => work.rebuilt.leave_out(place.object, why)?,
