@@ -8,6 +8,7 @@ use leadglass_tests::http::Ask;
 use leadglass_tests::process::{forget_peak, peak_bytes, resident_bytes};
 use leadglass_tests::scu::EXPLICIT_LE;
 use leadglass_tests::vault::Vault;
+use std::thread;
 
 const MIB: u64 = 1 << 20;
 const OBJECT_MIB: u32 = 500;
@@ -75,5 +76,22 @@ fn one_object_of_500_mb_passes_within_64_mib_both_ways() {
     eprintln!("idle {} MiB; above idle: {in_peak} MiB in, {both_peak} MiB in and out", idle / MIB);
     assert!(in_peak < 64, "storing took {in_peak} MiB above idle");
     assert!(both_peak < 64, "reading took {both_peak} MiB above idle");
+    assert!(vault.never_died());
+}
+
+#[test]
+fn eight_objects_of_500_mb_at_once_pass_within_128_mib() {
+    let vault = Vault::up();
+    let idle = idle(&vault);
+    let vault = &vault;
+    thread::scope(|s| {
+        for seed in 1..=8 {
+            s.spawn(move || send(vault, seed));
+        }
+    });
+    let peak = above(vault, idle);
+    eprintln!("idle {} MiB; eight at once: {peak} MiB above", idle / MIB);
+    assert!(peak < 128, "eight at once took {peak} MiB above idle");
+    read_and_compare(vault, 8);
     assert!(vault.never_died());
 }

@@ -1,6 +1,6 @@
 //! The command line.
 
-use crate::{admin, config, doctor, logging, open, reindex, send, serve, token, up};
+use crate::{admin, config, doctor, logging, open, reindex, send, serve, thrift, token, up};
 use clap::{Parser, Subcommand};
 use std::{path::PathBuf, process::ExitCode};
 
@@ -69,7 +69,10 @@ impl Cli {
         let runtime = || tokio::runtime::Builder::new_multi_thread().enable_all().build();
         match self.command {
             Command::Up(args) => runtime()?.block_on(up::run(args)),
-            Command::Serve(args) => runtime()?.block_on(serve::run(args)),
+            Command::Serve(args) => {
+                thrift::settle();
+                runtime()?.block_on(serve::run(args))
+            }
             Command::Config(ConfigCommand::Check { file }) => {
                 config::Config::read(&file)?;
                 eprintln!("{} is usable.", file.display());

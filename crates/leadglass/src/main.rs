@@ -19,6 +19,7 @@ mod open;
 mod reindex;
 mod send;
 mod serve;
+mod thrift;
 mod token;
 mod up;
 
