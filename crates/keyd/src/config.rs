@@ -231,7 +231,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("keyd.toml");
         let mut config = Config::new(ProviderConfig::KeyFile { path: "/etc/leadglass/unseal.key".into() });
-        config.mirror = Some("/mnt/mirror".into());
+        config.mirror = Some("/srv/mirror".into());
         config.write(&path).unwrap();
         assert_eq!(Config::read(&path).unwrap(), config);
     }

@@ -75,12 +75,26 @@ pub struct Dicom {
     /// DICOM over TLS. Off unless given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<DicomTls>,
+    /// Ports that belong to one tenant each, in clear: for devices whose called AE title cannot be set. There the port names
+    /// the tenant, whatever title is called.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tenant_ports: Vec<TenantPort>,
     /// Storage SOP classes beyond the standard's that devices may send: a UID, or a root such as `1.2.276.0.*`.
     #[serde(default)]
     pub private_sop_classes: Vec<String>,
     /// Transfer syntaxes beyond the standard's, written in the same way. Their data sets must be explicit VR little endian.
     #[serde(default)]
     pub private_transfer_syntaxes: Vec<String>,
+}
+
+/// A DICOM port of one tenant.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TenantPort {
+    /// Address.
+    pub listen: SocketAddr,
+    /// Whose.
+    pub tenant: TenantId,
 }
 
 /// DICOM over TLS 1.2 and 1.3 (PS3.15 B.12). A sender must show a certificate of `clients`.
@@ -205,6 +219,10 @@ impl Config {
             for tenant in &device.tenants {
                 ensure!(self.tenants.iter().any(|t| t.id == *tenant), "device {} names an unknown tenant", device.name);
             }
+        }
+        for port in &self.dicom.tenant_ports {
+            let known = self.tenants.iter().any(|tenant| tenant.id == port.tenant);
+            ensure!(known, "dicom.tenant_ports: {} names an unknown tenant", port.listen);
         }
         for rule in self.dicom.private_sop_classes.iter().chain(&self.dicom.private_transfer_syntaxes) {
             rule.parse::<UidRule>().with_context(|| format!("{rule:?} under [dicom]"))?;

@@ -114,10 +114,23 @@ async fn listen_dicom(
         idle_timeout: config.limits.association_idle,
         ..Limits::default()
     };
-    let listener = Arc::new(Listener::new(limits, Arc::new(Enrolled::of(config)?), services, Arc::new(SystemEntropy)));
+    let bind = async |address: SocketAddr| {
+        TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))
+    };
+    let (mut sockets, mut ports) = (Vec::new(), Vec::new());
+    for port in &config.dicom.tenant_ports {
+        let socket = bind(port.listen).await?;
+        ports.push((socket.local_addr()?.port(), port.tenant));
+        sockets.push(socket);
+    }
+    let devices = Arc::new(Enrolled::of(config, ports)?);
+    let listener = Arc::new(Listener::new(limits, devices, services, Arc::new(SystemEntropy)));
+    for socket in sockets {
+        connections.spawn(listener.clone().run(socket, Transport::Plain, connections.clone(), stop.clone()));
+    }
 
     let listen = async |address: SocketAddr, transport| -> anyhow::Result<SocketAddr> {
-        let socket = TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))?;
+        let socket = bind(address).await?;
         let bound = socket.local_addr()?;
         let run = listener.clone().run(socket, transport, connections.clone(), stop.clone());
         connections.spawn(run);

@@ -69,9 +69,13 @@ pub(crate) async fn decide(
     State(app): State<App>,
     caller: Caller,
     Path(case): Path<String>,
-    Json(decision): Json<Decision>,
+    body: Bytes,
 ) -> Result<Response, Problem> {
     let permit = caller.administer()?;
+    let decision: Decision = serde_json::from_slice(&body).map_err(|_| {
+        let form = r#"Send {"verdict":"release"} or {"verdict":"move","study":"UID"}."#;
+        Problem::new(Fault::BadInput, "verdict", form)
+    })?;
     let case: StudyRef = case.parse().map_err(|_| Problem::not_found())?;
     let verdict = match decision {
         Decision::Release => Verdict::Release,

@@ -9,6 +9,7 @@ mod accept;
 mod admin;
 mod app;
 mod dicom_json;
+mod doorman;
 mod health;
 mod problem;
 mod qido;

@@ -3,8 +3,12 @@
 //! TLS 1.3 only, hybrid post-quantum key exchange offered first (X25519MLKEM768), certificates read again when their
 //! files change. The plain listener refuses any address but a loopback one.
 
+use crate::doorman::Doorman;
 use axum::Router;
-use axum_server::{Handle, tls_rustls::RustlsConfig};
+use axum_server::{
+    Handle,
+    tls_rustls::{RustlsAcceptor, RustlsConfig},
+};
 use hyper_util::rt::TokioTimer;
 use leadglass_model::Fault;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
@@ -79,8 +83,9 @@ pub fn serve_tls(
     tasks.spawn(reload_when_changed(identity.clone(), config.clone(), stop.clone()));
     tasks.spawn(drain(handle.clone(), stop));
     tasks.spawn(async move {
-        let mut server = match axum_server::from_tcp_rustls(listener, config) {
-            Ok(server) => server.handle(handle),
+        let acceptor = RustlsAcceptor::new(config).acceptor(Doorman::new(MAX_CONNECTIONS));
+        let mut server = match axum_server::from_tcp(listener) {
+            Ok(server) => server.acceptor(acceptor).handle(handle),
             Err(error) => return tracing::error!(%error, "HTTPS listener failed"),
         };
         limit(server.http_builder());
@@ -106,7 +111,7 @@ pub fn serve_plain(
     tasks.spawn(drain(handle.clone(), stop));
     tasks.spawn(async move {
         let mut server = match axum_server::from_tcp(listener) {
-            Ok(server) => server.handle(handle),
+            Ok(server) => server.acceptor(Doorman::new(MAX_CONNECTIONS)).handle(handle),
             Err(error) => return tracing::error!(%error, "plain listener failed"),
         };
         limit(server.http_builder());
@@ -192,6 +197,8 @@ const HEADER_TIME: Duration = Duration::from_secs(10);
 const MAX_HEADERS: usize = 64;
 const MAX_HEADER_BYTES: u32 = 16 * 1024;
 const MAX_STREAMS: u32 = 64;
+/// Connections of one listener at a time.
+const MAX_CONNECTIONS: usize = 1_024;
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
 const DRAIN_TIME: Duration = Duration::from_secs(20);
 const RELOAD_EVERY: Duration = Duration::from_secs(30);

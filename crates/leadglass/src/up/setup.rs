@@ -122,6 +122,7 @@ fn first_config(home: &Home, tenant: TenantId, other_tenant: TenantId, ports: Po
         dicom: Dicom {
             listen: local(ports.dicom),
             tls: None,
+            tenant_ports: Vec::new(),
             private_sop_classes: Vec::new(),
             private_transfer_syntaxes: Vec::new(),
         },

@@ -1,0 +1,85 @@
+//! Every route, asked by nobody, by a stranger with a token of another tenant, and by the wrong role.
+
+use leadglass_tests::fixture::Fixture;
+use leadglass_tests::http::Ask;
+use leadglass_tests::vault::Vault;
+
+/// What a route answers to nobody, to the other tenant, to a clinician and to a data protection officer.
+struct Row {
+    method: &'static str,
+    route: &'static str,
+    nobody: u16,
+    other_tenant: u16,
+    clinician: u16,
+    dpo: u16,
+}
+
+const fn row(method: &'static str, route: &'static str, answers: [u16; 4]) -> Row {
+    let [nobody, other_tenant, clinician, dpo] = answers;
+    Row { method, route, nobody, other_tenant, clinician, dpo }
+}
+
+/// The other tenant's search finds nothing and its look-ups find nobody: what one may not see is absent.
+const TABLE: [Row; 14] = [
+    row("GET", "/healthz", [200, 200, 200, 200]),
+    row("GET", "/readyz", [200, 200, 200, 200]),
+    row("GET", "/metrics", [200, 200, 200, 200]),
+    row("GET", "/dicomweb/studies", [401, 200, 200, 200]),
+    row("GET", "/dicomweb/studies/{study}", [401, 404, 200, 200]),
+    row("GET", "/dicomweb/studies/{study}/series", [401, 404, 200, 200]),
+    row("GET", "/dicomweb/studies/{study}/instances", [401, 404, 200, 200]),
+    row("GET", "/dicomweb/studies/{study}/series/{series}", [401, 404, 200, 200]),
+    row("GET", "/dicomweb/studies/{study}/series/{series}/instances", [401, 404, 200, 200]),
+    row("GET", "/dicomweb/studies/{study}/series/{series}/instances/{instance}", [401, 404, 200, 200]),
+    row("GET", "/api/v1/status", [401, 403, 403, 200]),
+    row("GET", "/api/v1/quarantine", [401, 403, 403, 200]),
+    // The case is a random name of nobody: who may decide hears that it is absent.
+    row("POST", "/api/v1/quarantine/{case}", [401, 403, 403, 404]),
+    row("POST", "/api/v1/verify", [401, 403, 403, 200]),
+];
+
+#[test]
+fn every_route_answers_as_the_table_says() {
+    let vault = Vault::up();
+    let fixture = Fixture::all().into_iter().next().expect("there are fixtures");
+    vault.store_fixture(&fixture);
+    let tokens = &vault.up.tokens;
+    for row in &TABLE {
+        let path = row
+            .route
+            .replace("{study}", &fixture.study)
+            .replace("{series}", &fixture.series)
+            .replace("{instance}", &fixture.instance)
+            .replace("{case}", &"0".repeat(32));
+        let url = format!("{}{path}", vault.up.http.base);
+        let callers = [
+            ("nobody", None, row.nobody),
+            ("a wrong token", Some("lg_not-a-token"), if row.nobody == 200 { 200 } else { 401 }),
+            ("the other tenant", Some(tokens.other_tenant.as_str()), row.other_tenant),
+            ("a clinician", Some(tokens.clinician.as_str()), row.clinician),
+            ("the data protection officer", Some(tokens.dpo.as_str()), row.dpo),
+        ];
+        for (who, token, expected) in callers {
+            let ask = Ask { token, accept: None, range: None };
+            let body = if row.route.ends_with("{case}") { br#"{"verdict":"release"}"#.to_vec() } else { Vec::new() };
+            let answer = vault.http().send(row.method, &url, ask, body);
+            assert_eq!(answer.status, expected, "{} {} asked by {who}", row.method, row.route);
+            if who == "the other tenant" && row.route == "/dicomweb/studies" {
+                assert_eq!(answer.json(), serde_json::json!([]), "the other tenant finds a study");
+            }
+        }
+    }
+}
+
+/// A route that the table lacks would be one that nobody asked for its rights.
+#[test]
+fn the_table_knows_every_route() {
+    let source = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../crates/web/src/app.rs"))
+        .expect("the routes stand there");
+    let routes: Vec<&str> =
+        source.lines().filter_map(|line| line.trim().strip_prefix(".route(\"")?.split('"').next()).collect();
+    assert!(routes.len() >= 10, "the routes are written otherwise: {routes:?}");
+    for route in routes {
+        assert!(TABLE.iter().any(|row| row.route == route), "{route} is not in the table");
+    }
+}
