@@ -151,14 +151,14 @@ async fn start(home: &Home, keyd: &Keyd, overrides: Option<&Overrides>, no_sampl
         match Children::start(home, keyd).await {
             Ok(children) => break children,
             Err(error) => {
-                // A port that was free when we chose it may be somebody else's by the time a child wants it.
-                let again = setup::settle(home, keyd, overrides).await?;
+                // A port that was free when we chose it may be somebody else's by the time a child wants it, and free
+                // again when we look: another `up` holds each for a moment while it chooses.
                 tries -= 1;
-                if tries == 0 || setup::ports(&again) == setup::ports(&config) {
+                if tries == 0 || error.downcast_ref::<supervise::Ended>().is_none() {
                     return Err(error);
                 }
-                tracing::info!("a port was taken meanwhile; trying others");
-                config = again;
+                tracing::info!("{error}; trying again, with other ports where ours are taken");
+                config = setup::settle(home, keyd, overrides).await?;
             }
         }
     };
@@ -255,7 +255,7 @@ impl Signals {
     }
 }
 
-/// Starts with other ports when somebody is quicker.
+/// Starts, with other ports when somebody is quicker.
 const PORT_TRIES: u32 = 5;
 const ASK_TIME: Duration = Duration::from_secs(5);
 const ASK_EVERY: Duration = Duration::from_millis(50);

@@ -40,6 +40,15 @@ pub struct Ready<T> {
     pub says: T,
 }
 
+/// A child that ended before it served.
+#[derive(Debug, thiserror::Error)]
+#[error("the {name} ended with {status}; its log is {}", log.display())]
+pub struct Ended {
+    name: &'static str,
+    status: String,
+    log: PathBuf,
+}
+
 struct Running {
     child: Child,
     guard: Option<ChildStdin>,
@@ -135,7 +144,7 @@ async fn wait_ready<T: DeserializeOwned>(recipe: &Recipe, child: &mut Child) -> 
     let begun = Instant::now();
     loop {
         if let Some(status) = child.try_wait()? {
-            anyhow::bail!("the {} ended with {status}; its log is {}", recipe.name, recipe.log.display());
+            return Err(Ended { name: recipe.name, status: status.to_string(), log: recipe.log.clone() }.into());
         }
         if let Some(says) = read_ready(&recipe.ready_file) {
             let pid = child.id().context("the child has just ended")?;
