@@ -388,6 +388,16 @@ impl Catalog {
         self.tenants.read().get(&tenant).map_or_else(Vec::new, |state| state.series(study_ref))
     }
 
+    /// Whether a series' row is here: one keyed hash and a look, nothing is decoded.
+    pub fn has_series(&self, tenant: TenantId, study_ref: StudyRef, uid: &SeriesUid) -> bool {
+        self.tenants.read().get(&tenant).is_some_and(|state| state.has_series(study_ref, uid.expose()))
+    }
+
+    /// Whether the row of a study or of a case of quarantine is here; nothing is decoded.
+    pub fn has_study(&self, tenant: TenantId, study_ref: StudyRef) -> bool {
+        self.tenants.read().get(&tenant).is_some_and(|state| state.has_study(study_ref))
+    }
+
     /// How many studies a tenant has, quarantine not counted.
     pub fn studies(&self, tenant: TenantId) -> usize {
         self.tenants.read().get(&tenant).map_or(0, TenantState::studies)

@@ -183,6 +183,11 @@ async fn staged_rows_are_visible_at_once_and_after_commit_and_restart() {
         assert_eq!(instances(catalog, 1), 1, "{step}");
         assert_eq!(catalog.study(B, &uid), None);
         assert_eq!(catalog.studies(A), 1);
+        let series = |text| SeriesUid::parse(text).unwrap();
+        assert!(catalog.has_study(A, study_ref(1)) && catalog.has_series(A, study_ref(1), &series("1.2.1.1")));
+        assert!(!catalog.has_study(A, study_ref(2)) && !catalog.has_study(B, study_ref(1)));
+        assert!(!catalog.has_series(A, study_ref(1), &series("1.2.1.9")));
+        assert!(!catalog.has_series(B, study_ref(1), &series("1.2.1.1")));
     }
 }
 

@@ -185,6 +185,16 @@ impl TenantState {
         Some((row, slot.committed))
     }
 
+    pub(crate) fn has_series(&self, study_ref: StudyRef, uid: &str) -> bool {
+        let Some(slot) = self.studies.get(&study_ref).filter(|slot| !slot.series.is_empty()) else { return false };
+        let mac = self.uid_mac(uid);
+        slot.series.iter().any(|series| series.uid_mac == mac && series.row.is_some())
+    }
+
+    pub(crate) fn has_study(&self, study_ref: StudyRef) -> bool {
+        self.studies.get(&study_ref).is_some_and(|slot| slot.row.is_some())
+    }
+
     pub(crate) fn remove_series(&mut self, at: (StudyRef, [u8; 16])) {
         if let Some(slot) = self.studies.get_mut(&at.0) {
             slot.series.retain(|s| s.uid_mac != at.1);
