@@ -26,7 +26,7 @@ mod verify;
 
 pub use access::AccessError;
 pub use alarm::AlarmKind;
-pub use ingest::{Announced, INLINE_BYTES, IngestError, Source, Transfer};
+pub use ingest::{Announced, FileTransfer, INLINE_BYTES, IngestError, Source, Transfer};
 pub use quarantine::{Case, QuarantineError, Verdict};
 pub use readiness::Readiness;
 pub use record::{Record, RecordError, SealedRow};

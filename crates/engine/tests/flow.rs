@@ -112,6 +112,18 @@ impl House {
         transfer.finish().await
     }
 
+    /// Sends a PS3.10 file in pieces of `cut` bytes.
+    async fn send_file(&self, node: &Node, file: &[u8], cut: usize) -> Result<Acknowledged, IngestError> {
+        let permit = self.principal(Role::Clinician).store().unwrap();
+        let name = || Phi::new(String::from("upload"));
+        let source = Source::new(&permit, ReceiverId::from_bytes([9; 16]), name(), name());
+        let mut transfer = node.engine.begin_file(Arc::new(source))?;
+        for piece in file.chunks(cut) {
+            transfer.write(Bytes::copy_from_slice(piece)).await?;
+        }
+        transfer.finish().await
+    }
+
     async fn fetch(&self, node: &Node, set: &DataSet) -> Result<Vec<u8>, RetrieveError> {
         let permit = self.principal(Role::Clinician).read(Purpose::Care).unwrap();
         let target = Target::Instance(
@@ -420,5 +432,98 @@ async fn a_patient_with_endless_names_holds_nothing_up() {
     let node = house.start().await;
     assert!(is_file_of(&house.fetch(&node, &endless).await.unwrap(), &endless));
     assert!(is_file_of(&house.fetch(&node, &after).await.unwrap(), &after));
+    node.stop().await;
+}
+
+/// A file whose head is not ours: a preamble with something in it, private file meta, another implementation's name.
+fn foreign_file(set: &DataSet, named: bool) -> Vec<u8> {
+    let (class, instance, syntax) = set.announced();
+    let mut meta = Vec::new();
+    let mut put = |element: u16, vr: &[u8; 2], value: &[u8]| {
+        meta.extend([0x02, 0x00]);
+        meta.extend(element.to_le_bytes());
+        meta.extend(vr);
+        if vr == b"OB" {
+            meta.extend([0, 0]);
+            meta.extend(u32::try_from(value.len()).unwrap().to_le_bytes());
+        } else {
+            meta.extend(u16::try_from(value.len()).unwrap().to_le_bytes());
+        }
+        meta.extend(value);
+    };
+    let even = |text: &str| if text.len().is_multiple_of(2) { text.to_owned() } else { format!("{text}\0") };
+    put(0x0001, b"OB", &[0, 1]);
+    if named {
+        put(0x0002, b"UI", even(class.as_str()).as_bytes());
+        put(0x0003, b"UI", even(instance.expose()).as_bytes());
+    }
+    put(0x0010, b"UI", even(syntax.as_str()).as_bytes());
+    put(0x0012, b"UI", b"1.2.3.4.");
+    put(0x0100, b"UI", b"1.2.3.4.");
+    put(0x0102, b"OB", &[7; 300]);
+    let len = u32::try_from(meta.len()).unwrap().to_le_bytes();
+    let preamble: Vec<u8> = (0..128).collect();
+    [&preamble[..], b"DICM\x02\x00\x00\x00UL\x04\x00", &len, &meta, &set.encode()].concat()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_comes_back_bit_for_bit_however_it_was_cut() {
+    let house = House::new();
+    let node = house.start().await;
+    for (number, cut) in [(1, 1), (2, 7), (3, 131), (4, 133), (5, 600), (6, 1 << 20)] {
+        for (study, pixel_bytes, named) in
+            [(1, 100, true), (2, 100, false), (3, 1_200_000, true), (4, 1_200_000, false)]
+        {
+            if pixel_bytes > 1000 && cut < 100 {
+                continue;
+            }
+            let set = DataSet { pixel_bytes, ..DataSet::invented(study, number) };
+            let file = foreign_file(&set, named);
+            house.send_file(&node, &file, cut).await.unwrap();
+            assert!(house.fetch(&node, &set).await.unwrap() == file, "{pixel_bytes} bytes in pieces of {cut}");
+        }
+    }
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_and_a_c_store_of_one_data_set_are_copies() {
+    let house = House::new();
+    let node = house.start().await;
+    for pixel_bytes in [4_096, 2_000_000] {
+        let set = DataSet { pixel_bytes, ..DataSet::invented(pixel_bytes, 1) };
+        house.send(&node, &set, 1).await.unwrap();
+        house.send_file(&node, &foreign_file(&set, true), 100_000).await.unwrap();
+        assert!(is_file_of(&house.fetch(&node, &set).await.unwrap(), &set));
+    }
+    node.stop().await;
+    assert_eq!(house.objects().len(), 2, "the copy was stored");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_no_file_is_refused_with_a_reason() {
+    let house = House::new();
+    let node = house.start().await;
+    let set = DataSet::invented(1, 1);
+    let other = DataSet::invented(1, 2);
+    let file = foreign_file(&set, true);
+    let start = file.len() - set.encode().len();
+    let mut swapped = foreign_file(&other, true)[..start].to_vec();
+    swapped.extend(set.encode());
+    for (bytes, code) in [
+        (Vec::new(), "not-a-file"),
+        (vec![b'x'; 4_000], "not-a-file"),
+        (file[..200].to_vec(), "not-a-file"),
+        (file[..start].to_vec(), "no-uid"),
+        (file[..file.len() - 1].to_vec(), "not-dicom"),
+        (set.encode(), "no-transfer-syntax"),
+        (swapped, "not-announced"),
+    ] {
+        for cut in [1, 4096] {
+            let error = house.send_file(&node, &bytes, cut).await.unwrap_err();
+            assert_eq!(error.code(), code, "{} bytes in pieces of {cut}: {error}", bytes.len());
+        }
+    }
+    assert_eq!(house.fetch(&node, &set).await.unwrap_err().fault(), Fault::Missing);
     node.stop().await;
 }

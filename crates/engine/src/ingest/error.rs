@@ -7,7 +7,7 @@ use leadglass_model::Fault;
 use leadglass_records::RecordError;
 use leadglass_seal::SealError;
 use leadglass_store::StoreError;
-use leadglass_tap::TapError;
+use leadglass_tap::{TapError, part10::Part10Error};
 
 /// Why an instance was not taken in. Nothing of it is visible, now or later.
 #[derive(Debug, thiserror::Error)]
@@ -16,6 +16,12 @@ pub enum IngestError {
     /// The bytes are not a data set in the announced transfer syntax.
     #[error("the data set cannot be read")]
     NotDicom(#[source] TapError),
+    /// A file whose preamble or file meta cannot be read.
+    #[error("the head of the file cannot be read")]
+    Head(#[source] Part10Error),
+    /// A file that does not say how its data set is encoded.
+    #[error("the file does not name its transfer syntax")]
+    NoTransferSyntax,
     /// The data set names another SOP class or instance than the message did.
     #[error("the data set is not the announced instance")]
     NotAnnounced,
@@ -62,8 +68,9 @@ impl IngestError {
     pub fn fault(&self) -> Fault {
         match self {
             Self::NotDicom(error) => error.fault(),
+            Self::Head(error) => error.fault(),
             Self::NotAnnounced => Fault::Conflict,
-            Self::NoUid { .. } | Self::TooLong { .. } => Fault::BadInput,
+            Self::NoTransferSyntax | Self::NoUid { .. } | Self::TooLong { .. } => Fault::BadInput,
             Self::Keys(error) => error.fault(),
             Self::Store(error) => error.fault(),
             Self::Journal(error) => error.fault(),
@@ -78,6 +85,8 @@ impl IngestError {
     pub const fn code(&self) -> &'static str {
         match self {
             Self::NotDicom(_) => "not-dicom",
+            Self::Head(_) => "not-a-file",
+            Self::NoTransferSyntax => "no-transfer-syntax",
             Self::NotAnnounced => "not-announced",
             Self::NoUid { .. } => "no-uid",
             Self::TooLong { .. } => "too-long",
@@ -96,6 +105,8 @@ impl IngestError {
     pub const fn advice(&self) -> &'static str {
         match self {
             Self::NotDicom(_) => "The data set cannot be read in its transfer syntax.",
+            Self::Head(_) => "These bytes are no DICOM file: preamble and file meta information cannot be read.",
+            Self::NoTransferSyntax => "The file does not name its transfer syntax (0002,0010).",
             Self::NotAnnounced => "The data set's SOP class or instance is not the announced one.",
             Self::NoUid { .. } => "Study, series or SOP Instance UID is missing.",
             Self::TooLong { .. } => "The instance is longer than this node takes.",

@@ -5,6 +5,7 @@
 
 mod claim;
 mod error;
+mod file;
 mod place;
 mod rows;
 mod settle;
@@ -12,6 +13,7 @@ mod transfer;
 
 pub(crate) use claim::{Claims, PatientKey};
 pub use error::IngestError;
+pub use file::FileTransfer;
 pub(crate) use rows::{earlier, series_row, study_row};
 pub(crate) use settle::gzip;
 pub use transfer::{INLINE_BYTES, Transfer};
@@ -22,7 +24,7 @@ use leadglass_model::{
     ActorRef, Permit, Phi, ReceiverId, Role, SeriesUid, SopClassUid, SopInstanceUid, Store, StudyRef, StudyUid,
     TenantId, TransferSyntaxUid,
 };
-use leadglass_tap::Tapped;
+use leadglass_tap::{Tapped, part10};
 use std::sync::Arc;
 
 /// Where an instance comes from.
@@ -117,9 +119,26 @@ impl Shared {
         announced: Announced,
         destination: Destination,
     ) -> Result<Transfer, IngestError> {
+        let preface = part10::write_head(
+            &announced.sop_class,
+            &announced.sop_instance,
+            &announced.transfer_syntax,
+            Some(source.calling.expose()),
+        );
+        self.begin_after(preface.into(), source, announced, destination)
+    }
+
+    /// Begins one instance whose data set follows `preface`: a preamble and file meta.
+    pub(crate) fn begin_after(
+        self: &Arc<Self>,
+        preface: Bytes,
+        source: Arc<Source>,
+        announced: Announced,
+        destination: Destination,
+    ) -> Result<Transfer, IngestError> {
         if self.stop.is_cancelled() {
             return Err(IngestError::Stopping);
         }
-        Ok(Transfer::new(self.clone(), source, announced, destination))
+        Ok(Transfer::new(self.clone(), source, announced, destination, preface))
     }
 }

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use leadglass_model::{Acknowledged, ObjectId};
 use leadglass_seal::{ContentStart, ObjectSealer, SealOptions, SealedName};
 use leadglass_store::Upload;
-use leadglass_tap::{Tap, part10};
+use leadglass_tap::{InstanceHeader, Tap};
 use std::{mem, sync::Arc};
 
 /// An instance whose bytes are arriving. Dropping it abandons the instance: nothing of it becomes visible.
@@ -25,7 +25,7 @@ pub struct Transfer {
     announced: Announced,
     destination: Destination,
     tap: Tap,
-    /// Our preamble and file meta: BODY in front of the data set.
+    /// Preamble and file meta, ours or as received: BODY in front of the data set.
     preface: Bytes,
     dataset_len: u64,
     state: State,
@@ -62,16 +62,16 @@ impl Transfer {
         source: Arc<Source>,
         announced: Announced,
         destination: Destination,
+        preface: Bytes,
     ) -> Self {
         let tap = Tap::new(&announced.transfer_syntax, leadglass_tap::Limits::default());
-        let preface = part10::write_head(
-            &announced.sop_class,
-            &announced.sop_instance,
-            &announced.transfer_syntax,
-            Some(source.calling.expose()),
-        );
         let state = State::Held { pieces: Vec::new(), bytes: 0 };
-        Self { shared, source, announced, destination, tap, preface: preface.into(), dataset_len: 0, state }
+        Self { shared, source, announced, destination, tap, preface, dataset_len: 0, state }
+    }
+
+    /// What the data set said of itself so far.
+    pub(super) const fn so_far(&self) -> &InstanceHeader {
+        self.tap.so_far()
     }
 
     /// Takes the next piece of the data set. Waits while the store is behind: that is the back-pressure on the sender.
