@@ -11,13 +11,15 @@ use std::{
 #[derive(Debug, Clone)]
 pub struct Backing {
     /// Where objects are.
-    pub store: Arc<dyn ObjectStore>,
+    pub(crate) store: Arc<dyn ObjectStore>,
     /// The folder under `store` if it is one of this machine: there, unfinished uploads are files to be swept.
-    pub folder: Option<PathBuf>,
+    pub(crate) folder: Option<PathBuf>,
     /// The node's list of uploads begun and not ended; a file of this machine.
-    pub ledger: PathBuf,
+    pub(crate) ledger: PathBuf,
+    /// Whether something stands between the store and its folder.
+    wrapped: bool,
     /// How many bytes of an upload go in one part. An upload holds at most three parts in memory.
-    pub part_bytes: usize,
+    pub(crate) part_bytes: usize,
 }
 
 impl Backing {
@@ -29,15 +31,33 @@ impl Backing {
         Ok(Self {
             store: Arc::new(store),
             folder: Some(dir.canonicalize()?),
+            wrapped: false,
             ledger: dir.join("uploads.lgl"),
             part_bytes: LOCAL_PART_BYTES,
         })
     }
 
+    /// A store that is no folder of this machine. The ledger's file stands in a folder that exists.
+    #[must_use]
+    pub fn remote(store: Arc<dyn ObjectStore>, ledger: PathBuf, part_bytes: usize) -> Self {
+        Self { store, folder: None, wrapped: false, ledger, part_bytes }
+    }
+
+    /// The same, with other parts.
+    #[must_use]
+    pub fn with_part_bytes(self, part_bytes: usize) -> Self {
+        Self { part_bytes, ..self }
+    }
+
+    /// The folder, if nothing stands between.
+    pub(crate) fn own_folder(&self) -> Option<&Path> {
+        self.folder.as_deref().filter(|_| !self.wrapped)
+    }
+
     /// The same, with `wrap` between.
     #[must_use]
     pub fn wrapped(self, wrap: impl FnOnce(Arc<dyn ObjectStore>) -> Arc<dyn ObjectStore>) -> Self {
-        Self { store: wrap(self.store), ..self }
+        Self { store: wrap(self.store), wrapped: true, ..self }
     }
 }
 

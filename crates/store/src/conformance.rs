@@ -9,6 +9,7 @@ use leadglass_model::{Entropy, Fault, ObjectId};
 pub async fn all(objects: &Objects, entropy: &dyn Entropy) {
     a_put_object_reads_back(objects, entropy).await;
     a_put_is_create_only_and_repeatable(objects, entropy).await;
+    a_batch_is_so_many_puts(objects, entropy).await;
     an_upload_reads_back_whatever_its_pieces(objects, entropy).await;
     an_unfinished_upload_is_invisible(objects, entropy).await;
     a_missing_object_is_missing(objects, entropy).await;
@@ -58,6 +59,42 @@ pub async fn a_put_is_create_only_and_repeatable(objects: &Objects, entropy: &dy
     }
     assert!(matches!(objects.begin(id).await, Err(StoreError::Conflict)));
     assert_eq!(read_all(objects, id, 0).await, body);
+}
+
+/// New objects, old ones and empty ones together; a conflict harms none of the others.
+pub async fn a_batch_is_so_many_puts(objects: &Objects, entropy: &dyn Entropy) {
+    let bodies: Vec<(ObjectId, Bytes)> =
+        (0..40).map(|n: u8| (ObjectId::random(entropy), pattern(usize::from(n) * 1000, n))).collect();
+    let whole = |chosen: &[(ObjectId, Bytes)]| chosen.iter().map(|(id, body)| (*id, vec![body.clone()])).collect();
+    objects.put_batch(vec![]).await.expect("nothing is put");
+    objects.put(bodies[3].0, vec![bodies[3].1.clone()]).await.expect("a put succeeds");
+    objects.put_batch(whole(&bodies[..30])).await.expect("a batch succeeds");
+    // All of it again, in other pieces, and some more.
+    let in_pieces = bodies.iter().map(|(id, body)| {
+        let at = body.len() / 3;
+        (*id, vec![body.slice(..at), Bytes::new(), body.slice(at..)])
+    });
+    objects.put_batch(in_pieces.collect()).await.expect("the same bytes again");
+    for (id, body) in &bodies {
+        assert_eq!(read_all(objects, *id, 0).await, body);
+    }
+    let mut other = bodies[7].1.to_vec();
+    other[6_999] ^= 1;
+    let new = (ObjectId::random(entropy), pattern(10, 41));
+    for other in [Bytes::from(other), bodies[7].1.slice(1..), Bytes::new()] {
+        let batch = [bodies[6].clone(), (bodies[7].0, other), new.clone()];
+        let refused = objects.put_batch(whole(&batch)).await.expect_err("other bytes");
+        assert_eq!(refused.fault(), Fault::Conflict);
+    }
+    assert_eq!(read_all(objects, bodies[7].0, 0).await, bodies[7].1);
+    assert_eq!(read_all(objects, bodies[6].0, 0).await, bodies[6].1);
+    objects.put_batch(whole(std::slice::from_ref(&new))).await.expect("what was refused together succeeds alone");
+    let upload = objects.begin(ObjectId::random(entropy)).await.expect("an upload begins");
+    let (Some(taken), fresh) = (upload.object(), ObjectId::random(entropy)) else { panic!("it has a name") };
+    let refused = objects.put_batch(vec![(fresh, vec![]), (taken, vec![])]).await.expect_err("it is being written");
+    assert!(matches!(refused, StoreError::InUse));
+    upload.abort().await;
+    objects.put_batch(vec![(taken, vec![]), (fresh, vec![])]).await.expect("no claim is left over");
 }
 
 /// Sizes around the part size, pieces that do not divide it.

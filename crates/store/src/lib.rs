@@ -11,6 +11,7 @@
 #![forbid(unsafe_code)]
 
 mod backing;
+mod batch;
 pub mod conformance;
 mod error;
 pub mod faulty;
@@ -23,6 +24,7 @@ mod sweep;
 mod upload;
 
 pub use backing::Backing;
+pub use batch::PUTS_AT_ONCE;
 pub use error::StoreError;
 pub use objects::Objects;
 pub use read::ObjectStream;

@@ -19,14 +19,19 @@ pub(crate) fn file(folder: &Path, id: ObjectId) -> PathBuf {
     path
 }
 
+/// The `n`th temporary name beside an object's file.
+pub(crate) fn staged(whole: &Path, n: u64) -> PathBuf {
+    let mut name = whole.to_owned().into_os_string();
+    name.push(format!("#{n}"));
+    name.into()
+}
+
 /// Removes what unfinished writes of one object left behind. Answers how many files that were.
 pub(crate) fn remove_unfinished(folder: &Path, id: ObjectId) -> io::Result<u64> {
     let whole = file(folder, id);
     let mut removed = 0;
     for n in 1.. {
-        let mut staged = whole.clone().into_os_string();
-        staged.push(format!("#{n}"));
-        match std::fs::remove_file(staged) {
+        match std::fs::remove_file(staged(&whole, n)) {
             Ok(()) => removed += 1,
             // Numbers are taken from 1 upwards, so the first gap ends them; a second one is looked at for good measure.
             Err(e) if e.kind() == io::ErrorKind::NotFound && n > 1 => break,

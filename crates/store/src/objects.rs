@@ -19,6 +19,8 @@ pub(crate) struct Shared {
     pub(crate) ledger: Mutex<Ledger>,
     /// Objects that this process is writing.
     writing: Mutex<HashSet<ObjectId>>,
+    /// First bytes of objects whose folder is known to be durable.
+    pub(crate) folders: Mutex<HashSet<u8>>,
 }
 
 /// The right to write one object; one holder at a time.
@@ -36,7 +38,7 @@ impl Objects {
     /// Any store. Blocks while it reads the ledger.
     pub fn over(backing: Backing) -> Result<Self, StoreError> {
         let ledger = Mutex::new(Ledger::open(&backing.ledger)?);
-        Ok(Self { shared: Arc::new(Shared { backing, ledger, writing: Mutex::default() }) })
+        Ok(Self { shared: Arc::new(Shared { backing, ledger, writing: Mutex::default(), folders: Mutex::default() }) })
     }
 
     /// Writes a whole object. An object with the same bytes under that name is as good as written; other bytes are a

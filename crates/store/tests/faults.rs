@@ -18,7 +18,7 @@ fn faulty(dir: &Path) -> (Objects, FaultPlan) {
     let plan = FaultPlan::new(Fail::Never);
     let backing =
         Backing::local(dir).expect("a folder").wrapped(|inner| Arc::new(FaultyStore::new(inner, plan.clone())));
-    (Objects::over(Backing { part_bytes: PART, ..backing }).expect("a store"), plan)
+    (Objects::over(backing.with_part_bytes(PART)).expect("a store"), plan)
 }
 
 fn body() -> Bytes {

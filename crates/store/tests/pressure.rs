@@ -77,7 +77,7 @@ async fn an_upload_waits_while_two_parts_are_on_their_way() {
     let gate = Arc::new(Semaphore::new(0));
     let store = Arc::new(Gated { inner: InMemory::new(), gate: gate.clone() });
     let ledger = dir.path().join("uploads.lgl");
-    let objects = Objects::over(Backing { store, folder: None, ledger, part_bytes: 1000 }).unwrap();
+    let objects = Objects::over(Backing::remote(store, ledger, 1000)).unwrap();
     let id = ObjectId::random(&SystemEntropy);
     let mut upload = objects.begin(id).await.unwrap();
     let part = || Bytes::from(vec![1; 1000]);
