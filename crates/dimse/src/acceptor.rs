@@ -1,7 +1,7 @@
 //! The listener: accepts connections, negotiates associations, keeps the limits.
 
 use crate::{
-    Caller, DeviceRefusal, Devices, Ended, Limits, Peer, Rejection, Service,
+    Caller, DeviceRefusal, Devices, Ended, HandshakeFailure, Limits, Peer, Rejection, Service,
     association::Association,
     connection::{Connection, Patience},
     framing::Frame,
@@ -154,7 +154,11 @@ impl Listener {
                 };
                 let stream = match shaken {
                     Ok(Ok(stream)) => stream,
-                    Ok(Err(error)) => return self.report(None, &Ended::Handshake(error)),
+                    Ok(Err(error)) => {
+                        let failure = HandshakeFailure::of(&error);
+                        self.devices.handshake_failed(origin.address.ip(), origin.local_port, failure);
+                        return self.report(None, &Ended::Handshake(error));
+                    }
                     Err(_) => return self.report(None, &Ended::NegotiationTimeout),
                 };
                 let certificates = stream.get_ref().1.peer_certificates();
@@ -185,7 +189,14 @@ impl Listener {
                 gauge.increment(1);
                 let _open = OnDrop(move || gauge.decrement(1));
                 let Agreement { contexts, peer_pdu_bytes, .. } = agreement;
-                Association::new(&mut connection, Arc::clone(&self.limits), peer, contexts, peer_pdu_bytes).run().await
+                let enrolment = peer.device.enrolment.clone();
+                let association =
+                    Association::new(&mut connection, Arc::clone(&self.limits), peer, contexts, peer_pdu_bytes);
+                tokio::select! {
+                    biased;
+                    () = enrolment.cancelled() => Ended::Revoked,
+                    ended = association.run() => ended,
+                }
             }
             Err(ended) => {
                 if let Ended::Rejected(rejection) = &ended {
@@ -233,7 +244,7 @@ impl Listener {
         if !place.sit_for(device.receiver, &self.limits) {
             return Err(Ended::Rejected(Rejection::LocalLimit));
         }
-        let agreement = agree(&request, &self.services);
+        let agreement = agree(&request, &self.services, &device.allowed);
         connection.write_control(&Pdu::AssociationAC(agreement.answer.clone())).await?;
         let mut name = [0; 4];
         self.entropy.fill(&mut name);

@@ -1,9 +1,10 @@
 //! Who may open an association: the question this crate asks, and the rule for addresses.
 
-use crate::AeTitle;
+use crate::{AeTitle, HandshakeFailure, UidRule, VERIFICATION};
 use async_trait::async_trait;
-use leadglass_model::{ReceiverId, TenantId};
+use leadglass_model::{EnrolmentLevel, ReceiverId, TenantId};
 use std::{net::IpAddr, str::FromStr, sync::Arc};
+use tokio_util::sync::CancellationToken;
 
 /// What is known of a peer when it asks for an association.
 #[derive(Debug, Clone)]
@@ -21,14 +22,50 @@ pub struct Caller {
 }
 
 /// A peer that is known.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct DeviceDecision {
     /// The tenant whose instances it brings.
     pub tenant: TenantId,
     /// The device, in provenance records and audit entries.
     pub receiver: ReceiverId,
-    /// The device's name from the configuration; it may stand in logs.
+    /// The device's name as it was enrolled; it may stand in logs.
     pub label: Arc<str>,
+    /// What the device had to show.
+    pub level: EnrolmentLevel,
+    /// What it may send; the rest is refused presentation context by presentation context.
+    pub allowed: Arc<Allowed>,
+    /// Cancelled when the enrolment ends: the association is aborted then, in the middle of an instance too.
+    pub enrolment: CancellationToken,
+}
+
+impl DeviceDecision {
+    /// A device that may send everything the services take, for as long as it likes.
+    pub fn new(tenant: TenantId, receiver: ReceiverId, label: Arc<str>, level: EnrolmentLevel) -> Self {
+        Self { tenant, receiver, label, level, allowed: Arc::default(), enrolment: CancellationToken::new() }
+    }
+}
+
+/// What one device may send: fixed when it is enrolled, so that a stolen name brings no other kind of object in.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Allowed {
+    /// SOP classes; empty: all that are stored.
+    pub sop_classes: Vec<UidRule>,
+    /// Transfer syntaxes; empty: all that are stored.
+    pub transfer_syntaxes: Vec<UidRule>,
+}
+
+impl Allowed {
+    /// Whether a context with this abstract syntax may be accepted. Verification always may.
+    pub fn class(&self, uid: &str) -> bool {
+        uid == VERIFICATION || self.sop_classes.is_empty() || self.sop_classes.iter().any(|rule| rule.matches(uid))
+    }
+
+    /// Whether a context for `class` may use this transfer syntax.
+    pub fn transfer_syntax(&self, class: &str, uid: &str) -> bool {
+        class == VERIFICATION
+            || self.transfer_syntaxes.is_empty()
+            || self.transfer_syntaxes.iter().any(|rule| rule.matches(uid))
+    }
 }
 
 /// Why a peer is turned away; each has its A-ASSOCIATE-RJ (PS3.8 §9.3.4).
@@ -51,6 +88,10 @@ pub enum DeviceRefusal {
 pub trait Devices: Send + Sync + 'static {
     /// Decides on one caller. It runs inside the negotiation deadline and may be dropped there.
     async fn decide(&self, caller: &Caller) -> Result<DeviceDecision, DeviceRefusal>;
+
+    /// Hears of a peer whose TLS handshake failed: nobody can decide about it, and somebody may want to know. It must
+    /// not wait.
+    fn handshake_failed(&self, _address: IpAddr, _local_port: u16, _failure: HandshakeFailure) {}
 }
 
 /// Which addresses a device may connect from.

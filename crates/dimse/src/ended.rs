@@ -45,6 +45,9 @@ pub enum Ended {
     /// This node is stopping.
     #[error("this node is stopping")]
     Draining,
+    /// The device was revoked meanwhile.
+    #[error("the device's enrolment ended")]
+    Revoked,
     /// A PDU is not one.
     #[error("a PDU breaks PS3.8")]
     Frame(#[from] FrameError),
@@ -77,7 +80,7 @@ impl Ended {
         match self {
             Self::Released => None,
             Self::Draining | Self::WriteTimeout => Some(Fault::Busy),
-            Self::Rejected(Rejection::CalledAe | Rejection::CallingAe) => Some(Fault::Denied),
+            Self::Rejected(Rejection::CalledAe | Rejection::CallingAe) | Self::Revoked => Some(Fault::Denied),
             Self::Rejected(Rejection::LocalLimit | Rejection::Congestion) => Some(Fault::Busy),
             Self::Unwritable => Some(Fault::Broken),
             _ => Some(Fault::BadInput),
@@ -104,6 +107,7 @@ impl Ended {
             | Self::TooSlow
             | Self::Overdue
             | Self::Draining
+            | Self::Revoked
             | Self::Unwritable => Some(AbortReason::ReasonNotSpecified),
         }
     }
@@ -123,6 +127,7 @@ impl Ended {
             Self::Overdue => "overdue",
             Self::WriteTimeout => "write-timeout",
             Self::Draining => "draining",
+            Self::Revoked => "revoked",
             Self::Frame(_) => "bad-pdu",
             Self::UnexpectedPdu => "unexpected-pdu",
             Self::Request(_) => "bad-request",

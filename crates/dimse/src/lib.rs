@@ -20,6 +20,7 @@ mod devices;
 mod echo;
 mod ended;
 mod framing;
+mod handshake;
 mod intake;
 pub mod limits;
 mod message;
@@ -34,10 +35,11 @@ mod store;
 pub use acceptor::{Listener, Origin, Transport};
 pub use ae::{AeTitle, AeTitleError};
 pub use command::{CommandError, CommandSet};
-pub use devices::{AddressRule, AddressRuleError, Caller, DeviceDecision, DeviceRefusal, Devices};
+pub use devices::{AddressRule, AddressRuleError, Allowed, Caller, DeviceDecision, DeviceRefusal, Devices};
 pub use echo::Echo;
 pub use ended::Ended;
 pub use framing::FrameError;
+pub use handshake::HandshakeFailure;
 pub use intake::{
     Incoming, Intake, IntakeRefusal, JOINED_PIECE_BYTES, MoveOriginator, SMALL_PIECE_BYTES, StoreRequest,
 };

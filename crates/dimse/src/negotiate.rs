@@ -3,7 +3,7 @@
 #![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
 use crate::{
-    AeTitle,
+    AeTitle, Allowed,
     limits::{ADVERTISED_PDU_BYTES, MAX_CONTEXTS, MAX_USER_ITEMS},
     service::{Roles, Service},
     sop::IMPLICIT_VR_LITTLE_ENDIAN,
@@ -145,12 +145,12 @@ pub(crate) fn check(request: &AssociationRQ) -> Result<Result<(AeTitle, AeTitle)
     Ok(Ok((called, calling)))
 }
 
-/// Answers a request that passed [`check`].
-pub(crate) fn agree(request: &AssociationRQ, services: &[Arc<dyn Service>]) -> Agreement {
+/// Answers a request that passed [`check`], of a device that may send what is `allowed`.
+pub(crate) fn agree(request: &AssociationRQ, services: &[Arc<dyn Service>], allowed: &Allowed) -> Agreement {
     let mut contexts = BTreeMap::new();
     let mut results = Vec::with_capacity(request.presentation_contexts.len());
     for proposed in &request.presentation_contexts {
-        let (reason, transfer_syntax) = match choose(proposed, services) {
+        let (reason, transfer_syntax) = match choose(proposed, services, allowed) {
             Ok(context) => {
                 let transfer_syntax = context.transfer_syntax.to_string();
                 contexts.insert(proposed.id, context);
@@ -182,15 +182,19 @@ pub(crate) fn agree(request: &AssociationRQ, services: &[Arc<dyn Service>]) -> A
     Agreement { answer, contexts, peer_pdu_bytes }
 }
 
-fn choose(proposed: &PresentationContextProposed, services: &[Arc<dyn Service>]) -> Result<Context, ContextReason> {
+fn choose(
+    proposed: &PresentationContextProposed,
+    services: &[Arc<dyn Service>],
+    allowed: &Allowed,
+) -> Result<Context, ContextReason> {
     let abstract_syntax = trim(&proposed.abstract_syntax);
-    let service =
-        services.iter().find(|s| s.serves(abstract_syntax)).ok_or(ContextReason::AbstractSyntaxNotSupported)?;
+    let service = services.iter().find(|s| allowed.class(abstract_syntax) && s.serves(abstract_syntax));
+    let service = service.ok_or(ContextReason::AbstractSyntaxNotSupported)?;
     let transfer_syntax = proposed
         .transfer_syntaxes
         .iter()
         .map(|uid| trim(uid))
-        .find(|uid| service.accepts_transfer_syntax(uid))
+        .find(|uid| allowed.transfer_syntax(abstract_syntax, uid) && service.accepts_transfer_syntax(uid))
         .ok_or(ContextReason::TransferSyntaxesNotSupported)?;
     Ok(Context {
         abstract_syntax: abstract_syntax.into(),

@@ -4,7 +4,7 @@ use crate::config::Config;
 use anyhow::Context;
 use async_trait::async_trait;
 use leadglass_dimse::{AddressRule, AeTitle, Caller, DeviceDecision, DeviceRefusal, Devices};
-use leadglass_model::{ReceiverId, TenantId};
+use leadglass_model::{EnrolmentLevel, ReceiverId, TenantId};
 use std::sync::Arc;
 
 /// The enrolled devices, and whose AE title is whose.
@@ -61,7 +61,7 @@ impl Devices for Enrolled {
                 && (device.tenants.is_empty() || device.tenants.contains(tenant))
         });
         let device = device.ok_or(DeviceRefusal::CallingUnknown)?;
-        Ok(DeviceDecision { tenant: *tenant, receiver: device.receiver, label: device.label.clone() })
+        Ok(DeviceDecision::new(*tenant, device.receiver, device.label.clone(), EnrolmentLevel::Address))
     }
 }
 

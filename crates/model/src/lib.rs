@@ -8,6 +8,7 @@
 
 mod actor;
 mod clock;
+mod enrolment;
 mod entropy;
 mod fault;
 mod id;
@@ -18,6 +19,7 @@ mod uid;
 
 pub use actor::{ActorRef, Purpose, Role};
 pub use clock::{Clock, MockClock, SystemClock, UnixMillis};
+pub use enrolment::EnrolmentLevel;
 pub use entropy::{Entropy, SystemEntropy};
 pub use fault::Fault;
 pub use id::{EntryId, IdError, KeyGen, KeyId, ObjectId, ReceiverId, StudyRef, TenantId};

@@ -194,3 +194,22 @@ async fn roles_and_extended_negotiation_are_answered_and_identities_are_not() {
     assert_eq!(extended, [&UserVariableItem::SopClassExtendedNegotiationSubItem(CT.into(), vec![2, 0, 3, 0, 0, 0])]);
     assert!(!answer.user_variables.iter().any(|item| matches!(item, UserVariableItem::Unknown(..))));
 }
+
+#[tokio::test]
+async fn a_device_sends_only_what_it_was_enrolled_for() {
+    let mut request = request();
+    request.calling_ae_title = "PINNED".into();
+    request.presentation_contexts.push(proposed(7, "1.2.840.10008.5.1.4.1.1.4", &[EXPLICIT]));
+    request.presentation_contexts.push(proposed(9, CT, &[IMPLICIT, EXPLICIT]));
+    let answer = accepted(&request).await;
+    let results: Vec<_> =
+        answer.presentation_contexts.iter().map(|c| (c.id, c.reason.clone(), c.transfer_syntax.as_str())).collect();
+    let expected = [
+        (1, Reason::Acceptance, EXPLICIT),
+        (3, Reason::TransferSyntaxesNotSupported, IMPLICIT),
+        (5, Reason::Acceptance, IMPLICIT),
+        (7, Reason::AbstractSyntaxNotSupported, IMPLICIT),
+        (9, Reason::Acceptance, EXPLICIT),
+    ];
+    assert_eq!(results, expected);
+}

@@ -337,3 +337,16 @@ async fn answers_fit_the_peers_pdu_length() {
     }
     assert_eq!(CommandSet::parse(&response).unwrap().status(), Some(0));
 }
+
+#[tokio::test]
+async fn a_device_that_is_revoked_is_cut_off_in_the_middle_of_an_instance() {
+    let vault = Vault::new();
+    let (mut wire, served) = vault.associate().await;
+    wire.send(&command_pdu(1, &store_command(1))).await;
+    wire.send(&pdata(&[value(1, DATA, b"the first half")])).await;
+    vault.revoke.cancel();
+    assert!(matches!(wire.receive().await, Some(Pdu::AbortRQ { .. })));
+    drop(wire);
+    assert!(matches!(served.await.unwrap(), Ended::Revoked));
+    assert!(vault.intake.stored().is_empty());
+}

@@ -4,11 +4,11 @@ use async_trait::async_trait;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use dicom_ul::pdu::{AssociationRQ, Pdu, PresentationContextProposed, UserVariableItem, read_pdu, write_pdu};
 use leadglass_dimse::{
-    AeTitle, Caller, CommandSet, DeviceDecision, DeviceRefusal, Devices, Echo, Ended, Incoming, Intake, IntakeRefusal,
-    Limits, Listener, Origin, Storage, StoragePolicy, StoreRequest,
+    AeTitle, Allowed, Caller, CommandSet, DeviceDecision, DeviceRefusal, Devices, Echo, Ended, Incoming, Intake,
+    IntakeRefusal, Limits, Listener, Origin, Storage, StoragePolicy, StoreRequest,
     command::{NO_DATA_SET, WITH_DATA_SET, field, operation},
 };
-use leadglass_model::{Acknowledged, ReceiverId, SystemEntropy, TenantId};
+use leadglass_model::{Acknowledged, EnrolmentLevel, ReceiverId, SystemEntropy, TenantId};
 use std::{
     net::SocketAddr,
     sync::{
@@ -129,8 +129,10 @@ impl Drop for Receiving {
     }
 }
 
-/// Called: `LEADGLASS`, or `OTHER` for a second tenant. Calling: everybody but `STRANGER`.
-pub struct House;
+/// Called: `LEADGLASS`, or `OTHER` for a second tenant. Calling: everybody but `STRANGER`; `PINNED` sends explicit CT only.
+/// All enrolments end with the token.
+#[derive(Default)]
+pub struct House(pub CancellationToken);
 
 #[async_trait]
 impl Devices for House {
@@ -148,11 +150,15 @@ impl Devices for House {
         }
         let mut receiver = [0; 16];
         receiver[..caller.calling_ae.as_str().len()].copy_from_slice(caller.calling_ae.as_str().as_bytes());
-        Ok(DeviceDecision {
-            tenant: TenantId::from_bytes([tenant; 16]),
-            receiver: ReceiverId::from_bytes(receiver),
-            label: "ct-room-1".into(),
-        })
+        let (tenant, receiver) = (TenantId::from_bytes([tenant; 16]), ReceiverId::from_bytes(receiver));
+        let mut decision = DeviceDecision::new(tenant, receiver, "ct-room-1".into(), EnrolmentLevel::Address);
+        decision.enrolment = self.0.clone();
+        if caller.calling_ae.as_str() == "PINNED" {
+            let rules = |uid: &str| vec![uid.parse().unwrap()];
+            let allowed = Allowed { sop_classes: rules(CT), transfer_syntaxes: rules(EXPLICIT) };
+            decision.allowed = Arc::new(allowed);
+        }
+        Ok(decision)
     }
 }
 
@@ -161,6 +167,8 @@ pub struct Vault {
     pub intake: Arc<MemoryIntake>,
     pub listener: Arc<Listener>,
     pub cancel: CancellationToken,
+    /// Cancelled: every device is revoked.
+    pub revoke: CancellationToken,
 }
 
 impl Vault {
@@ -176,8 +184,9 @@ impl Vault {
         };
         let storage = Storage::new(policy, Arc::new(Shared(Arc::clone(&intake))));
         let services: Vec<Arc<dyn leadglass_dimse::Service>> = vec![Arc::new(Echo), Arc::new(storage)];
-        let listener = Listener::new(limits, Arc::new(House), services, Arc::new(SystemEntropy));
-        Self { intake, listener: Arc::new(listener), cancel: CancellationToken::new() }
+        let revoke = CancellationToken::new();
+        let listener = Listener::new(limits, Arc::new(House(revoke.clone())), services, Arc::new(SystemEntropy));
+        Self { intake, listener: Arc::new(listener), cancel: CancellationToken::new(), revoke }
     }
 
     /// A connection in memory; the handle says how it ended.

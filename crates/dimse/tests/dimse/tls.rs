@@ -3,16 +3,19 @@
 use crate::support::*;
 use async_trait::async_trait;
 use leadglass_dimse::{
-    Caller, DeviceDecision, DeviceRefusal, Devices, Echo, Limits, Listener, Transport,
+    Caller, DeviceDecision, DeviceRefusal, Devices, Echo, HandshakeFailure, Limits, Listener, Transport,
     send::{Proposal, Requestor, SendConfig, connect},
 };
 use leadglass_model::SystemEntropy;
 use std::{
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     sync::{Arc, Mutex},
     time::Duration,
 };
-use tokio::{io::AsyncReadExt, net::TcpListener};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpListener,
+};
 use tokio_rustls::{
     TlsAcceptor, TlsConnector,
     rustls::{
@@ -23,9 +26,9 @@ use tokio_rustls::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-/// Remembers the certificate of the last caller.
+/// Remembers the certificate of the last caller, and how handshakes failed.
 #[derive(Default)]
-struct Doorkeeper(Mutex<Option<Arc<[u8]>>>);
+struct Doorkeeper(Mutex<Option<Arc<[u8]>>>, Mutex<Vec<HandshakeFailure>>);
 
 struct Shared(Arc<Doorkeeper>);
 
@@ -33,7 +36,11 @@ struct Shared(Arc<Doorkeeper>);
 impl Devices for Shared {
     async fn decide(&self, caller: &Caller) -> Result<DeviceDecision, DeviceRefusal> {
         self.0.0.lock().unwrap().clone_from(&caller.certificate);
-        House.decide(caller).await
+        House::default().decide(caller).await
+    }
+
+    fn handshake_failed(&self, _address: IpAddr, _local_port: u16, failure: HandshakeFailure) {
+        self.0.1.lock().unwrap().push(failure);
     }
 }
 
@@ -43,10 +50,12 @@ struct Identity {
 }
 
 fn identity(name: &str) -> Identity {
-    let made = rcgen::generate_simple_self_signed(vec![name.to_owned()]).unwrap();
+    let key = rcgen::KeyPair::generate().unwrap();
+    let mut params = rcgen::CertificateParams::new(vec![name.to_owned()]).unwrap();
+    params.distinguished_name.push(rcgen::DnType::CommonName, name);
     Identity {
-        certificate: made.cert.der().clone(),
-        key: PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(made.signing_key.serialize_der())),
+        certificate: params.self_signed(&key).unwrap().der().clone(),
+        key: PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der())),
     }
 }
 
@@ -99,4 +108,28 @@ async fn a_peer_that_never_shakes_hands_is_left_within_the_negotiation_deadline(
     let mut silent = connect(address, Duration::from_secs(1_000_000)).await.unwrap();
     assert_eq!(silent.read(&mut [0; 16]).await.unwrap(), 0);
     assert!(doorkeeper.0.lock().unwrap().is_none());
+}
+
+#[tokio::test]
+async fn whoever_keeps_the_devices_hears_why_a_handshake_failed() {
+    let (server, client, stranger) = (identity("vault.example"), identity("ct.example"), identity("stranger.example"));
+    let doorkeeper = Arc::new(Doorkeeper::default());
+    let address = listen(&server, &client, Arc::clone(&doorkeeper)).await;
+    let trusting = || ClientConfig::builder().with_root_certificates(trust(&server));
+    let with = |identity: &Identity| {
+        trusting().with_client_auth_cert(vec![identity.certificate.clone()], identity.key.clone_key()).unwrap()
+    };
+    for config in [trusting().with_no_client_auth(), with(&stranger)] {
+        let plain = connect(address, Duration::from_secs(10)).await.unwrap();
+        let name = ServerName::try_from("vault.example").unwrap();
+        // Under TLS 1.3 the client hears of it after its own part of the handshake.
+        let Ok(mut stream) = TlsConnector::from(Arc::new(config)).connect(name, plain).await else { continue };
+        let _ended = stream.read(&mut [0; 16]).await;
+    }
+    let mut plain = connect(address, Duration::from_secs(10)).await.unwrap();
+    plain.write_all(b"\x01\x00\x00\x00\x00\x10no TLS at all......").await.unwrap();
+    let _ended = plain.read_to_end(&mut Vec::new()).await;
+    let heard = doorkeeper.1.lock().unwrap().clone();
+    let failures = [HandshakeFailure::NoCertificate, HandshakeFailure::UnknownIssuer, HandshakeFailure::NotTls];
+    assert_eq!(heard, failures);
 }
