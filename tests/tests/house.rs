@@ -50,7 +50,7 @@ const MAP: &[(&str, u8, Part)] = &[
     ("leadglass", 5, Part::Program),
     ("keyd", 5, Part::Program),
     ("tests", 9, Part::Tests),
-    ("benches", 9, Part::Tests),
+    ("bench-seal", 9, Part::Tests),
 ];
 
 /// What the key service may share with the rest of the house.

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod derive;
+mod digest;
 mod error;
 mod escrow;
 mod footer;
@@ -16,6 +17,7 @@ mod sealer;
 mod stream;
 mod suite;
 mod tail;
+mod waiting;
 mod wrap;
 
 #[cfg(test)]

@@ -1,9 +1,14 @@
 //! Layer B, writing: BODY, INDEX and FOOTER become one sealed object.
 //!
-//! The digests are computed as the bytes pass, so the caller holds no more than one slice of the body.
+//! The digests are computed as the bytes pass, so the caller holds no more than one slice of the body. Cipher and digests
+//! go over one chunk after the other, while it is in the processor's cache.
+//!
+//! An instance has two digests, of BODY (FOOTER) and of the data set within it (record 08). BLAKE3 mixes each leaf's place
+//! in the stream into it, and the data set starts at another place than BODY, so no work of one serves the other.
 //! Source: FORMAT.md §6.
 
 use crate::{
+    digest::Digest,
     error::SealError,
     footer::{DigestKind, FOOTER_LEN, Footer},
     header::{HEADER_LEN, Header, SealedName},
@@ -17,7 +22,7 @@ use leadglass_model::Entropy;
 #[derive(Debug)]
 pub struct ObjectSealer {
     sealer: Sealer,
-    body: blake3::Hasher,
+    body: Digest,
     content: Content,
 }
 
@@ -40,7 +45,7 @@ enum Content {
     /// Not reached yet.
     Ahead { at: Option<u64> },
     /// Reached at `at`.
-    Within { at: u64, hasher: Box<blake3::Hasher> },
+    Within { at: u64, digest: Box<Digest> },
 }
 
 /// What a finished object is pinned by, and what its index row says.
@@ -74,7 +79,7 @@ impl ObjectSealer {
             ContentStart::At(at) => Content::Ahead { at: Some(at) },
             ContentStart::Marked => Content::Ahead { at: None },
         };
-        Self { sealer: Sealer::begin(key, name, options, entropy, out), body: blake3::Hasher::new(), content }
+        Self { sealer: Sealer::begin(key, name, options, entropy, out), body: Digest::new(), content }
     }
 
     /// The header, as written.
@@ -88,20 +93,30 @@ impl ObjectSealer {
     }
 
     /// Takes more of BODY, in slices of any size; appends what became full chunks to `out`.
-    pub fn body(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Result<(), SealError> {
+    pub fn body(&mut self, mut bytes: &[u8], out: &mut Vec<u8>) -> Result<(), SealError> {
+        self.sealer.check_room(bytes.len())?;
+        let stride = self.header().chunk_size().plain_len().max(STRIDE_LEN) as u64;
+        while !bytes.is_empty() {
+            let room = usize::try_from(stride - self.body_len() % stride).expect("at most a chunk");
+            let (piece, rest) = bytes.split_at(bytes.len().min(room));
+            self.piece(piece, out)?;
+            bytes = rest;
+        }
+        Ok(())
+    }
+
+    fn piece(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Result<(), SealError> {
         let start = self.body_len();
         self.sealer.write(bytes, out)?;
         self.body.update(bytes);
         match &mut self.content {
             Content::Body => {}
-            Content::Within { hasher, .. } => {
-                hasher.update(bytes);
-            }
+            Content::Within { digest, .. } => digest.update(bytes),
             Content::Ahead { at: Some(at) } if *at <= self.sealer.plain_len() => {
                 let front = usize::try_from(*at - start).expect("within a slice");
-                let mut hasher = Box::new(blake3::Hasher::new());
-                hasher.update(&bytes[front..]);
-                self.content = Content::Within { at: *at, hasher };
+                let mut digest = Box::new(Digest::new());
+                digest.update(&bytes[front..]);
+                self.content = Content::Within { at: *at, digest };
             }
             Content::Ahead { .. } => {}
         }
@@ -114,7 +129,7 @@ impl ObjectSealer {
         if let Content::Ahead { at: None } = self.content {
             self.content = match self.body_len() {
                 0 => Content::Body,
-                at => Content::Within { at, hasher: Box::new(blake3::Hasher::new()) },
+                at => Content::Within { at, digest: Box::new(Digest::new()) },
             };
         }
     }
@@ -123,8 +138,8 @@ impl ObjectSealer {
     /// finished; `None` while the content has not begun.
     pub fn content_digest(&self) -> Option<[u8; 32]> {
         match &self.content {
-            Content::Body => Some(self.body.finalize().into()),
-            Content::Within { hasher, .. } => Some(hasher.finalize().into()),
+            Content::Body => Some(self.body.value()),
+            Content::Within { digest, .. } => Some(digest.value()),
             Content::Ahead { .. } => None,
         }
     }
@@ -133,10 +148,10 @@ impl ObjectSealer {
     /// content digest that does not start where the records say the data set starts.
     pub fn finish(mut self, records: &ObjectRecords, out: &mut Vec<u8>) -> Result<Sealed, SealError> {
         let body_len = self.body_len();
-        let body_digest = self.body.finalize().into();
+        let body_digest = self.body.value();
         let (content_start, content_digest) = match self.content {
             Content::Body => (0, body_digest),
-            Content::Within { at, ref hasher } => (at, hasher.finalize().into()),
+            Content::Within { at, ref digest } => (at, digest.value()),
             Content::Ahead { .. } => return Err(SealError::ContentStart),
         };
         if content_start != records.content_start() {
@@ -150,6 +165,9 @@ impl ObjectSealer {
         Ok(Sealed { header: sealed.header, sealed_len: sealed.sealed_len, body_len, body_digest, content_digest })
     }
 }
+
+/// Bytes that cipher and digests take in turns: a default chunk, which fits a core's own cache.
+const STRIDE_LEN: usize = 64 * 1024;
 
 /// Most bytes of BODY: what an object may hold, less the longest INDEX and FOOTER.
 pub const MAX_BODY_LEN: u64 = MAX_PLAIN_LEN - crate::records::MAX_INDEX_LEN - FOOTER_LEN as u64;

@@ -10,10 +10,11 @@
 use crate::{
     error::SealError,
     header::{HEADER_LEN, Header, SealedName},
-    key::{ObjectRoot, wipe},
+    key::ObjectRoot,
     opener::nonce,
     range::ChunkSize,
     suite::{Backend, Cipher, Suite, TAG_LEN},
+    waiting::Waiting,
 };
 use leadglass_model::Entropy;
 use std::fmt;
@@ -36,7 +37,8 @@ pub struct Sealer {
     base_nonce: [u8; 12],
     next_chunk: u64,
     plain_len: u64,
-    pending: Vec<u8>,
+    /// What does not fill a chunk yet.
+    pending: Waiting,
 }
 
 /// What a finished stream is pinned by.
@@ -71,7 +73,7 @@ impl Sealer {
             base_nonce: derived.base_nonce(),
             next_chunk: 0,
             plain_len: 0,
-            pending: Vec::new(),
+            pending: Waiting::new(chunk_size.plain_len()),
         }
     }
 
@@ -87,42 +89,34 @@ impl Sealer {
 
     /// Takes more plaintext; appends the chunks that became full to `out`.
     pub fn write(&mut self, mut plain: &[u8], out: &mut Vec<u8>) -> Result<(), SealError> {
-        self.plain_len = self
-            .plain_len
-            .checked_add(plain.len() as u64)
-            .filter(|len| *len <= MAX_PLAIN_LEN)
-            .ok_or(SealError::TooLarge)?;
-        let chunk_len = self.header.chunk_size().plain_len();
+        self.plain_len = self.check_room(plain.len())?;
         if !self.pending.is_empty() {
-            let (head, rest) = plain.split_at(plain.len().min(chunk_len - self.pending.len()));
-            self.pending.extend_from_slice(head);
-            plain = rest;
-            if self.pending.len() < chunk_len {
+            plain = self.pending.take(plain);
+            if !self.pending.is_full() {
                 return Ok(());
             }
-            let full = std::mem::take(&mut self.pending);
-            self.seal_chunk(&full, out);
-            self.pending = full;
+            self.seal_chunk(self.pending.bytes(), out);
+            self.next_chunk += 1;
             self.pending.clear();
         }
-        let mut chunks = plain.chunks_exact(chunk_len);
+        let mut chunks = plain.chunks_exact(self.header.chunk_size().plain_len());
         for chunk in &mut chunks {
             self.seal_chunk(chunk, out);
+            self.next_chunk += 1;
         }
-        let rest = chunks.remainder();
-        if !rest.is_empty() {
-            // The full capacity at once: a buffer that grows leaves copies of plaintext behind.
-            self.pending.reserve_exact(chunk_len);
-            self.pending.extend_from_slice(rest);
-        }
+        self.pending.take(chunks.remainder());
         Ok(())
     }
 
+    /// The plaintext's length with so many more bytes, if an object may be so long.
+    pub(crate) fn check_room(&self, more: usize) -> Result<u64, SealError> {
+        let len = self.plain_len.checked_add(more as u64);
+        len.filter(|len| *len <= MAX_PLAIN_LEN).ok_or(SealError::TooLarge)
+    }
+
     /// Seals the last chunk, which may be empty.
-    pub fn finish(mut self, out: &mut Vec<u8>) -> SealedStream {
-        let last = std::mem::take(&mut self.pending);
-        self.seal_chunk(&last, out);
-        self.pending = last;
+    pub fn finish(self, out: &mut Vec<u8>) -> SealedStream {
+        self.seal_chunk(self.pending.bytes(), out);
         let chunk_size = self.header.chunk_size();
         SealedStream {
             header: *self.header.as_bytes(),
@@ -131,18 +125,11 @@ impl Sealer {
         }
     }
 
-    fn seal_chunk(&mut self, plain: &[u8], out: &mut Vec<u8>) {
+    /// Seals the chunk whose turn it is.
+    fn seal_chunk(&self, plain: &[u8], out: &mut Vec<u8>) {
         let start = out.len();
         out.resize(start + plain.len() + TAG_LEN, 0);
         self.cipher.seal(nonce(&self.base_nonce, self.next_chunk), b"", plain, &mut out[start..]);
-        self.next_chunk += 1;
-    }
-}
-
-impl Drop for Sealer {
-    fn drop(&mut self) {
-        self.pending.resize(self.pending.capacity(), 0);
-        wipe(&mut self.pending);
     }
 }
 
