@@ -1,17 +1,17 @@
 //! Many objects at once.
 //!
 //! A put into a folder of this machine waits for the disk three times: for the bytes, for the name, for the removal of the
-//! temporary name. A batch waits for all bytes together and then for all names together, a file system's journal being
-//! written once for everybody who waits. What is promised of each object is what [`Objects::put`] promises.
+//! temporary name. In a batch many threads wait for bytes together, and then for names together, a file system's journal
+//! being written once for everybody who waits. What is promised of each object is what [`Objects::put`] promises.
 //!
 //! Order, and what survives if we die: bytes go to `NAME#1` and are synced (leftovers of dead writers, taken away by the next
-//! put); then each file gets its name, never replacing one (whole objects, perhaps to be forgotten again by power loss); then
+//! put); then the file gets its name, never replacing one (whole objects, perhaps to be forgotten again by power loss); then
 //! every folder that got a name is synced once. Only after that anything is answered.
+//!
+//! Measured, ext4, 64 objects of 50 KB at a time against as many puts, 16 at once: a third less CPU, a tenth to a quarter less
+//! time. Two waits in all instead (`syncfs`) take less CPU still, but they also wait for what others write to that disk.
 
-use crate::{
-    Objects, StoreError, local,
-    objects::{Claim, Shared},
-};
+use crate::{Objects, StoreError, local, name, objects::Claim};
 use bytes::Bytes;
 use futures::StreamExt;
 use leadglass_model::{Durable, ObjectId};
@@ -57,31 +57,26 @@ impl Objects {
         for (id, pieces) in objects {
             waiting.push(Waiting { claim: self.claim(id)?, pieces });
         }
-        self.make_folders(folder, &waiting).await?;
+        self.make_folders(folder).await?;
         let at = folder.clone();
-        let staged = spread(waiting, move |waiting| stage(&at, waiting)).await?;
-        let synced = spread(staged, |staged: Staged| {
+        let named = spread(waiting, move |waiting| {
+            let staged = stage(&at, waiting)?;
             staged.file.sync_data()?;
-            Ok(staged)
+            give_name(&at, staged)
         });
-        let at = folder.clone();
-        let named = spread(synced.await?, move |staged| name(&at, staged)).await?;
+        let named = named.await?;
         let folders: BTreeSet<PathBuf> = named.iter().filter_map(|whole| whole.parent().map(Path::to_owned)).collect();
         spread(folders.into_iter().collect(), |dir| Ok(File::open(dir)?.sync_all()?)).await?;
         Ok(())
     }
 
-    /// The folders of these objects, each durable in the folder above it.
-    async fn make_folders(&self, folder: &Arc<Path>, objects: &[Waiting]) -> Result<(), StoreError> {
-        let wanted: Vec<ObjectId> = {
-            let known = self.shared.folders.lock();
-            objects.iter().map(|object| object.claim.id()).filter(|id| !known.contains(&id.as_bytes()[0])).collect()
-        };
-        if wanted.is_empty() {
-            return Ok(());
-        }
-        let (shared, folder) = (self.shared.clone(), folder.clone());
-        Ok(tokio::task::spawn_blocking(move || make_folders(&shared, &folder, &wanted)).await??)
+    /// All folders that objects lie in, once in the life of this process: also if they stand there, whoever made them may
+    /// have died before that was durable.
+    async fn make_folders(&self, folder: &Arc<Path>) -> Result<(), StoreError> {
+        let folder = folder.clone();
+        let make = || async move { tokio::task::spawn_blocking(move || make_folders(&folder)).await? };
+        self.shared.folders.get_or_try_init(make).await?;
+        Ok(())
     }
 }
 
@@ -113,19 +108,14 @@ impl Drop for Temporary {
     }
 }
 
-fn make_folders(shared: &Shared, folder: &Path, wanted: &[ObjectId]) -> io::Result<()> {
-    let mut above = None;
-    for id in wanted {
-        let file = local::file(folder, *id);
-        let Some(dir) = file.parent() else { continue };
-        std::fs::create_dir_all(dir)?;
-        above = dir.parent().map(Path::to_owned);
+fn make_folders(folder: &Path) -> Result<(), StoreError> {
+    let root = folder.join(name::root().as_ref());
+    for dir in name::folders() {
+        std::fs::create_dir_all(folder.join(dir.as_ref()))?;
     }
-    // Also if they stood there: whoever made them may have died before that was durable.
-    for dir in above.iter().flat_map(|above| [above.as_path(), folder]) {
+    for dir in [root.as_path(), folder] {
         File::open(dir)?.sync_all()?;
     }
-    shared.folders.lock().extend(wanted.iter().map(|id| id.as_bytes()[0]));
     Ok(())
 }
 
@@ -151,7 +141,7 @@ fn stage(folder: &Path, waiting: Waiting) -> Result<Staged, StoreError> {
 }
 
 /// Gives the bytes their name. Answers which.
-fn name(folder: &Path, staged: Staged) -> Result<PathBuf, StoreError> {
+fn give_name(folder: &Path, staged: Staged) -> Result<PathBuf, StoreError> {
     let whole = local::file(folder, staged.claim.id());
     let Some(mut temporary) = staged.temporary else { return Ok(whole) };
     match rename_to_new(&temporary.0, &whole) {

@@ -20,6 +20,11 @@ pub(crate) fn root() -> Path {
     Path::from(ROOT)
 }
 
+/// The folders that objects lie in.
+pub(crate) fn folders() -> impl Iterator<Item = Path> {
+    (0..=u8::MAX).map(|first| Path::from_iter([ROOT, &format!("{first:02x}")]))
+}
+
 const ROOT: &str = "o";
 
 #[cfg(test)]

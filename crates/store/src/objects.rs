@@ -7,6 +7,7 @@ use leadglass_model::{Durable, ObjectId};
 use object_store::{ObjectStoreExt, PutMode, PutOptions, PutPayload};
 use parking_lot::Mutex;
 use std::{collections::HashSet, path::Path, sync::Arc};
+use tokio::sync::OnceCell;
 
 /// The objects of one store. Clones share it.
 #[derive(Clone)]
@@ -19,8 +20,8 @@ pub(crate) struct Shared {
     pub(crate) ledger: Mutex<Ledger>,
     /// Objects that this process is writing.
     writing: Mutex<HashSet<ObjectId>>,
-    /// First bytes of objects whose folder is known to be durable.
-    pub(crate) folders: Mutex<HashSet<u8>>,
+    /// Set once the folders of all objects are there and durable, if the store is a folder of this machine.
+    pub(crate) folders: OnceCell<()>,
 }
 
 /// The right to write one object; one holder at a time.
@@ -38,7 +39,7 @@ impl Objects {
     /// Any store. Blocks while it reads the ledger.
     pub fn over(backing: Backing) -> Result<Self, StoreError> {
         let ledger = Mutex::new(Ledger::open(&backing.ledger)?);
-        Ok(Self { shared: Arc::new(Shared { backing, ledger, writing: Mutex::default(), folders: Mutex::default() }) })
+        Ok(Self { shared: Arc::new(Shared { backing, ledger, writing: Mutex::default(), folders: OnceCell::new() }) })
     }
 
     /// Writes a whole object. An object with the same bytes under that name is as good as written; other bytes are a
