@@ -1,0 +1,109 @@
+//! What was uploaded: recognised by its bytes, weighed, and made into an instance.
+
+use crate::{
+    Instance, Record, UploadError,
+    document::{self, Document},
+    jpeg::Jpeg,
+    photo::Photo,
+    png::{self, Png},
+    webp::WebP,
+};
+use bytes::Bytes;
+use leadglass_model::Entropy;
+
+/// Pixels of a picture: 64 megapixels.
+pub const MAX_PIXELS: u64 = 64 << 20;
+/// Pixels of a side: Rows and Columns have 16 bits.
+pub const MAX_SIDE: u32 = 65_535;
+/// Bytes that a decoder may give: 64 megapixels of four samples of 16 bits.
+pub const MAX_DECODED_BYTES: u64 = 512 << 20;
+
+/// An upload that was recognised and fits the limits. Nothing of it is decoded yet.
+#[derive(Clone)]
+pub struct Upload {
+    bytes: Bytes,
+    kind: Kind,
+}
+
+#[derive(Clone)]
+enum Kind {
+    Photo(Photo),
+    Document(Document),
+}
+
+/// What an upload is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// A picture.
+    Photo,
+    /// A PDF.
+    Document,
+}
+
+// It may show a patient.
+impl std::fmt::Debug for Upload {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Upload").field("format", &self.format()).finish_non_exhaustive()
+    }
+}
+
+impl Upload {
+    /// Looks at the bytes, and at nothing else. Takes time in proportion to their number and no memory to speak of.
+    pub fn recognise(bytes: Bytes) -> Result<Self, UploadError> {
+        let photo = if bytes.starts_with(b"\xFF\xD8\xFF") {
+            Photo::Jpeg(Jpeg::parse(&bytes)?)
+        } else if bytes.starts_with(png::SIGNATURE) {
+            Photo::Png(Png::parse(&bytes)?)
+        } else if bytes.starts_with(b"RIFF") && bytes.get(8..12) == Some(b"WEBP") {
+            Photo::WebP(WebP::parse(&bytes)?)
+        } else if bytes.starts_with(document::SIGNATURE) {
+            let document = Document::parse(&bytes)?;
+            return Ok(Self { bytes, kind: Kind::Document(document) });
+        } else {
+            return Err(UploadError::UnknownFormat);
+        };
+        let (width, height) = photo.size();
+        if width == 0 || height == 0 {
+            return Err(UploadError::Empty);
+        }
+        if width.max(height) > MAX_SIDE || u64::from(width) * u64::from(height) > MAX_PIXELS {
+            return Err(UploadError::TooLarge);
+        }
+        if photo.work_pixels() > MAX_WORK_PIXELS {
+            return Err(UploadError::Unsupported { what: "a JPEG of so many scans" });
+        }
+        Ok(Self { bytes, kind: Kind::Photo(photo) })
+    }
+
+    /// What it is.
+    pub const fn format(&self) -> Format {
+        match &self.kind {
+            Kind::Photo(_) => Format::Photo,
+            Kind::Document(_) => Format::Document,
+        }
+    }
+
+    /// Bytes of memory that [`into_instance`](Self::into_instance) takes at its peak, beyond the upload itself. 0: nothing
+    /// is decoded.
+    pub fn work_bytes(&self) -> u64 {
+        match &self.kind {
+            Kind::Photo(photo) => match photo.work_bytes() {
+                0 => 0,
+                // A decoder is given a cleaned copy, and makes one of its own.
+                bytes => bytes + 2 * self.bytes.len() as u64,
+            },
+            Kind::Document(_) => 0,
+        }
+    }
+
+    /// Makes the instance. Decoding 64 megapixels takes seconds of one core; do it where that harms nobody.
+    pub fn into_instance(self, record: &Record, entropy: &dyn Entropy) -> Result<Instance, UploadError> {
+        match self.kind {
+            Kind::Photo(photo) => photo.into_instance(&self.bytes, record, entropy),
+            Kind::Document(document) => Ok(document.into_instance(record, entropy)),
+        }
+    }
+}
+
+/// Pixels that a decoder may compute, every pass counted: what bounds its time. A picture of 64 megapixels may have 16 scans.
+const MAX_WORK_PIXELS: u64 = 16 * MAX_PIXELS;
