@@ -3,7 +3,7 @@
 //! The entry that opens an access is durable before the first byte leaves; a second entry at its end counts what went
 //! out. Reads inside an access add no entry. An access that cannot be audited is not served.
 
-use crate::{Record, Shared, subject::Detail};
+use crate::{Record, Shared, SubjectWrap, subject::Detail};
 use leadglass_audit::{Counts, Event, LeaseId, NewEntry, Outcome};
 use leadglass_index::StudyEntry;
 use leadglass_journal::CommitError;
@@ -144,8 +144,9 @@ impl Shared {
                 study: study.row.uid.expose(),
                 ..Detail::default()
             };
-            opening.detail = self.detail(permit.tenant(), subject, entry, &detail).await?;
-            self.commit_entry(opening).await?;
+            let detail = self.detail(permit.tenant(), subject, entry, &detail).await?;
+            opening.detail = detail.bytes;
+            self.commit_entry(opening, detail.wrap).await?;
             Ok::<_, AccessError>(Arc::new(Access {
                 entry,
                 opened: now,
@@ -159,9 +160,14 @@ impl Shared {
     }
 
     /// Makes one entry durable, in a task of its own.
-    pub(crate) async fn commit_entry(self: &Arc<Self>, entry: NewEntry) -> Result<(), CommitError> {
+    pub(crate) async fn commit_entry(
+        self: &Arc<Self>,
+        entry: NewEntry,
+        wrap: Option<SubjectWrap>,
+    ) -> Result<(), CommitError> {
         let shared = self.clone();
-        let record = Record { entries: vec![entry.encode().into()], ..Record::default() };
+        let subjects = wrap.into_iter().collect();
+        let record = Record { entries: vec![entry.encode().into()], subjects, ..Record::default() };
         let work = async move { shared.commit(record).await };
         self.tasks.spawn(work).await.map_err(|_| CommitError::Closed)??;
         Ok(())

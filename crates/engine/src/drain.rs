@@ -1,9 +1,10 @@
-//! What follows after a sender was told: objects to the store, entries to the audit tree, rows to the index, the journal
-//! trimmed.
+//! What follows after a sender was told: objects to the store, subject keys to the records, entries to the audit tree, rows
+//! to the index, the journal trimmed.
 //!
 //! One task, in the journal's order. Every step may be done twice: after a crash the journal replays what was not
 //! trimmed. What survives if we die between the steps:
 //! - after the objects: they lie in the store under random names; the replay finds them there with equal bytes.
+//! - after the subject keys: they lie in the records; the replay leaves them as they are.
 //! - after the audit tree: it is ahead of the index, which is allowed; the replay skips positions the tree has.
 //! - after the index: the replay writes the same rows again.
 //!
@@ -11,12 +12,10 @@
 //! then, and when it is full senders are told to come back.
 
 use crate::{Shared, alarm::AlarmKind, commit::Waiting};
-use bytes::Bytes;
-use futures::{TryStreamExt, stream::FuturesUnordered};
 use leadglass_audit::{CodeWord, Event, MAX_DETAIL_BYTES, NewEntry, Outcome, TreeHead};
 use leadglass_index::Mark;
 use leadglass_journal::Position;
-use leadglass_model::{EntryId, Fault, ObjectId};
+use leadglass_model::{EntryId, Fault};
 use std::{
     sync::{Arc, atomic::Ordering},
     time::Duration,
@@ -29,6 +28,8 @@ use tokio_util::sync::CancellationToken;
 pub(crate) enum DrainError {
     #[error("an object could not be put into the store")]
     Store(#[from] leadglass_store::StoreError),
+    #[error("subject keys could not be written down")]
+    Records(#[from] leadglass_records::RecordError),
     #[error("entries could not be appended to the audit tree")]
     Audit(#[from] leadglass_audit::AppendError),
     #[error("the node is stopping")]
@@ -43,6 +44,7 @@ impl DrainError {
     pub(crate) fn fault(&self) -> Fault {
         match self {
             Self::Store(error) => error.fault(),
+            Self::Records(error) => error.fault(),
             Self::Audit(error) => error.fault(),
             Self::Stopped => Fault::Busy,
             Self::Index(error) => error.fault(),
@@ -140,15 +142,9 @@ async fn step(shared: &Shared) -> Result<bool, Duration> {
 }
 
 async fn drain(shared: &Shared, batch: &[(u64, Waiting)], upto: u64) -> Result<(), DrainError> {
-    let objects: Vec<(ObjectId, Bytes)> = batch.iter().filter_map(|(_, w)| w.record.object.clone()).collect();
-    let mut puts = FuturesUnordered::new();
-    for (id, sealed) in objects {
-        if puts.len() == PUTS_AT_ONCE {
-            puts.try_next().await?;
-        }
-        puts.push(shared.objects.put(id, vec![sealed]));
-    }
-    while puts.try_next().await?.is_some() {}
+    let objects = batch.iter().filter_map(|(_, w)| w.record.object.clone()).map(|(id, sealed)| (id, vec![sealed]));
+    shared.objects.put_batch(objects.collect()).await?;
+    shared.keep_subjects(batch.iter().flat_map(|(_, w)| &w.record.subjects)).await?;
 
     let head = append(shared, batch, upto).await?;
 
@@ -225,7 +221,6 @@ fn chain(error: &dyn std::error::Error) -> String {
 
 /// How old a published checkpoint may be.
 const PUBLISH_EVERY: Duration = Duration::from_secs(10);
-const PUTS_AT_ONCE: usize = 8;
 /// What comes within this time of the first shares its syncs. Readers do not wait: they are served from memory.
 const LINGER: Duration = Duration::from_millis(200);
 /// Bytes that do not wait for more.

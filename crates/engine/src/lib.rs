@@ -29,7 +29,7 @@ pub use alarm::AlarmKind;
 pub use ingest::{Announced, FileTransfer, INLINE_BYTES, IngestError, Source, Transfer};
 pub use quarantine::{Case, QuarantineError, Verdict};
 pub use readiness::Readiness;
-pub use record::{Record, RecordError, SealedRow};
+pub use record::{Record, RecordError, SealedRow, SubjectWrap};
 pub use reindex::{LeftOut, Rebuilt, ReindexError, ReindexPorts, Why, reindex};
 pub use retrieve::{Instance, RetrieveError, Target};
 pub use search::SearchError;

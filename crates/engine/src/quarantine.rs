@@ -133,7 +133,7 @@ impl Shared {
         entry.purpose = Some(permit.purpose());
         entry.code = CodeWord::parse("quarantine");
         entry.counts = Counts { studies: cases.len() as u64, ..Counts::default() };
-        self.commit_entry(entry).await?;
+        self.commit_entry(entry, None).await?;
         Ok(cases)
     }
 
@@ -198,7 +198,7 @@ impl Shared {
         entry.study = Some(target.study_ref().unwrap_or(case.study_ref));
         entry.code = CodeWord::parse(word);
         entry.counts = Counts { studies: 1, instances: 1, ..Counts::default() };
-        self.commit_entry(entry).await?;
+        self.commit_entry(entry, None).await?;
 
         let lease = self.lease_for_check(permit, &row, id).await?;
         let reader = self.reader(lease.clone(), &row, Purpose::StorageCheck, permit.actor(), id)?;

@@ -1,19 +1,22 @@
 //! What one journal record holds: the rows, audit entries and, for a small instance, the sealed object of one commit.
 //!
 //! ```text
-//!  0  4  "LGJ1"
+//!  0  4  "LGJ2"
 //!  4  2  number of rows        then each: tenant[16] row key[33] len(4) sealed row
 //!  .  2  number of entries     then each: len(4) entry
+//!  .  2  number of subjects    then each: tenant[16] subject[16] len(4) wrapped subject key
 //!  .  1  object follows: 00 no, 01 yes
 //!  . 16  object id             only with 01
 //!  .  8  sealed length         only with 01
 //!  .  .  sealed object         only with 01, to the end of the record
 //! ```
 //!
-//! Integers are big-endian. Every byte here is sealed, random or a pseudonym: nothing names a patient. The record is
-//! given to the journal as two pieces, so that a sealed object is not copied on its way to the disk.
+//! `"LGJ1"` is the same without subjects, and is still read. Integers are big-endian. Every byte here is sealed, random or
+//! a pseudonym: nothing names a patient. The record is given to the journal as two pieces, so that a sealed object is not
+//! copied on its way to the disk.
 
 use bytes::{BufMut, Bytes, BytesMut};
+use leadglass_audit::SubjectToken;
 use leadglass_index::RowKey;
 use leadglass_model::{Fault, ObjectId, TenantId};
 
@@ -28,6 +31,17 @@ pub struct SealedRow {
     pub bytes: Bytes,
 }
 
+/// The wrapped key of a patient whom an entry of this record, or of one before it, speaks of for the first time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SubjectWrap {
+    /// Whose patient.
+    pub tenant: TenantId,
+    /// The patient's token.
+    pub subject: SubjectToken,
+    /// The key under the tenant's audit secret (SVK1).
+    pub wrapped: Bytes,
+}
+
 /// The content of one journal record.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Record {
@@ -35,6 +49,8 @@ pub struct Record {
     pub rows: Vec<SealedRow>,
     /// Audit entries, encoded, not yet placed in the log.
     pub entries: Vec<Bytes>,
+    /// Subject keys that the vault's records do not hold yet.
+    pub subjects: Vec<SubjectWrap>,
     /// A sealed object that no store holds yet.
     pub object: Option<(ObjectId, Bytes)>,
 }
@@ -56,7 +72,8 @@ impl Record {
     pub fn encode(&self) -> Vec<Bytes> {
         let rows: usize = self.rows.iter().map(|r| ROW_HEAD + r.bytes.len()).sum();
         let entries: usize = self.entries.iter().map(|e| 4 + e.len()).sum();
-        let mut head = BytesMut::with_capacity(MAGIC.len() + 5 + rows + entries + 24);
+        let subjects: usize = self.subjects.iter().map(|s| SUBJECT_HEAD + s.wrapped.len()).sum();
+        let mut head = BytesMut::with_capacity(MAGIC.len() + 7 + rows + entries + subjects + 24);
         head.put_slice(MAGIC);
         head.put_u16(count(self.rows.len()));
         for row in &self.rows {
@@ -67,6 +84,12 @@ impl Record {
         head.put_u16(count(self.entries.len()));
         for entry in &self.entries {
             put_sized(&mut head, entry);
+        }
+        head.put_u16(count(self.subjects.len()));
+        for subject in &self.subjects {
+            head.put_slice(subject.tenant.as_bytes());
+            head.put_slice(&subject.subject.0);
+            put_sized(&mut head, &subject.wrapped);
         }
         match &self.object {
             None => {
@@ -85,9 +108,11 @@ impl Record {
     /// Reads a record back, as pieces or whole.
     pub fn decode(pieces: &[Bytes]) -> Result<Self, RecordError> {
         let mut rest = Pieces { pieces, at: 0 };
-        if rest.take(MAGIC.len())?.as_ref() != MAGIC {
-            return Err(RecordError);
-        }
+        let has_subjects = match rest.take(MAGIC.len())?.as_ref() {
+            MAGIC => true,
+            MAGIC_WITHOUT_SUBJECTS => false,
+            _ => return Err(RecordError),
+        };
         let rows = (0..rest.u16()?)
             .map(|_| {
                 let tenant = TenantId::from_bytes(rest.array()?);
@@ -96,6 +121,12 @@ impl Record {
             })
             .collect::<Result<_, _>>()?;
         let entries = (0..rest.u16()?).map(|_| rest.sized()).collect::<Result<_, _>>()?;
+        let subjects = (0..if has_subjects { rest.u16()? } else { 0 })
+            .map(|_| {
+                let tenant = TenantId::from_bytes(rest.array()?);
+                Ok(SubjectWrap { tenant, subject: SubjectToken(rest.array()?), wrapped: rest.sized()? })
+            })
+            .collect::<Result<_, _>>()?;
         let object = match rest.array::<1>()? {
             [0] => None,
             [1] => {
@@ -105,7 +136,7 @@ impl Record {
             }
             _ => return Err(RecordError),
         };
-        if rest.is_empty() { Ok(Self { rows, entries, object }) } else { Err(RecordError) }
+        if rest.is_empty() { Ok(Self { rows, entries, subjects, object }) } else { Err(RecordError) }
     }
 }
 
@@ -160,7 +191,9 @@ impl Pieces<'_> {
     }
 }
 
-const MAGIC: &[u8] = b"LGJ1";
+const MAGIC: &[u8] = b"LGJ2";
+const MAGIC_WITHOUT_SUBJECTS: &[u8] = b"LGJ1";
+const SUBJECT_HEAD: usize = 16 + 16 + 4;
 const ROW_HEAD: usize = 16 + RowKey::LEN + 4;
 
 #[cfg(test)]
@@ -174,6 +207,11 @@ mod tests {
         Record {
             rows: vec![SealedRow { tenant: TenantId::from_bytes([1; 16]), key, bytes: Bytes::from_static(b"row") }],
             entries: vec![Bytes::from_static(b"entry"), Bytes::new()],
+            subjects: vec![SubjectWrap {
+                tenant: TenantId::from_bytes([1; 16]),
+                subject: SubjectToken([7; 16]),
+                wrapped: Bytes::from_static(b"wrap"),
+            }],
             object: object.map(|o| (ObjectId::from_bytes([9; 16]), Bytes::from_static(o))),
         }
     }
@@ -186,6 +224,16 @@ mod tests {
             assert_eq!(Record::decode(&pieces), Ok(record.clone()));
             assert_eq!(Record::decode(&[Bytes::from(pieces.concat())]), Ok(record));
         }
+    }
+
+    #[test]
+    fn a_record_of_the_version_before_is_read() {
+        let record = Record { subjects: Vec::new(), ..record(Some(b"sealed")) };
+        let mut whole = record.encode().concat();
+        let at = whole.windows(3).rposition(|w| w == [0, 0, 1]).unwrap();
+        whole.drain(at..at + 2);
+        whole[..4].copy_from_slice(b"LGJ1");
+        assert_eq!(Record::decode(&[Bytes::from(whole)]), Ok(record));
     }
 
     #[test]

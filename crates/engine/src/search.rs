@@ -84,6 +84,6 @@ impl Shared {
         entry.role = Some(permit.role());
         entry.purpose = Some(permit.purpose());
         entry.counts = Counts { studies: found as u64, ..Counts::default() };
-        self.commit_entry(entry).await.map_err(SearchError::Audit)
+        self.commit_entry(entry, None).await.map_err(SearchError::Audit)
     }
 }

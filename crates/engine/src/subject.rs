@@ -2,19 +2,23 @@
 //!
 //! The entry's leaf holds the token and a hash; who, where from and which UIDs are sealed under the subject's key, whose
 //! wrap lies with the vault's records. Without the wrap the details are dead and the log still verifies.
+//!
+//! A fresh subject key does not wait for those records: its wrap travels in the journal's record beside the entry that
+//! needs it, and in every later one until the drain has written it down.
 
-use crate::{Shared, ingest::PatientKey};
+use crate::{Shared, SubjectWrap, ingest::PatientKey};
+use bytes::Bytes;
 use hmac::{Hmac, KeyInit, Mac};
 use leadglass_audit::{DetailMaster, SubjectKey, SubjectToken};
 use leadglass_index::StudyEntry;
 use leadglass_keys::Secret;
 use leadglass_model::{EntryId, Phi, TenantId};
-use leadglass_records::{Expected, RecordError, Table, TenantRecords};
+use leadglass_records::{RecordError, Table, TenantRecords};
 use lru::LruCache;
 use parking_lot::Mutex;
 use serde::Serialize;
 use sha2::Sha256;
-use std::{num::NonZeroUsize, sync::Arc};
+use std::{collections::HashMap, num::NonZeroUsize, sync::Arc};
 use zeroize::Zeroizing;
 
 /// What the engine needs of a tenant to write about its patients.
@@ -38,6 +42,21 @@ pub(crate) struct Subjects {
     master: DetailMaster,
     records: TenantRecords,
     keys: Mutex<LruCache<SubjectToken, Arc<SubjectKey>>>,
+    /// Made by this process and not yet in the records.
+    fresh: Mutex<HashMap<SubjectToken, Fresh>>,
+}
+
+#[derive(Clone)]
+struct Fresh {
+    key: Arc<SubjectKey>,
+    wrapped: Bytes,
+}
+
+/// The sealed details of an entry, and what must become durable together with it.
+#[derive(Default)]
+pub(crate) struct SealedDetail {
+    pub(crate) bytes: Option<Vec<u8>>,
+    pub(crate) wrap: Option<SubjectWrap>,
 }
 
 /// What names people in an entry. Absent parts are left out.
@@ -87,7 +106,7 @@ impl Subjects {
         let secret = leadglass_seal::Secret::from_bytes(*port.detail.expose());
         let master = DetailMaster::new(tenant, port.detail.version(), &secret);
         let keys = Mutex::new(LruCache::new(KEYS_HELD));
-        Self { tenant, secret: port.detail, master, records: port.records, keys }
+        Self { tenant, secret: port.detail, master, records: port.records, keys, fresh: Mutex::default() }
     }
 
     fn token(&self, patient: &PatientKey) -> Option<SubjectToken> {
@@ -108,31 +127,64 @@ impl Subjects {
         Some(SubjectToken(token))
     }
 
-    /// The subject's key: held, read, or made. A new one is durable before it is used.
-    async fn key(&self, shared: &Shared, subject: SubjectToken) -> Result<Arc<SubjectKey>, RecordError> {
+    /// The subject's key: held, read, or made; with its wrap as long as the records do not hold that.
+    async fn key(
+        &self,
+        shared: &Shared,
+        subject: SubjectToken,
+    ) -> Result<(Arc<SubjectKey>, Option<SubjectWrap>), RecordError> {
         if let Some(key) = self.keys.lock().get(&subject) {
-            return Ok(key.clone());
+            return Ok((key.clone(), None));
         }
-        let found = match self.read(subject).await? {
-            Some(key) => key,
-            None => {
-                let fresh = SubjectKey::generate(self.tenant, &*shared.entropy);
-                let wrapped = Zeroizing::new(self.master.wrap(&fresh, &*shared.entropy).to_vec());
-                match self.records.put(Table::Subjects, &subject.0, wrapped, Expected::Absent).await {
-                    Ok(_) => fresh,
-                    // Somebody else wrote about the same patient for the first time.
-                    Err(RecordError::Changed) => self.read(subject).await?.ok_or(RecordError::Changed)?,
-                    Err(error) => return Err(error),
-                }
+        let wrapped = {
+            // Under the lock, so that nobody makes a second key for the same patient: what is not here any more is in the
+            // records already.
+            let mut fresh = self.fresh.lock();
+            if let Some(fresh) = fresh.get(&subject) {
+                return Ok((fresh.key.clone(), Some(self.travels(subject, &fresh.wrapped))));
             }
+            if let Some(found) = self.read(subject)? {
+                let key = Arc::new(found);
+                self.keys.lock().put(subject, key.clone());
+                return Ok((key, None));
+            }
+            let key = Arc::new(SubjectKey::generate(self.tenant, &*shared.entropy));
+            let wrapped = Bytes::copy_from_slice(&self.master.wrap(&key, &*shared.entropy));
+            if fresh.len() < FRESH_HELD {
+                let wrap = self.travels(subject, &wrapped);
+                fresh.insert(subject, Fresh { key: key.clone(), wrapped });
+                return Ok((key, Some(wrap)));
+            }
+            wrapped
         };
-        let key = Arc::new(found);
+        // The drain is stuck and strangers keep coming: the records take this one at once.
+        let value = Zeroizing::new(wrapped.to_vec());
+        self.records.put_absent(Table::Subjects, vec![(subject.0.to_vec(), value)]).await?;
+        let key = Arc::new(self.read(subject)?.ok_or(RecordError::Changed)?);
         self.keys.lock().put(subject, key.clone());
-        Ok(key)
+        Ok((key, None))
     }
 
-    async fn read(&self, subject: SubjectToken) -> Result<Option<SubjectKey>, RecordError> {
-        let found = self.records.get(Table::Subjects, &subject.0).await?;
+    fn travels(&self, subject: SubjectToken, wrapped: &Bytes) -> SubjectWrap {
+        SubjectWrap { tenant: self.tenant, subject, wrapped: wrapped.clone() }
+    }
+
+    /// Writes wraps that came with records of the journal down, in one step.
+    async fn keep(&self, wraps: Vec<&SubjectWrap>) -> Result<(), RecordError> {
+        let records = wraps.iter().map(|w| (w.subject.0.to_vec(), Zeroizing::new(w.wrapped.to_vec()))).collect();
+        self.records.put_absent(Table::Subjects, records).await?;
+        let mut fresh = self.fresh.lock();
+        let mut keys = self.keys.lock();
+        for wrap in wraps {
+            if let Some(Fresh { key, .. }) = fresh.remove(&wrap.subject) {
+                keys.put(wrap.subject, key);
+            }
+        }
+        Ok(())
+    }
+
+    fn read(&self, subject: SubjectToken) -> Result<Option<SubjectKey>, RecordError> {
+        let found = self.records.get_now(Table::Subjects, &subject.0)?;
         let open = |wrapped: &[u8]| self.master.unwrap(wrapped).map_err(|_| RecordError::NotAuthentic);
         found.map(|record| open(record.value.expose())).transpose()
     }
@@ -144,7 +196,7 @@ impl Shared {
         self.subjects.get(&tenant)?.token(patient)
     }
 
-    /// The sealed details of an entry about a subject.
+    /// The sealed details of an entry about a subject. The wrap goes into the record that carries the entry.
     ///
     /// Cancel safety: a fresh subject key may have been made; the next entry uses it.
     pub(crate) async fn detail(
@@ -153,11 +205,33 @@ impl Shared {
         subject: Option<SubjectToken>,
         entry: EntryId,
         detail: &Detail<'_>,
-    ) -> Result<Option<Vec<u8>>, RecordError> {
-        let (Some(subjects), Some(subject)) = (self.subjects.get(&tenant), subject) else { return Ok(None) };
-        let key = subjects.key(self, subject).await?;
+    ) -> Result<SealedDetail, RecordError> {
+        let (Some(subjects), Some(subject)) = (self.subjects.get(&tenant), subject) else {
+            return Ok(SealedDetail::default());
+        };
+        let (key, wrap) = subjects.key(self, subject).await?;
         let plain = Zeroizing::new(serde_json::to_vec(&detail.clipped()).expect("texts write as JSON"));
-        Ok(Some(key.seal(subject, entry, &plain, &*self.entropy)))
+        Ok(SealedDetail { bytes: Some(key.seal(subject, entry, &plain, &*self.entropy)), wrap })
+    }
+
+    /// Writes down the subject keys that came with these records. One that is there already stays.
+    pub(crate) async fn keep_subjects<'a>(
+        &self,
+        wraps: impl Iterator<Item = &'a SubjectWrap>,
+    ) -> Result<(), RecordError> {
+        let mut tenants: HashMap<TenantId, Vec<&SubjectWrap>> = HashMap::new();
+        for wrap in wraps {
+            tenants.entry(wrap.tenant).or_default().push(wrap);
+        }
+        for (tenant, wraps) in tenants {
+            match self.subjects.get(&tenant) {
+                Some(subjects) => subjects.keep(wraps).await?,
+                None => {
+                    tracing::warn!(%tenant, "subject keys of a tenant that this node no longer serves are given up")
+                }
+            }
+        }
+        Ok(())
     }
 }
 
@@ -171,6 +245,9 @@ pub(crate) fn patient_key(study: &StudyEntry) -> PatientKey {
 
 /// Bytes kept of each text. Seven of them, escaped as JSON at their worst, stay far under what the log takes.
 const MAX_TEXT_BYTES: usize = 512;
+
+/// Subject keys that wait for the drain, of a tenant; more than that are written down before they are used.
+const FRESH_HELD: usize = 16_384;
 
 /// Subject keys in memory, of a tenant.
 const KEYS_HELD: NonZeroUsize = NonZeroUsize::new(4_096).expect("not zero");

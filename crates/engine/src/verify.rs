@@ -100,7 +100,7 @@ impl Shared {
         let mut studies: Vec<StudyRef> = hits.into_iter().map(|hit| hit.study_ref).collect();
         studies.extend(self.catalog.quarantined(tenant, None).into_iter().map(|case| case.study_ref));
         entry.counts = Counts { studies: studies.len() as u64, ..Counts::default() };
-        self.commit_entry(entry).await?;
+        self.commit_entry(entry, None).await?;
 
         let mut report = Report { complete: true, ..Report::default() };
         let mut known = HashSet::new();

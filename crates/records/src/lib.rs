@@ -19,7 +19,7 @@ mod table;
 mod tokens;
 
 pub use error::{OpenError, RecordError, TokenError};
-pub use records::{Expected, MAX_KEY_BYTES, MAX_SCAN, MAX_VALUE_BYTES, Record, Records, TenantRecords};
+pub use records::{Expected, Fresh, MAX_KEY_BYTES, MAX_SCAN, MAX_VALUE_BYTES, Record, Records, TenantRecords};
 pub use sealed::RecordKey;
 pub use table::Table;
 pub use tokens::{MAX_LABEL_CHARS, NewToken, Token, TokenGrant, TokenInfo, Tokens};

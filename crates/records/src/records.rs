@@ -37,6 +37,9 @@ pub struct Record {
     pub version: u64,
 }
 
+/// A record to be written: its name and its value.
+pub type Fresh = (Vec<u8>, Zeroizing<Vec<u8>>);
+
 /// What a writer takes for granted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Expected {
@@ -86,6 +89,25 @@ impl TenantRecords {
             return Err(RecordError::Limits);
         }
         self.blocking(key, move |this, key| this.put_now(table, &key, &value, expected)).await
+    }
+
+    /// Writes records that are not there yet, all in one step; durable when it answers. One that is there stays as it is.
+    ///
+    /// Cancel safety: a dropped call has written all of them or none.
+    pub async fn put_absent(&self, table: Table, records: Vec<Fresh>) -> Result<(), RecordError> {
+        let fits = |(key, value): &Fresh| (1..=MAX_KEY_BYTES).contains(&key.len()) && value.len() <= MAX_VALUE_BYTES;
+        if !records.iter().all(fits) {
+            return Err(RecordError::Limits);
+        }
+        let this = self.clone();
+        tokio::task::spawn_blocking(move || this.noticing(this.put_absent_now(table, &records))).await?
+    }
+
+    /// As [`TenantRecords::get`], on the caller's thread: for look-ups that the file's cache answers.
+    pub fn get_now(&self, table: Table, key: &[u8]) -> Result<Option<Record>, RecordError> {
+        let place = Place { tenant: self.tenant, table, key };
+        let found = self.noticing(self.read(&place.name()).map_err(RecordError::from))?;
+        found.map(|row| self.open(table, key, &row)).transpose()
     }
 
     /// Reads a record.
@@ -141,6 +163,23 @@ impl TenantRecords {
         };
         write.commit().map_err(redb::Error::from)?;
         Ok(version)
+    }
+
+    fn put_absent_now(&self, table: Table, records: &[Fresh]) -> Result<(), RecordError> {
+        let write = self.records.store.begin_write()?;
+        {
+            let mut rows = write.open_table(RECORDS).map_err(redb::Error::from)?;
+            for (key, value) in records {
+                let place = Place { tenant: self.tenant, table, key };
+                let name = place.name();
+                if rows.get(name.as_slice()).map_err(redb::Error::from)?.is_none() {
+                    let row = sealed::seal(&self.key, place, 1, value, &*self.records.entropy);
+                    rows.insert(name.as_slice(), row.as_slice()).map_err(redb::Error::from)?;
+                }
+            }
+        }
+        write.commit().map_err(redb::Error::from)?;
+        Ok(())
     }
 
     fn scan_now(&self, table: Table, after: Option<&[u8]>, limit: usize) -> Result<Vec<Record>, RecordError> {

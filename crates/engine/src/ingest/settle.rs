@@ -6,7 +6,7 @@ use super::{
     rows::Succession,
     transfer::{Body, Flow},
 };
-use crate::{Record, SealedRow, Shared, quarantine::Note, subject::Detail};
+use crate::{Record, SealedRow, Shared, SubjectWrap, quarantine::Note, subject::Detail};
 use bytes::Bytes;
 use flate2::{Compression, write::GzEncoder};
 use leadglass_audit::{CodeWord, Counts, Event, NewEntry, Outcome};
@@ -194,10 +194,11 @@ async fn copy(
     received: &Received,
     prior: Option<InstanceRow>,
 ) -> Result<Acknowledged, IngestError> {
-    let mut entry = entry(shared, received, shared.clock.now()).await?;
+    let (mut entry, wrap) = entry(shared, received, shared.clock.now()).await?;
     entry.code = CodeWord::parse("copy");
     entry.key = prior.map(|row| row.key_id);
-    let record = Record { entries: vec![entry.encode().into()], ..Record::default() };
+    let subjects = wrap.into_iter().collect();
+    let record = Record { entries: vec![entry.encode().into()], subjects, ..Record::default() };
     metrics::counter!("leadglass_instances_total", "outcome" => "copy").increment(1);
     shared.commit(record).await.map_err(IngestError::Journal)
 }
@@ -227,7 +228,7 @@ async fn commit(
         let at = catalog.study_key(tenant, study_ref, &received.study).ok_or(no(Table::Study))?;
         put(at, catalog.seal(tenant, &at, &under, &received.study_row(received_at, quarantine)));
     }
-    if !catalog.series(tenant, study_ref).iter().any(|series| series.uid == received.series) {
+    if !catalog.has_series(tenant, study_ref, &received.series) {
         let at = catalog.series_key(tenant, study_ref, &received.series).ok_or(no(Table::Series))?;
         put(at, catalog.seal(tenant, &at, &under, &received.series_row()));
     }
@@ -236,7 +237,7 @@ async fn commit(
         put(at, catalog.seal_meta(tenant, &at, id, under.key_gen, key.meta_key(), &gzip(json.expose())));
     }
 
-    let mut entry = entry(shared, received, received_at).await?;
+    let (mut entry, wrap) = entry(shared, received, received_at).await?;
     entry.study = Some(study_ref);
     entry.key = Some(id);
     entry.counts = Counts { studies: 1, instances: 1, bytes: sealed.body_len, ..Counts::default() };
@@ -262,7 +263,9 @@ async fn commit(
         let name = SealedName { tenant, object_id, key_id: id, key_gen: under.key_gen };
         shared.write_note(key.study_key(), &name, &note).await?;
     }
-    let record = Record { rows, entries: vec![entry.encode().into()], object: inline.map(|bytes| (object, bytes)) };
+    let subjects = wrap.into_iter().collect();
+    let object = inline.map(|bytes| (object, bytes));
+    let record = Record { rows, entries: vec![entry.encode().into()], subjects, object };
     let receipt = shared.commit(record).await.map_err(IngestError::Journal)?;
     let outcome = if quarantine.is_some() { "quarantined" } else { "stored" };
     metrics::counter!("leadglass_instances_total", "outcome" => outcome).increment(1);
@@ -271,7 +274,11 @@ async fn commit(
 }
 
 /// The entry of an arriving instance; who and where from stand in its sealed part.
-async fn entry(shared: &Shared, received: &Received, now: UnixMillis) -> Result<NewEntry, IngestError> {
+async fn entry(
+    shared: &Shared,
+    received: &Received,
+    now: UnixMillis,
+) -> Result<(NewEntry, Option<SubjectWrap>), IngestError> {
     let source = &received.source;
     let id = EntryId::random(&*shared.entropy);
     let subject = shared.subject_token(source.tenant, &received.patient);
@@ -291,8 +298,9 @@ async fn entry(shared: &Shared, received: &Received, now: UnixMillis) -> Result<
         series: received.series.expose(),
         instance: received.announced.sop_instance.expose(),
     };
-    entry.detail = shared.detail(source.tenant, subject, id, &detail).await.map_err(IngestError::Records)?;
-    Ok(entry)
+    let detail = shared.detail(source.tenant, subject, id, &detail).await.map_err(IngestError::Records)?;
+    entry.detail = detail.bytes;
+    Ok((entry, detail.wrap))
 }
 
 pub(crate) fn gzip(json: &[u8]) -> Vec<u8> {
