@@ -6,9 +6,10 @@
 //! a position not above the mark is not staged again, so nothing is counted twice.
 
 use crate::{
-    Batch, Index, IndexError, InstanceRow, Mark, Query, Row, RowKey, SeriesRow, StudyEntry, StudyHit, StudyRow, Table,
+    Batch, Index, IndexError, InstanceRow, Mark, Row, RowKey, SeriesRow, StudyEntry, StudyRow, Table,
+    newborn::Newborns,
     overlay::{Counted, Overlay, Position, StagedRow},
-    projection::{Cursor, TenantState, Tenants},
+    projection::{SeriesAt, TenantState, Tenants},
     sealed,
     versions::Versions,
 };
@@ -17,7 +18,7 @@ use leadglass_model::{
     Clock, Entropy, Indexed, KeyGen, KeyId, SeriesUid, SopInstanceUid, StudyRef, StudyUid, TenantId,
 };
 use leadglass_seal::{IndexKey, MetaKey, RowHeader, Secret};
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use std::{
     collections::{BTreeMap, HashMap},
     fmt,
@@ -80,8 +81,10 @@ pub struct Catalog {
     index: Arc<dyn Index>,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
-    tenants: RwLock<Tenants>,
+    pub(crate) tenants: RwLock<Tenants>,
     overlay: RwLock<Overlay>,
+    /// Taken while `tenants` is held, never the other way round.
+    newborns: Mutex<Newborns>,
     versions: Versions,
     /// The engine's mark.
     position: AtomicU64,
@@ -106,6 +109,7 @@ impl Catalog {
             entropy,
             tenants: RwLock::default(),
             overlay: RwLock::default(),
+            newborns: Mutex::default(),
             versions: Versions::default(),
             position: AtomicU64::new(mark.position),
             commits: tokio::sync::Mutex::default(),
@@ -132,7 +136,8 @@ impl Catalog {
             state.add_key(entry.key_id, entry.key_gen, entry.study_ref, entry.key);
         }
         let mut report = LoadReport::default();
-        for table in [Table::Study, Table::Series] {
+        // Series first: a study's entry tells its modalities.
+        for table in [Table::Series, Table::Study] {
             let mut after = None;
             loop {
                 let page = self.index.scan(tenant, table, None, after, PAGE).await?;
@@ -145,34 +150,36 @@ impl Catalog {
                 }
             }
         }
+        state.sort();
         self.tenants.write().insert(tenant, state);
         Ok(report)
     }
 
     fn load_row(&self, state: &mut TenantState, report: &mut LoadReport, tenant: TenantId, key: &RowKey, bytes: &[u8]) {
+        let at = (key.study_ref, key.uid_mac);
         let opened = sealed::header(key, bytes).and_then(|header| {
             let index_key = state.key(header.key_id, header.key_gen).ok_or(IndexError::NoKey { table: key.table })?;
-            let plain = sealed::open(&*index_key, tenant, key, header, bytes)?;
+            let plain = sealed::open(index_key, tenant, key, header, bytes)?;
             self.versions.raise(header.row_version);
             if key.table == Table::Study {
-                let (row, len) = sealed::decode::<StudyRow>(&plain)?;
+                let row = sealed::decode::<StudyRow>(&plain)?;
                 state.check_name(key, row.uid.expose())?;
-                state.put_study(key.study_ref, header.row_version, &plain[..len]);
+                state.put_study(at, header.row_version, &row);
                 report.studies += 1;
             } else {
-                let (row, len) = sealed::decode::<SeriesRow>(&plain)?;
+                let row = sealed::decode::<SeriesRow>(&plain)?;
                 state.check_name(key, row.uid.expose())?;
-                let at = (key.study_ref, key.uid_mac);
-                state.put_series(at, header.row_version, &plain[..len], Some(row.instances));
+                state.put_series(at, header.row_version, &row, Some(row.instances));
                 report.series += 1;
             }
             Ok(())
         });
-        match opened {
-            Ok(()) => {}
-            Err(IndexError::NoKey { .. }) => report.without_key += 1,
-            Err(_) if key.table == Table::Study => report.corrupt_studies += 1,
-            Err(_) => report.corrupt_series += 1,
+        let Err(error) = opened else { return };
+        self.newborns.lock().doubt(tenant, key.study_ref);
+        match error {
+            IndexError::NoKey { .. } => report.without_key += 1,
+            _ if key.table == Table::Study => report.corrupt_studies += 1,
+            _ => report.corrupt_series += 1,
         }
     }
 
@@ -215,7 +222,10 @@ impl Catalog {
     /// Seals a row as the newest version of itself, and keeps the key so that the row can be read back.
     pub fn seal<R: Row>(&self, tenant: TenantId, key: &RowKey, under: &SealUnder<'_>, row: &R) -> Bytes {
         debug_assert_eq!(key.table, R::TABLE, "the key names another table than the row's");
-        if let Some(state) = self.tenants.write().get_mut(&tenant) {
+        let known = |state: &TenantState| state.key(under.key_id, under.key_gen).is_some();
+        if !self.tenants.read().get(&tenant).is_none_or(known)
+            && let Some(state) = self.tenants.write().get_mut(&tenant)
+        {
             let copy = IndexKey::from_bytes(*under.key.reveal());
             state.add_key(under.key_id, under.key_gen, key.study_ref, copy);
         }
@@ -275,11 +285,18 @@ impl Catalog {
             }
         }
         let mut tenants = self.tenants.write();
+        let mut newborns = self.newborns.lock();
         for (tenant, key, version, row) in opened {
             let Some(state) = tenants.get_mut(&tenant) else { continue };
+            let at = (key.study_ref, key.uid_mac);
             match row {
-                Opened::Study(cbor) => state.put_study(key.study_ref, version, &cbor),
-                Opened::Series(cbor) => state.put_series((key.study_ref, key.uid_mac), version, &cbor, None),
+                Opened::Study(row) => {
+                    if !state.knows(key.study_ref) {
+                        newborns.begin(tenant, key.study_ref);
+                    }
+                    state.put_study(at, version, &row);
+                }
+                Opened::Series(row) => state.put_series(at, version, &row, None),
                 Opened::Instance { row, header } if row.version == 1 => {
                     let series = (key.study_ref, state.uid_mac(row.series_uid.expose()));
                     state.count_staged(series, 1);
@@ -287,6 +304,9 @@ impl Catalog {
                 }
                 Opened::Instance { .. } | Opened::Meta => {}
             }
+        }
+        for row in content.rows.iter().filter(|row| row.key.table == Table::Instance) {
+            newborns.put(row.tenant, row.key.study_ref, &row.key.uid_mac);
         }
         // Both locks: whoever sees the study sees its instances.
         self.overlay.write().stage(position, content);
@@ -335,23 +355,27 @@ impl Catalog {
         });
         let opened: Vec<_> = opened.collect::<Result<_, IndexError>>()?;
         let deletes = batch.deletes.clone();
+        for (tenant, key, _) in batch.puts.iter().filter(|(_, key, _)| key.table == Table::Instance) {
+            self.newborns.lock().put(*tenant, key.study_ref, &key.uid_mac);
+        }
         let done = self.index.commit(Batch { mark: None, ..batch }).await?;
         let mut tenants = self.tenants.write();
         for (tenant, key, version, row) in opened {
             let Some(state) = tenants.get_mut(&tenant) else { continue };
+            let at = (key.study_ref, key.uid_mac);
             match row {
-                Opened::Study(cbor) => state.put_study(key.study_ref, version, &cbor),
-                Opened::Series(cbor) => {
-                    let count = sealed::decode::<SeriesRow>(&cbor)?.0.instances;
-                    state.put_series((key.study_ref, key.uid_mac), version, &cbor, Some(count));
-                }
+                Opened::Study(row) => state.put_study(at, version, &row),
+                Opened::Series(row) => state.put_series(at, version, &row, Some(row.instances)),
                 Opened::Instance { .. } | Opened::Meta => {}
             }
         }
         for (tenant, key) in deletes {
             let Some(state) = tenants.get_mut(&tenant) else { continue };
             match key.table {
-                Table::Study => state.remove_study(key.study_ref),
+                Table::Study => {
+                    self.newborns.lock().doubt(tenant, key.study_ref);
+                    state.remove_study(key.study_ref);
+                }
                 Table::Series => state.remove_series((key.study_ref, key.uid_mac)),
                 Table::Instance | Table::Meta => {}
             }
@@ -365,6 +389,7 @@ impl Catalog {
         if let Some(state) = self.tenants.write().get_mut(&tenant) {
             state.forget(study_ref);
         }
+        self.newborns.lock().doubt(tenant, study_ref);
         self.overlay.write().forget(tenant, study_ref);
     }
 
@@ -403,15 +428,7 @@ impl Catalog {
         self.tenants.read().get(&tenant).map_or(0, TenantState::studies)
     }
 
-    /// The studies that fit, newest first (study date and time, then random name). Takes up to a second for a million
-    /// studies and gives others the lock in between: call it from `spawn_blocking`.
-    pub fn search(&self, tenant: TenantId, query: &Query) -> Vec<StudyHit> {
-        let mut cursor = Cursor::new(query);
-        while self.tenants.read().get(&tenant).is_some_and(|state| state.search(query, &mut cursor, SEARCH_STEPS)) {}
-        cursor.into_hits()
-    }
-
-    /// One instance.
+    /// One instance. An absent one of a study that began in this process is answered from memory.
     ///
     /// Cancel safety: reads only.
     pub async fn instance(
@@ -421,6 +438,9 @@ impl Catalog {
         uid: &SopInstanceUid,
     ) -> Result<Option<InstanceRow>, IndexError> {
         let Some(key) = self.instance_key(tenant, study_ref, uid) else { return Ok(None) };
+        if self.newborns.lock().lacks(tenant, study_ref, &key.uid_mac) {
+            return Ok(None);
+        }
         let mut tries = TRIES;
         loop {
             let Some(bytes) = self.fetch(tenant, key).await? else { return Ok(None) };
@@ -489,19 +509,17 @@ impl Catalog {
             let (row, header) = self.open_instance(tenant, key, bytes)?;
             return Ok(Opened::Instance { row: Box::new(row), header });
         }
-        let (mut plain, _) = self.open_row(tenant, key, bytes)?;
+        let (plain, _) = self.open_row(tenant, key, bytes)?;
         let tenants = self.tenants.read();
         let state = tenants.get(&tenant).ok_or(IndexError::NoKey { table: key.table })?;
         if key.table == Table::Study {
-            let (row, len) = sealed::decode::<StudyRow>(&plain)?;
+            let row = sealed::decode::<StudyRow>(&plain)?;
             state.check_name(key, row.uid.expose())?;
-            plain.truncate(len);
-            Ok(Opened::Study(plain))
+            Ok(Opened::Study(Box::new(row)))
         } else {
-            let (row, len) = sealed::decode::<SeriesRow>(&plain)?;
+            let row = sealed::decode::<SeriesRow>(&plain)?;
             state.check_name(key, row.uid.expose())?;
-            plain.truncate(len);
-            Ok(Opened::Series(plain))
+            Ok(Opened::Series(Box::new(row)))
         }
     }
 
@@ -512,7 +530,7 @@ impl Catalog {
         bytes: &[u8],
     ) -> Result<(InstanceRow, RowHeader), IndexError> {
         let (plain, header) = self.open_row(tenant, key, bytes)?;
-        let (row, _) = sealed::decode::<InstanceRow>(&plain)?;
+        let row = sealed::decode::<InstanceRow>(&plain)?;
         let tenants = self.tenants.read();
         tenants.get(&tenant).map_or(Ok(()), |state| state.check_name(key, row.sop_uid.expose()))?;
         Ok((row, header))
@@ -521,18 +539,21 @@ impl Catalog {
     fn open_row(&self, tenant: TenantId, key: &RowKey, bytes: &[u8]) -> Result<(Vec<u8>, RowHeader), IndexError> {
         let table = key.table;
         let header = sealed::header(key, bytes)?;
-        let index_key = self.tenants.read().get(&tenant).and_then(|s| s.key(header.key_id, header.key_gen));
-        let plain = sealed::open(&*index_key.ok_or(IndexError::NoKey { table })?, tenant, key, header, bytes)?;
+        let plain = {
+            let tenants = self.tenants.read();
+            let index_key = tenants.get(&tenant).and_then(|s| s.key(header.key_id, header.key_gen));
+            sealed::open(index_key.ok_or(IndexError::NoKey { table })?, tenant, key, header, bytes)?
+        };
         if table == Table::Instance && !self.versions.note(tenant, *key, header.row_version) {
             return Err(IndexError::Corrupt { table });
         }
         Ok((plain, header))
     }
 
-    fn staged_upto(&self, position: u64) -> (Puts, HashMap<(TenantId, Series), Count>) {
+    fn staged_upto(&self, position: u64) -> (Puts, HashMap<(TenantId, SeriesAt), Count>) {
         let overlay = self.overlay.read();
         let mut puts = Puts::new();
-        let mut counts: HashMap<(TenantId, Series), Count> = HashMap::new();
+        let mut counts: HashMap<(TenantId, SeriesAt), Count> = HashMap::new();
         for content in overlay.upto(position) {
             for row in &content.rows {
                 let newest = puts.entry((row.tenant, row.key)).or_insert_with(|| (row.version, row.bytes.clone()));
@@ -553,9 +574,9 @@ impl Catalog {
     fn reseal_series(
         &self,
         puts: &mut Puts,
-        counts: &HashMap<(TenantId, Series), Count>,
-    ) -> HashMap<(TenantId, Series), u32> {
-        let mut touched: HashMap<(TenantId, Series), (KeyId, KeyGen)> =
+        counts: &HashMap<(TenantId, SeriesAt), Count>,
+    ) -> HashMap<(TenantId, SeriesAt), u32> {
+        let mut touched: HashMap<(TenantId, SeriesAt), (KeyId, KeyGen)> =
             counts.iter().map(|(at, count)| (*at, count.key)).collect();
         for ((tenant, key), (_, bytes)) in puts.iter().filter(|((_, key), _)| key.table == Table::Series) {
             if let Ok(header) = sealed::header(key, bytes) {
@@ -573,7 +594,7 @@ impl Catalog {
             let key = RowKey { table: Table::Series, study_ref: series.0, uid_mac: series.1 };
             let version = self.versions.next(self.clock.now());
             let header = sealed::new_header(key_id, key_gen, version);
-            let bytes = sealed::seal(&*index_key, tenant, &key, header, &*self.entropy, &sealed::encode(&row));
+            let bytes = sealed::seal(index_key, tenant, &key, header, &*self.entropy, &sealed::encode(&row));
             puts.insert((tenant, key), (version, bytes));
             done.insert((tenant, series), instances);
         }
@@ -633,13 +654,12 @@ impl fmt::Debug for StudyIndexKey {
 }
 
 enum Opened {
-    Study(Vec<u8>),
-    Series(Vec<u8>),
+    Study(Box<StudyRow>),
+    Series(Box<SeriesRow>),
     Instance { row: Box<InstanceRow>, header: RowHeader },
     Meta,
 }
 
-type Series = (StudyRef, [u8; 16]);
 /// The newest version of each row in a batch.
 type Puts = BTreeMap<(TenantId, RowKey), (u64, Bytes)>;
 
@@ -652,8 +672,6 @@ struct Count {
 const PAGE: usize = 4096;
 /// How often rows are read before they count as corrupt.
 const TRIES: usize = 3;
-/// Studies looked at before others get the lock: a few milliseconds.
-const SEARCH_STEPS: usize = 4096;
 
 #[cfg(test)]
 #[path = "catalog_tests.rs"]

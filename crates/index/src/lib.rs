@@ -10,24 +10,36 @@
 
 mod catalog;
 mod engine;
+mod find;
 mod fold;
+mod keyring;
 mod memory;
+mod newborn;
+mod order;
 mod overlay;
+mod packed;
 mod pattern;
 mod projection;
 mod query;
+mod range;
 mod row_key;
 mod rows;
+mod scan;
 mod sealed;
 mod versions;
+mod words;
 
 pub mod conformance;
 
 pub use catalog::{Catalog, LoadReport, SealUnder, SealedMeta, StudyIndexKey, TenantKeys};
 pub use engine::{Batch, Index, IndexError, Mark};
+pub use find::FindError;
 pub use memory::MemoryIndex;
-pub use pattern::{NamePattern, Pattern, QueryError};
-pub use query::{DateRange, Query, StudyEntry, StudyHit};
+pub use pattern::{NamePattern, Pattern, QueryError, TextPattern};
+pub use query::{
+    DeepQuery, Found, InstanceHit, InstanceKeys, Query, SeriesHit, SeriesKeys, Stopped, StudyEntry, StudyHit,
+};
+pub use range::{DateRange, TimeRange};
 pub use row_key::{RowKey, Table};
 pub use rows::{EarlierVersion, FrameLayout, InstanceRow, InstanceState, QuarantineReason, SeriesRow, StudyRow};
 pub use sealed::Row;

@@ -1,113 +1,91 @@
-//! Study and series rows in memory, compact.
+//! Study and series rows in memory, compact: what every look-up and every search is answered from.
 //!
-//! A study is its row's CBOR in one box, read in place by a borrowing view. Measured with 200,000 studies of one series:
-//! about 650 bytes each with its index key and the maps, so that a million take about 0.65 GB.
+//! A study has a slot with its packed row and its series, an entry in the [`Order`] by time, and a place in two tables, by
+//! random name and by the token of its UID. `examples/million.rs` measures it; benches/README.md has the figures.
 
-use crate::{QuarantineReason, Query, SeriesRow, StudyEntry, StudyHit, StudyRow, query::day_number, sealed};
-use hmac::{Hmac, KeyInit as _, Mac as _};
-use leadglass_model::{KeyGen, KeyId, StudyRef, StudyUid};
-use leadglass_seal::{IndexKey, Secret};
-use minicbor::Decode;
-use sha2::Sha256;
-use std::{
-    cmp::Reverse,
-    collections::{BTreeMap, BTreeSet, HashMap},
-    ops::Bound,
-    sync::Arc,
+use crate::{
+    SeriesRow, StudyEntry, StudyRow,
+    keyring::Keyring,
+    order::{Entry, Order, Place},
+    packed::{PackedSeries, PackedStudy, pack_series, pack_study},
+    pattern::Signature,
+    range::day_number,
+    words::Words,
 };
+use hashbrown::HashTable;
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use leadglass_model::{KeyGen, KeyId, Phi, StudyRef, StudyUid};
+use leadglass_seal::{IndexKey, Secret};
+use sha2::Sha256;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// One tenant's studies and the keys of their rows.
 pub(crate) struct TenantState {
     token: Secret,
-    keys: HashMap<(KeyId, KeyGen), (StudyRef, Arc<IndexKey>)>,
-    studies: HashMap<StudyRef, StudySlot>,
-    by_uid: HashMap<[u8; 16], StudyRef>,
-    newest: BTreeSet<Place>,
-    quarantined: BTreeSet<StudyRef>,
+    keys: Keyring,
+    pub(crate) slots: Vec<StudySlot>,
+    free: Vec<u32>,
+    by_ref: HashTable<u32>,
+    /// Without the cases of quarantine.
+    by_uid: HashTable<u32>,
+    pub(crate) order: Order,
+    quarantined: BTreeSet<(Token, StudyRef)>,
+    pub(crate) words: Words,
+    /// Modalities by their bit in [`Entry::modalities`].
+    pub(crate) modalities: Vec<Box<str>>,
 }
 
-/// Newest first; equal times by the study's random name.
-type Place = (Reverse<u64>, StudyRef);
+/// First 16 bytes of HMAC-SHA-256(token key, UID).
+pub(crate) type Token = [u8; 16];
 
-#[derive(Default)]
-struct StudySlot {
-    /// `None` while only rows below it have come.
-    row: Option<Box<[u8]>>,
+pub(crate) struct StudySlot {
+    pub(crate) study_ref: StudyRef,
+    /// Of its UID; zeros while there is no row.
+    uid_mac: Token,
     version: u64,
-    series: Vec<SeriesSlot>,
+    /// `None` while only rows below it have come.
+    pub(crate) row: Option<Box<[u8]>>,
+    pub(crate) series: Vec<SeriesSlot>,
 }
 
-struct SeriesSlot {
-    uid_mac: [u8; 16],
-    row: Option<Box<[u8]>>,
+pub(crate) struct SeriesSlot {
+    pub(crate) uid_mac: Token,
+    pub(crate) row: Option<Box<[u8]>>,
     version: u64,
     /// As in the engine.
     committed: u32,
     /// With what the journal holds.
-    instances: u32,
+    pub(crate) instances: u32,
 }
 
-/// What of a study row is matched, without copying it.
-#[derive(Decode)]
-#[cbor(map)]
-struct StudyView<'b> {
-    #[b(0)]
-    uid: &'b str,
-    #[b(1)]
-    patient_name: Option<&'b str>,
-    #[b(2)]
-    patient_id: Option<&'b str>,
-    #[b(3)]
-    issuer: Option<&'b str>,
-    #[b(4)]
-    birth_date: Option<&'b str>,
-    #[b(5)]
-    sex: Option<&'b str>,
-    #[b(6)]
-    date: Option<&'b str>,
-    #[b(7)]
-    time: Option<&'b str>,
-    #[b(8)]
-    id: Option<&'b str>,
-    #[b(9)]
-    description: Option<&'b str>,
-    #[b(10)]
-    accession_number: Option<&'b str>,
-    #[b(11)]
-    referring_physician: Option<&'b str>,
-    #[n(14)]
-    quarantine: Option<QuarantineReason>,
-}
-
-#[derive(Decode)]
-#[cbor(map)]
-struct SeriesView<'b> {
-    #[b(1)]
-    modality: Option<&'b str>,
-}
-
-/// Where a search goes on after it let others have the lock.
-pub(crate) struct Cursor {
-    after: Option<Place>,
-    skip: usize,
-    want: usize,
-    hits: Vec<StudyHit>,
-}
+/// Where a series is: in which study, under which token.
+pub(crate) type SeriesAt = (StudyRef, Token);
 
 impl TenantState {
+    /// Without studies. Rows may come in any order; none is found by a search until [`sort`](Self::sort).
     pub(crate) fn new(token: Secret) -> Self {
         Self {
             token,
-            keys: HashMap::new(),
-            studies: HashMap::new(),
-            by_uid: HashMap::new(),
-            newest: BTreeSet::new(),
+            keys: Keyring::default(),
+            slots: Vec::new(),
+            free: Vec::new(),
+            by_ref: HashTable::new(),
+            by_uid: HashTable::new(),
+            order: Order::bulk(),
             quarantined: BTreeSet::new(),
+            words: Words::default(),
+            modalities: Vec::new(),
         }
     }
 
-    /// First 16 bytes of HMAC-SHA-256(token key, UID).
-    pub(crate) fn uid_mac(&self, uid: &str) -> [u8; 16] {
+    /// Ends the loading.
+    pub(crate) fn sort(&mut self) {
+        let Self { order, slots, .. } = self;
+        order.sort(refs(slots));
+        slots.shrink_to_fit();
+    }
+
+    pub(crate) fn uid_mac(&self, uid: &str) -> Token {
         let mut mac = Hmac::<Sha256>::new_from_slice(self.token.reveal()).expect("HMAC takes keys of every length");
         mac.update(uid.as_bytes());
         let mut out = [0; 16];
@@ -116,43 +94,55 @@ impl TenantState {
     }
 
     pub(crate) fn add_key(&mut self, key_id: KeyId, key_gen: KeyGen, study_ref: StudyRef, key: IndexKey) {
-        self.keys.entry((key_id, key_gen)).or_insert_with(|| (study_ref, Arc::new(key)));
+        self.keys.add(key_id, key_gen, study_ref, key);
     }
 
-    pub(crate) fn key(&self, key_id: KeyId, key_gen: KeyGen) -> Option<Arc<IndexKey>> {
-        self.keys.get(&(key_id, key_gen)).map(|(_, key)| Arc::clone(key))
+    pub(crate) fn key(&self, key_id: KeyId, key_gen: KeyGen) -> Option<&IndexKey> {
+        self.keys.key(key_id, key_gen)
     }
 
-    pub(crate) fn studies(&self) -> usize {
-        self.newest.len()
+    pub(crate) const fn studies(&self) -> usize {
+        self.order.len()
     }
 
-    /// Takes a study row, unless a newer one is here.
-    pub(crate) fn put_study(&mut self, study_ref: StudyRef, version: u64, cbor: &[u8]) {
-        let Some(new) = view(cbor) else { return };
-        let slot = self.studies.entry(study_ref).or_default();
+    /// Takes a study row, unless a newer one is here. `at`: its row key says which.
+    pub(crate) fn put_study(&mut self, at: (StudyRef, Token), version: u64, row: &StudyRow) {
+        let number = self.slot_of(at.0);
+        let slot = &self.slots[number as usize];
         if slot.row.is_some() && version < slot.version {
             return;
         }
-        slot.version = version;
-        if let Some(old) = slot.row.replace(cbor.into()) {
-            let place = view(&old).map(|v| v.place(study_ref));
-            place.map(|place| self.newest.remove(&place));
+        self.take_row(number);
+        let packed = pack_study(row, &mut self.words);
+        let modalities = self.modality_bits(number);
+        let slot = &mut self.slots[number as usize];
+        (slot.uid_mac, slot.version, slot.row) = (at.1, version, Some(packed));
+        if row.quarantine.is_some() {
+            self.quarantined.insert((at.1, at.0));
+            return;
         }
-        if new.quarantine.is_some() {
-            self.quarantined.insert(study_ref);
-        } else {
-            self.quarantined.remove(&study_ref);
-            let place = new.place(study_ref);
-            let mac = self.uid_mac(new.uid);
-            self.newest.insert(place);
-            self.by_uid.insert(mac, study_ref);
+        let entry = Entry {
+            moment: moment(phi(&row.date), phi(&row.time)),
+            name: Signature::of_name(phi(&row.patient_name)),
+            ids: ids_signature(phi(&row.patient_id), phi(&row.accession_number)),
+            modalities,
+            birth: day_number(phi(&row.birth_date)).unwrap_or(0),
+            slot: number,
+        };
+        let Self { order, slots, by_uid, .. } = self;
+        order.insert(entry, refs(slots));
+        // Of two studies with one UID the newer row is found by it.
+        if let Ok(held) = by_uid.find_entry(hash(&at.1), |held| slots[*held as usize].uid_mac == at.1) {
+            held.remove();
         }
+        by_uid.insert_unique(hash(&at.1), number, |held| hash(&slots[*held as usize].uid_mac));
     }
 
     /// Takes a series row, unless a newer one is here. `loaded`: its count of instances is the engine's.
-    pub(crate) fn put_series(&mut self, at: (StudyRef, [u8; 16]), version: u64, cbor: &[u8], loaded: Option<u32>) {
-        let slot = self.series_slot(at);
+    pub(crate) fn put_series(&mut self, at: SeriesAt, version: u64, row: &SeriesRow, loaded: Option<u32>) {
+        let number = self.slot_of(at.0);
+        let Self { slots, words, .. } = self;
+        let slot = series_slot(&mut slots[number as usize], at.1);
         if let Some(count) = loaded {
             let staged = slot.instances.saturating_sub(slot.committed);
             slot.committed = count;
@@ -160,221 +150,268 @@ impl TenantState {
         }
         if slot.row.is_none() || version >= slot.version {
             slot.version = version;
-            slot.row = Some(cbor.into());
+            let packed = pack_series(row, words);
+            if let Some(old) = slot.row.replace(packed) {
+                release_series(&old, words);
+            }
+            self.show_modalities(number);
         }
     }
 
     /// Counts instances that the journal holds and the engine does not.
-    pub(crate) fn count_staged(&mut self, at: (StudyRef, [u8; 16]), more: u32) {
-        let slot = self.series_slot(at);
+    pub(crate) fn count_staged(&mut self, at: SeriesAt, more: u32) {
+        let number = self.slot_of(at.0);
+        let slot = series_slot(&mut self.slots[number as usize], at.1);
         slot.instances = slot.instances.saturating_add(more);
     }
 
     /// The engine's count is this now; `staged` of them were counted before.
-    pub(crate) fn count_committed(&mut self, at: (StudyRef, [u8; 16]), committed: u32, staged: u32) {
-        let slot = self.series_slot(at);
+    pub(crate) fn count_committed(&mut self, at: SeriesAt, committed: u32, staged: u32) {
+        let number = self.slot_of(at.0);
+        let slot = series_slot(&mut self.slots[number as usize], at.1);
         let pending = slot.instances.saturating_sub(slot.committed).saturating_sub(staged);
         slot.committed = committed;
         slot.instances = committed.saturating_add(pending);
     }
 
     /// A series' row, and how many of its instances the engine has.
-    pub(crate) fn series_row(&self, at: (StudyRef, [u8; 16])) -> Option<(SeriesRow, u32)> {
-        let slot = self.studies.get(&at.0)?.series.iter().find(|s| s.uid_mac == at.1)?;
-        let (row, _) = sealed::decode::<SeriesRow>(slot.row.as_deref()?).ok()?;
+    pub(crate) fn series_row(&self, at: SeriesAt) -> Option<(SeriesRow, u32)> {
+        let slot = self.slot(at.0)?.series.iter().find(|s| s.uid_mac == at.1)?;
+        let row = PackedSeries::read(slot.row.as_deref()?)?.unpack(&self.words, slot.committed)?;
         Some((row, slot.committed))
     }
 
     pub(crate) fn has_series(&self, study_ref: StudyRef, uid: &str) -> bool {
-        let Some(slot) = self.studies.get(&study_ref).filter(|slot| !slot.series.is_empty()) else { return false };
+        let Some(slot) = self.slot(study_ref).filter(|slot| !slot.series.is_empty()) else { return false };
         let mac = self.uid_mac(uid);
         slot.series.iter().any(|series| series.uid_mac == mac && series.row.is_some())
     }
 
     pub(crate) fn has_study(&self, study_ref: StudyRef) -> bool {
-        self.studies.get(&study_ref).is_some_and(|slot| slot.row.is_some())
+        self.slot(study_ref).is_some_and(|slot| slot.row.is_some())
     }
 
-    pub(crate) fn remove_series(&mut self, at: (StudyRef, [u8; 16])) {
-        if let Some(slot) = self.studies.get_mut(&at.0) {
-            slot.series.retain(|s| s.uid_mac != at.1);
-        }
+    /// Whether anything is known of a study, be it a row below it.
+    pub(crate) fn knows(&self, study_ref: StudyRef) -> bool {
+        self.slot(study_ref).is_some()
+    }
+
+    pub(crate) fn remove_series(&mut self, at: SeriesAt) {
+        let Some(number) = self.number(at.0) else { return };
+        let Self { slots, words, .. } = self;
+        slots[number as usize].series.retain(|series| {
+            if series.uid_mac == at.1 {
+                series.row.iter().for_each(|row| release_series(row, words));
+            }
+            series.uid_mac != at.1
+        });
+        self.show_modalities(number);
     }
 
     pub(crate) fn remove_study(&mut self, study_ref: StudyRef) {
-        self.quarantined.remove(&study_ref);
-        let Some(row) = self.studies.remove(&study_ref).and_then(|slot| slot.row) else { return };
-        let Some(view) = view(&row) else { return };
-        self.newest.remove(&view.place(study_ref));
-        let mac = self.uid_mac(view.uid);
-        if self.by_uid.get(&mac) == Some(&study_ref) {
-            self.by_uid.remove(&mac);
+        let Some(number) = self.number(study_ref) else { return };
+        self.take_row(number);
+        let Self { slots, words, by_ref, free, .. } = self;
+        for series in std::mem::take(&mut slots[number as usize].series) {
+            series.row.iter().for_each(|row| release_series(row, words));
         }
+        if let Ok(held) = by_ref.find_entry(hash(study_ref.as_bytes()), |held| *held == number) {
+            held.remove();
+        }
+        free.push(number);
     }
 
     /// Drops the keys of a study, and with them everything of it that could be read.
     pub(crate) fn forget(&mut self, study_ref: StudyRef) {
         self.remove_study(study_ref);
-        self.keys.retain(|_, (of, _)| *of != study_ref);
+        self.keys.forget(study_ref);
     }
 
     pub(crate) fn study(&self, uid: &StudyUid) -> Option<StudyEntry> {
-        self.entry(*self.by_uid.get(&self.uid_mac(uid.expose()))?)
+        self.entry_of(self.by_uid(uid)?)
     }
 
     pub(crate) fn entry(&self, study_ref: StudyRef) -> Option<StudyEntry> {
-        let cbor = self.studies.get(&study_ref)?.row.as_deref()?;
-        let (row, _) = sealed::decode::<StudyRow>(cbor).ok()?;
-        Some(StudyEntry { study_ref, row })
+        self.entry_of(self.slot(study_ref)?)
     }
 
+    /// The cases of quarantine: all, or those that name this study.
     pub(crate) fn quarantined(&self, uid: Option<&StudyUid>) -> Vec<StudyEntry> {
-        let entries = self.quarantined.iter().filter_map(|study_ref| self.entry(*study_ref));
-        entries.filter(|entry| uid.is_none_or(|uid| entry.row.uid == *uid)).collect()
+        let (first, last) = uid.map_or(([0; 16], [0xff; 16]), |uid| {
+            let mac = self.uid_mac(uid.expose());
+            (mac, mac)
+        });
+        let range = (first, StudyRef::from_bytes([0; 16]))..=(last, StudyRef::from_bytes([0xff; 16]));
+        self.quarantined.range(range).filter_map(|(_, study_ref)| self.entry(*study_ref)).collect()
     }
 
     pub(crate) fn series(&self, study_ref: StudyRef) -> Vec<SeriesRow> {
-        let slots = self.studies.get(&study_ref).map_or(&[][..], |slot| &slot.series);
-        let mut rows: Vec<SeriesRow> = slots
-            .iter()
-            .filter_map(|slot| {
-                let (row, _) = sealed::decode::<SeriesRow>(slot.row.as_deref()?).ok()?;
-                Some(SeriesRow { instances: slot.instances, ..row })
-            })
-            .collect();
+        self.slot(study_ref).map_or_else(Vec::new, |slot| self.series_of(slot))
+    }
+
+    /// The series of a study, by number.
+    pub(crate) fn series_of(&self, slot: &StudySlot) -> Vec<SeriesRow> {
+        let row =
+            |series: &SeriesSlot| PackedSeries::read(series.row.as_deref()?)?.unpack(&self.words, series.instances);
+        let mut rows: Vec<SeriesRow> = slot.series.iter().filter_map(row).collect();
         rows.sort_by(|a, b| (a.number, &a.uid).cmp(&(b.number, &b.uid)));
         rows
     }
 
-    /// Goes on with a search for `steps` studies. `false`: it is done.
-    pub(crate) fn search(&self, query: &Query, cursor: &mut Cursor, steps: usize) -> bool {
-        if !query.study_uids.is_empty() {
-            self.search_by_uid(query, cursor);
-            return false;
-        }
-        let from = cursor.after.map_or(Bound::Unbounded, Bound::Excluded);
-        for (step, place) in self.newest.range((from, Bound::Unbounded)).enumerate() {
-            if cursor.hits.len() >= cursor.want {
-                return false;
-            }
-            if step == steps {
-                return true;
-            }
-            cursor.after = Some(*place);
-            self.consider(query, place.1, cursor);
-        }
-        false
-    }
-
-    fn search_by_uid(&self, query: &Query, cursor: &mut Cursor) {
-        let refs = query.study_uids.iter().filter_map(|uid| self.by_uid.get(&self.uid_mac(uid.expose())));
-        let mut places: Vec<Place> = refs
-            .filter_map(|study_ref| {
-                let row = self.studies.get(study_ref)?.row.as_deref()?;
-                view(row).map(|v| v.place(*study_ref))
-            })
-            .collect();
-        places.sort_unstable();
-        places.dedup();
-        for (_, study_ref) in places {
-            if cursor.hits.len() < cursor.want {
-                self.consider(query, study_ref, cursor);
-            }
-        }
-    }
-
-    fn consider(&self, query: &Query, study_ref: StudyRef, cursor: &mut Cursor) {
-        let Some(slot) = self.studies.get(&study_ref) else { return };
-        let Some(view) = slot.row.as_deref().and_then(view) else { return };
-        if !view.fits(query) || !slot.has_modality(&query.modalities) {
-            return;
-        }
-        if cursor.skip > 0 {
-            cursor.skip -= 1;
-            return;
-        }
-        let Some(StudyEntry { study_ref, row }) = self.entry(study_ref) else { return };
-        let modalities: BTreeSet<&str> = slot.modalities().collect();
-        cursor.hits.push(StudyHit {
-            study_ref,
-            row,
-            modalities: modalities.into_iter().map(str::to_owned).collect(),
-            series: u32::try_from(slot.series.len()).unwrap_or(u32::MAX),
-            instances: slot.series.iter().map(|s| u64::from(s.instances)).sum(),
-        });
-    }
-
-    fn series_slot(&mut self, (study_ref, uid_mac): (StudyRef, [u8; 16])) -> &mut SeriesSlot {
-        let series = &mut self.studies.entry(study_ref).or_default().series;
-        let at = series.iter().position(|s| s.uid_mac == uid_mac).unwrap_or_else(|| {
-            // Most studies have few series: no spare room.
-            series.reserve_exact(1);
-            series.push(SeriesSlot { uid_mac, row: None, version: 0, committed: 0, instances: 0 });
-            series.len() - 1
-        });
-        &mut series[at]
-    }
-}
-
-impl StudySlot {
-    fn modalities(&self) -> impl Iterator<Item = &str> {
-        self.series.iter().filter_map(|series| {
-            let view: SeriesView<'_> = minicbor::decode(series.row.as_deref()?).ok()?;
-            view.modality.map(str::trim)
+    /// The modalities of a study's series, as they were written but for padding.
+    pub(crate) fn modalities_of<'s>(&'s self, slot: &'s StudySlot) -> impl Iterator<Item = &'s str> {
+        slot.series.iter().filter_map(|series| {
+            let at = PackedSeries::read(series.row.as_deref()?)?.modality?;
+            Some(self.words.text(at).trim()).filter(|modality| !modality.is_empty())
         })
     }
 
-    fn has_modality(&self, wanted: &[String]) -> bool {
-        wanted.is_empty() || self.modalities().any(|m| wanted.iter().any(|w| w.trim() == m))
-    }
-}
-
-impl StudyView<'_> {
-    fn place(&self, study_ref: StudyRef) -> Place {
-        let day = self.date.and_then(day_number).unwrap_or(0);
-        // HHMMSS as far as it is there; fractions and zones do not order anything that matters.
-        let digits = self.time.unwrap_or("").bytes().filter(|b| *b != b':').chain(std::iter::repeat(b'0')).take(6);
-        let time = digits.fold(0, |n, b| n * 10 + if b.is_ascii_digit() { u64::from(b - b'0') } else { 0 });
-        (Reverse(u64::from(day) * 1_000_000 + time), study_ref)
+    pub(crate) fn entry_of(&self, slot: &StudySlot) -> Option<StudyEntry> {
+        let row = PackedStudy::read(slot.row.as_deref()?)?.unpack(&self.words)?;
+        Some(StudyEntry { study_ref: slot.study_ref, row })
     }
 
-    fn fits(&self, query: &Query) -> bool {
-        let text = |value: Option<&str>, pattern: &Option<crate::Pattern>| {
-            pattern.as_ref().is_none_or(|p| p.matches(value.unwrap_or("")))
+    pub(crate) fn by_uid(&self, uid: &StudyUid) -> Option<&StudySlot> {
+        let mac = self.uid_mac(uid.expose());
+        let number = self.by_uid.find(hash(&mac), |held| self.slots[*held as usize].uid_mac == mac)?;
+        self.slots.get(*number as usize)
+    }
+
+    /// Where a study stands in the order.
+    pub(crate) fn place(&self, slot: &StudySlot) -> Option<Place> {
+        place(slot)
+    }
+
+    fn slot(&self, study_ref: StudyRef) -> Option<&StudySlot> {
+        self.slots.get(self.number(study_ref)? as usize)
+    }
+
+    fn number(&self, study_ref: StudyRef) -> Option<u32> {
+        let is = |held: &u32| self.slots[*held as usize].study_ref == study_ref;
+        self.by_ref.find(hash(study_ref.as_bytes()), is).copied()
+    }
+
+    /// The study's slot, made if there is none.
+    fn slot_of(&mut self, study_ref: StudyRef) -> u32 {
+        if let Some(number) = self.number(study_ref) {
+            return number;
+        }
+        let slot = StudySlot { study_ref, uid_mac: [0; 16], version: 0, row: None, series: Vec::new() };
+        let number = match self.free.pop() {
+            Some(number) => {
+                self.slots[number as usize] = slot;
+                number
+            }
+            None => {
+                self.slots.push(slot);
+                u32::try_from(self.slots.len() - 1).expect("fewer studies than 2^32")
+            }
         };
-        let name = |value: Option<&str>, pattern: &Option<crate::NamePattern>| {
-            pattern.as_ref().is_none_or(|p| p.matches(value.unwrap_or("")))
-        };
-        let date = |value: Option<&str>, range: &Option<crate::DateRange>| {
-            range.is_none_or(|r| r.matches(value.unwrap_or("")))
-        };
-        // The cheap ones first: names are folded.
-        date(self.date, &query.study_date)
-            && text(self.patient_id, &query.patient_id)
-            && text(self.accession_number, &query.accession_number)
-            && text(self.issuer, &query.issuer)
-            && text(self.sex, &query.sex)
-            && text(self.id, &query.study_id)
-            && date(self.birth_date, &query.birth_date)
-            && name(self.patient_name, &query.patient_name)
-            && name(self.referring_physician, &query.referring_physician)
-            && name(self.description, &query.description)
+        let Self { by_ref, slots, .. } = self;
+        by_ref
+            .insert_unique(hash(study_ref.as_bytes()), number, |held| hash(slots[*held as usize].study_ref.as_bytes()));
+        number
+    }
+
+    /// Takes a study's row out of everything that it is found by.
+    fn take_row(&mut self, number: u32) {
+        let Self { slots, order, by_uid, quarantined, words, .. } = self;
+        let slot = &slots[number as usize];
+        let (study_ref, mac) = (slot.study_ref, slot.uid_mac);
+        quarantined.remove(&(mac, study_ref));
+        if let Some(place) = place(slot) {
+            order.remove(place, refs(slots));
+        }
+        if let Ok(held) = by_uid.find_entry(hash(&mac), |held| *held == number) {
+            held.remove();
+        }
+        if let Some(old) = slots[number as usize].row.take() {
+            PackedStudy::read(&old).iter().flat_map(PackedStudy::words).for_each(|word| words.release(word));
+        }
+    }
+
+    /// Brings a study's entry up to its series.
+    fn show_modalities(&mut self, number: u32) {
+        let bits = self.modality_bits(number);
+        let Self { order, slots, .. } = self;
+        let Some(place) = place(&slots[number as usize]) else { return };
+        if let Some(entry) = order.entry_mut(place, refs(slots)) {
+            entry.modalities = bits;
+        }
+    }
+
+    fn modality_bits(&mut self, number: u32) -> u64 {
+        let found: Vec<String> = self.modalities_of(&self.slots[number as usize]).map(str::to_owned).collect();
+        found.iter().fold(0, |bits, modality| {
+            let at = self.modalities.iter().position(|held| **held == **modality).unwrap_or_else(|| {
+                if self.modalities.len() < OTHER_MODALITY {
+                    self.modalities.push(modality.as_str().into());
+                    self.modalities.len() - 1
+                } else {
+                    OTHER_MODALITY
+                }
+            });
+            bits | 1 << at
+        })
     }
 }
 
-impl Cursor {
-    pub(crate) fn new(query: &Query) -> Self {
-        Self { after: None, skip: query.offset, want: query.limit.unwrap_or(usize::MAX), hits: Vec::new() }
-    }
-
-    pub(crate) fn into_hits(self) -> Vec<StudyHit> {
-        self.hits
-    }
+/// `None` for a slot without a row and for a case of quarantine.
+fn place(slot: &StudySlot) -> Option<Place> {
+    let row = PackedStudy::read(slot.row.as_deref()?).filter(|row| row.quarantine.is_none())?;
+    let (date, time) = (row.date.text().unwrap_or_default(), row.time.text().unwrap_or_default());
+    Some(Place { moment: moment(&date, &time), study_ref: slot.study_ref })
 }
 
-fn view(cbor: &[u8]) -> Option<StudyView<'_>> {
-    minicbor::decode(cbor).ok()
+fn refs(slots: &[StudySlot]) -> impl Fn(u32) -> StudyRef {
+    |number| slots[number as usize].study_ref
 }
+
+fn series_slot(study: &mut StudySlot, uid_mac: Token) -> &mut SeriesSlot {
+    let at = study.series.iter().position(|s| s.uid_mac == uid_mac).unwrap_or_else(|| {
+        // Most studies have few series: no spare room.
+        study.series.reserve_exact(1);
+        study.series.push(SeriesSlot { uid_mac, row: None, version: 0, committed: 0, instances: 0 });
+        study.series.len() - 1
+    });
+    &mut study.series[at]
+}
+
+fn release_series(row: &[u8], words: &mut Words) {
+    PackedSeries::read(row).iter().flat_map(PackedSeries::words).for_each(|word| words.release(word));
+}
+
+fn phi(value: &Option<Phi<String>>) -> &str {
+    value.as_ref().map_or("", |value| value.expose())
+}
+
+/// HHMMSS as far as it is there; fractions and zones do not order anything that matters.
+fn moment(date: &str, time: &str) -> u64 {
+    let day = day_number(date).unwrap_or(0);
+    let digits = time.bytes().filter(|b| *b != b':').chain(std::iter::repeat(b'0')).take(6);
+    let time = digits.fold(0, |n, b| n * 10 + if b.is_ascii_digit() { u64::from(b - b'0') } else { 0 });
+    u64::from(day) * DAY + time
+}
+
+/// Both in one: a search for one of them is not much misled by the other.
+fn ids_signature(patient_id: &str, accession: &str) -> Signature {
+    let (id, accession) = (Signature::of_text(patient_id, ID_SEED), Signature::of_text(accession, ACCESSION_SEED));
+    Signature(id.0 | accession.0)
+}
+
+/// UID tokens and random names: any eight bytes of one are a hash.
+fn hash(bytes: &[u8; 16]) -> u64 {
+    let mut first = [0; 8];
+    first.copy_from_slice(&bytes[..8]);
+    u64::from_le_bytes(first)
+}
+
+/// A day's place in [`Entry::moment`].
+pub(crate) const DAY: u64 = 1_000_000;
+pub(crate) const ID_SEED: u32 = 1;
+pub(crate) const ACCESSION_SEED: u32 = 2;
+/// The bit that all further modalities share.
+pub(crate) const OTHER_MODALITY: usize = 63;
 
 /// All tenants.
 pub(crate) type Tenants = BTreeMap<leadglass_model::TenantId, TenantState>;

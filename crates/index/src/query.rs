@@ -1,7 +1,8 @@
-//! What is searched for.
+//! What is searched for, and what was found.
 
-use crate::{NamePattern, Pattern, QueryError, StudyRow};
-use leadglass_model::{Phi, StudyRef, StudyUid};
+use crate::{DateRange, InstanceRow, NamePattern, Pattern, SeriesRow, StudyRow, TextPattern, TimeRange};
+use leadglass_model::{Phi, SeriesUid, SopClassUid, SopInstanceUid, StudyRef, StudyUid};
+use std::sync::Arc;
 
 /// A search among the studies of one tenant. Every field that is set must fit; a default query finds all.
 #[derive(Debug, Clone, Default)]
@@ -18,30 +19,90 @@ pub struct Query {
     pub birth_date: Option<DateRange>,
     /// Patient's Sex.
     pub sex: Option<Pattern>,
-    /// Study Date.
+    /// Study Date. With a range of times it is one range of moments.
     pub study_date: Option<DateRange>,
+    /// Study Time.
+    pub study_time: Option<TimeRange>,
     /// Accession Number.
     pub accession_number: Option<Pattern>,
     /// Study ID.
     pub study_id: Option<Pattern>,
     /// Study Description; compared without case.
-    pub description: Option<NamePattern>,
+    pub description: Option<TextPattern>,
     /// Referring Physician's Name.
     pub referring_physician: Option<NamePattern>,
     /// Modalities in Study, one of these; empty: any.
-    pub modalities: Vec<String>,
+    pub modalities: Vec<Pattern>,
     /// How many hits are left out, newest first.
     pub offset: usize,
     /// How many hits are wanted at most; `None`: all.
     pub limit: Option<usize>,
 }
 
-/// From a day to a day, both included; days as the number YYYYMMDD.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub struct DateRange {
-    from: u32,
-    to: u32,
+/// What is asked of a series, beside its study.
+#[derive(Debug, Clone, Default)]
+pub struct SeriesKeys {
+    /// Series Instance UID, one of these; empty: any.
+    pub uids: Vec<SeriesUid>,
+    /// Modality, one of these; empty: any.
+    pub modality: Vec<Pattern>,
+    /// Series Number.
+    pub number: Option<i64>,
+    /// Series Description; compared without case.
+    pub description: Option<TextPattern>,
+    /// Series Date. With a range of times it is one range of moments.
+    pub date: Option<DateRange>,
+    /// Series Time.
+    pub time: Option<TimeRange>,
+    /// Body Part Examined.
+    pub body_part: Option<Pattern>,
+    /// Laterality.
+    pub laterality: Option<Pattern>,
 }
+
+/// What is asked of an instance, beside its series and study.
+#[derive(Debug, Clone, Default)]
+pub struct InstanceKeys {
+    /// SOP Instance UID, one of these; empty: any.
+    pub uids: Vec<SopInstanceUid>,
+    /// SOP Class UID, one of these; empty: any.
+    pub sop_classes: Vec<SopClassUid>,
+    /// Instance Number.
+    pub number: Option<i64>,
+    /// Rows.
+    pub rows: Option<u16>,
+    /// Columns.
+    pub columns: Option<u16>,
+    /// Bits Allocated.
+    pub bits_allocated: Option<u16>,
+    /// Number of Frames.
+    pub number_of_frames: Option<u32>,
+}
+
+/// A search for series or instances; offset and limit of the study part count these.
+#[derive(Debug, Clone, Default)]
+pub struct DeepQuery {
+    /// What their study must be.
+    pub study: Query,
+    /// What their series must be.
+    pub series: SeriesKeys,
+    /// What instances must be; not asked of series.
+    pub instance: InstanceKeys,
+}
+
+/// What was found, and whether more would have been.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found<T> {
+    /// In order.
+    pub hits: Vec<T>,
+    /// The limit cut it.
+    pub more: bool,
+}
+
+/// Why a search ended without an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the search was stopped before it was through")]
+pub struct Stopped;
 
 /// A study that was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,38 +119,26 @@ pub struct StudyHit {
     pub instances: u64,
 }
 
-impl DateRange {
-    /// Reads `YYYYMMDD`, `A-B`, `A-` or `-B`; `None` for an empty value, which everything matches.
-    pub fn parse(text: &str) -> Result<Option<Self>, QueryError> {
-        let text = text.trim_matches([' ', '\0']);
-        if text.is_empty() || text == "*" {
-            return Ok(None);
-        }
-        let day = |text: &str, open: u32| match text.trim_matches(' ') {
-            "" => Ok(open),
-            text => day_number(text).ok_or(QueryError::NotADate),
-        };
-        match text.split_once('-') {
-            Some(("", "")) => Err(QueryError::NotADate),
-            Some((from, to)) => Ok(Some(Self { from: day(from, 0)?, to: day(to, u32::MAX)? })),
-            None => {
-                let only = day_number(text).ok_or(QueryError::NotADate)?;
-                Ok(Some(Self { from: only, to: only }))
-            }
-        }
-    }
-
-    /// Whether a date as written in a data set lies within.
-    pub fn matches(&self, date: &str) -> bool {
-        day_number(date).is_some_and(|day| (self.from..=self.to).contains(&day))
-    }
+/// A series that was found, with its study.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SeriesHit {
+    /// Its study's random name.
+    pub study_ref: StudyRef,
+    /// Its study.
+    pub study: Arc<StudyRow>,
+    /// Its row.
+    pub row: SeriesRow,
 }
 
-// A date of birth is as telling as a name.
-impl std::fmt::Debug for DateRange {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("DateRange(‹phi›)")
-    }
+/// An instance that was found, with its series and study.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InstanceHit {
+    /// Its study.
+    pub study: Arc<StudyRow>,
+    /// Its series.
+    pub series: Arc<SeriesRow>,
+    /// Its row.
+    pub row: InstanceRow,
 }
 
 /// The names that a study is found by.
@@ -101,63 +150,38 @@ pub struct StudyEntry {
     pub row: StudyRow,
 }
 
-/// `YYYYMMDD`, or `YYYY.MM.DD` as before 1993 (PS3.5 §6.2 DA), as a number.
-pub(crate) fn day_number(text: &str) -> Option<u32> {
-    let text = text.trim_matches([' ', '\0']);
-    let digits = match text.as_bytes() {
-        [y @ .., b'.', m1, m2, b'.', d1, d2] if y.len() == 4 => [y, &[*m1, *m2, *d1, *d2]].concat(),
-        plain if plain.len() == 8 => plain.to_vec(),
-        _ => return None,
-    };
-    let mut number = 0;
-    for digit in digits {
-        number = number * 10 + u32::from(digit.is_ascii_digit().then(|| digit - b'0')?);
-    }
-    let (month, day) = (number / 100 % 100, number % 100);
-    ((1..=12).contains(&month) && (1..=31).contains(&day)).then_some(number)
-}
-
-/// A query's texts, given by a name: shorthand for edges that read them one by one.
-impl Query {
-    /// Reads a Patient ID that may hold wildcards.
-    pub fn with_patient_id(mut self, value: &Phi<String>) -> Result<Self, QueryError> {
-        self.patient_id = Pattern::parse(value.expose())?;
-        Ok(self)
-    }
-
-    /// Reads a Patient's Name that may hold wildcards.
-    pub fn with_patient_name(mut self, value: &Phi<String>) -> Result<Self, QueryError> {
-        self.patient_name = NamePattern::parse(value.expose())?;
-        Ok(self)
+impl SeriesKeys {
+    /// Whether a series fits.
+    pub fn fits(&self, row: &SeriesRow) -> bool {
+        let text = |value: Option<&str>, pattern: &Option<Pattern>| {
+            pattern.as_ref().is_none_or(|p| p.matches(value.unwrap_or("")))
+        };
+        fn phi(value: &Option<Phi<String>>) -> Option<&str> {
+            value.as_ref().map(|v| v.expose().as_str())
+        }
+        (self.uids.is_empty() || self.uids.contains(&row.uid))
+            && self.number.is_none_or(|number| row.number == Some(number))
+            && (self.modality.is_empty()
+                || self.modality.iter().any(|p| p.matches(row.modality.as_deref().unwrap_or(""))))
+            && text(row.body_part.as_deref(), &self.body_part)
+            && text(row.laterality.as_deref(), &self.laterality)
+            && crate::range::moment_fits(self.date, self.time, phi(&row.date), phi(&row.time))
+            && self.description.as_ref().is_none_or(|p| p.matches(phi(&row.description).unwrap_or("")))
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn dates_match_as_the_table_says() {
-        let table: &[(&str, &str, bool)] = &[
-            ("20240131", "20240131", true),
-            ("20240131", "2024.01.31", true),
-            ("20240101-20240131", "20240115", true),
-            ("20240101-20240131", "20240101", true),
-            ("20240101-20240131", "20240131", true),
-            ("20240101-20240131", "20240201", false),
-            ("-20240131", "19991231", true),
-            ("-20240131", "20240201", false),
-            ("20240101-", "20991231", true),
-            ("20240101-", "20231231", false),
-            ("20240101-", "", false),
-            ("20240101-", "garbage", false),
-        ];
-        for (range, date, fits) in table {
-            assert_eq!(DateRange::parse(range).unwrap().unwrap().matches(date), *fits, "{range} on {date}");
+impl InstanceKeys {
+    /// Whether an instance fits.
+    pub fn fits(&self, row: &InstanceRow) -> bool {
+        fn same<T: PartialEq>(wanted: Option<T>, value: Option<T>) -> bool {
+            wanted.is_none() || wanted == value
         }
-        assert_eq!(DateRange::parse(" "), Ok(None));
-        for bad in ["2024", "20241301", "20240132", "-", "2024013a", "20240101-x"] {
-            assert_eq!(DateRange::parse(bad), Err(QueryError::NotADate), "{bad}");
-        }
+        (self.uids.is_empty() || self.uids.contains(&row.sop_uid))
+            && (self.sop_classes.is_empty() || self.sop_classes.contains(&row.sop_class))
+            && same(self.number, row.instance_number)
+            && same(self.rows, row.rows)
+            && same(self.columns, row.columns)
+            && same(self.bits_allocated, row.bits_allocated)
+            && same(self.number_of_frames, row.number_of_frames)
     }
 }

@@ -62,11 +62,9 @@ pub(crate) fn encode<R: Row>(row: &R) -> Vec<u8> {
     plain
 }
 
-/// The row, and the length of its CBOR without the padding.
-pub(crate) fn decode<R: Row>(plain: &[u8]) -> Result<(R, usize), IndexError> {
-    let mut decoder = minicbor::Decoder::new(plain);
-    let row = decoder.decode().map_err(|_| IndexError::Corrupt { table: R::TABLE })?;
-    Ok((row, decoder.position()))
+/// The row.
+pub(crate) fn decode<R: Row>(plain: &[u8]) -> Result<R, IndexError> {
+    minicbor::Decoder::new(plain).decode().map_err(|_| IndexError::Corrupt { table: R::TABLE })
 }
 
 /// Header of a row that is to be written.

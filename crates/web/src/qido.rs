@@ -8,7 +8,9 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use leadglass_engine::SearchError;
-use leadglass_index::{DateRange, InstanceRow, NamePattern, Pattern, Query, QueryError, SeriesRow, StudyHit, StudyRow};
+use leadglass_index::{
+    DateRange, InstanceRow, NamePattern, Pattern, Query, QueryError, SeriesRow, StudyHit, StudyRow, TextPattern,
+};
 use leadglass_model::{Fault, Phi, SeriesUid, StudyUid};
 
 /// `GET /studies`
@@ -93,13 +95,14 @@ fn read(query: &str) -> Result<Query, Problem> {
                 out.accession_number = Pattern::parse(value.expose()).map_err(refused)?;
             }
             "StudyID" | "00200010" => out.study_id = Pattern::parse(value.expose()).map_err(refused)?,
-            "StudyDescription" | "00081030" => out.description = NamePattern::parse(value.expose()).map_err(refused)?,
+            "StudyDescription" | "00081030" => out.description = TextPattern::parse(value.expose()).map_err(refused)?,
             "ReferringPhysicianName" | "00080090" => {
                 out.referring_physician = NamePattern::parse(value.expose()).map_err(refused)?;
             }
             "ModalitiesInStudy" | "00080061" => {
-                let modalities = value.expose().split([',', '\\']).map(str::trim).filter(|m| !m.is_empty());
-                out.modalities.extend(modalities.map(str::to_owned));
+                for modality in value.expose().split([',', '\\']) {
+                    out.modalities.extend(Pattern::parse(modality).map_err(refused)?);
+                }
             }
             "limit" => out.limit = Some(number(&name, &value)?.min(MAX_RESULTS)),
             "offset" => out.offset = number(&name, &value)?,
