@@ -1,14 +1,18 @@
 //! What stands under the objects.
 
-use crate::StoreError;
+use crate::{
+    StoreError,
+    steady::{Steady, Unfinished},
+};
 use object_store::{ObjectStore, local::LocalFileSystem};
 use std::{
+    fmt,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
 /// A store and what this node needs beside it.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Backing {
     /// Where objects are.
     pub(crate) store: Arc<dyn ObjectStore>,
@@ -16,6 +20,8 @@ pub struct Backing {
     pub(crate) folder: Option<PathBuf>,
     /// The node's list of uploads begun and not ended; a file of this machine.
     pub(crate) ledger: PathBuf,
+    /// Uploads that died, if the store is a remote one that keeps them.
+    pub(crate) unfinished: Option<Arc<dyn Unfinished>>,
     /// Whether something stands between the store and its folder.
     wrapped: bool,
     /// How many bytes of an upload go in one part. An upload holds at most three parts in memory.
@@ -31,6 +37,7 @@ impl Backing {
         Ok(Self {
             store: Arc::new(store),
             folder: Some(dir.canonicalize()?),
+            unfinished: None,
             wrapped: false,
             ledger: dir.join("uploads.lgl"),
             part_bytes: LOCAL_PART_BYTES,
@@ -40,7 +47,13 @@ impl Backing {
     /// A store that is no folder of this machine. The ledger's file stands in a folder that exists.
     #[must_use]
     pub fn remote(store: Arc<dyn ObjectStore>, ledger: PathBuf, part_bytes: usize) -> Self {
-        Self { store, folder: None, wrapped: false, ledger, part_bytes }
+        Self { store, folder: None, unfinished: None, wrapped: false, ledger, part_bytes }
+    }
+
+    /// A remote store that is asked again.
+    pub(crate) fn steady(steady: Steady, ledger: PathBuf, part_bytes: usize) -> Self {
+        let unfinished = Some(Arc::new(steady.clone()) as Arc<dyn Unfinished>);
+        Self { unfinished, ..Self::remote(Arc::new(steady), ledger, part_bytes) }
     }
 
     /// The same, with other parts.
@@ -58,6 +71,12 @@ impl Backing {
     #[must_use]
     pub fn wrapped(self, wrap: impl FnOnce(Arc<dyn ObjectStore>) -> Arc<dyn ObjectStore>) -> Self {
         Self { store: wrap(self.store), wrapped: true, ..self }
+    }
+}
+
+impl fmt::Debug for Backing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Backing").field("store", &self.store).field("folder", &self.folder).finish_non_exhaustive()
     }
 }
 

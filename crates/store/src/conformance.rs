@@ -57,8 +57,20 @@ pub async fn a_put_is_create_only_and_repeatable(objects: &Objects, entropy: &dy
         let refused = objects.put(id, vec![other]).await.expect_err("other bytes");
         assert_eq!(refused.fault(), Fault::Conflict);
     }
-    assert!(matches!(objects.begin(id).await, Err(StoreError::Conflict)));
+    // An upload is refused as well: when it begins, at its first part, or at its end.
+    for len in [50, objects.part_bytes() + 1] {
+        let upload = async {
+            let mut upload = objects.begin(id).await?;
+            if let Err(e) = upload.write(pattern(len, 9)).await {
+                upload.abort().await;
+                return Err(e);
+            }
+            upload.finish().await
+        };
+        assert!(matches!(upload.await, Err(StoreError::Conflict)), "{len} bytes");
+    }
     assert_eq!(read_all(objects, id, 0).await, body);
+    assert_eq!(objects.sweep().await.expect("a sweep").removed, [], "nothing was left behind");
 }
 
 /// New objects, old ones and empty ones together; a conflict harms none of the others.

@@ -1,5 +1,6 @@
 //! What can go wrong with objects at rest.
 
+use crate::Told;
 use leadglass_model::Fault;
 use std::{error::Error, io};
 
@@ -28,6 +29,20 @@ pub enum StoreError {
     /// The store takes no writes.
     #[error("the store is read-only")]
     ReadOnly,
+    /// A remote store does not answer, or answers that it cannot just now. It was asked for as long as the configuration says.
+    #[error("the store does not answer")]
+    Away {
+        /// What it said last.
+        #[source]
+        source: Told,
+    },
+    /// A remote store does not let us, or has no such bucket.
+    #[error("the store refuses us")]
+    Refused {
+        /// What it said.
+        #[source]
+        source: Told,
+    },
     /// The store failed.
     #[error("the store failed")]
     Io {
@@ -44,19 +59,30 @@ impl StoreError {
             Self::Missing => Fault::Missing,
             Self::Conflict => Fault::Conflict,
             // Whoever sends keeps what was not taken and comes back.
-            Self::InUse | Self::NoSpace | Self::ReadOnly => Fault::Busy,
+            Self::InUse | Self::NoSpace | Self::ReadOnly | Self::Away { .. } => Fault::Busy,
             Self::TooShort { .. } => Fault::Corrupt,
-            Self::Io { .. } => Fault::Broken,
+            Self::Refused { .. } | Self::Io { .. } => Fault::Broken,
         }
     }
 }
 
 impl From<object_store::Error> for StoreError {
     fn from(error: object_store::Error) -> Self {
-        match error {
-            object_store::Error::NotFound { .. } => Self::Missing,
-            object_store::Error::AlreadyExists { .. } => Self::Conflict,
-            other => match io_kind(&other) {
+        let told = Told::of(&error);
+        match (error, told) {
+            (object_store::Error::NotFound { .. }, Some(told)) if told.is_about_the_bucket() => {
+                Self::Refused { source: told }
+            }
+            (object_store::Error::NotFound { .. }, _) => Self::Missing,
+            (object_store::Error::AlreadyExists { .. }, _) => Self::Conflict,
+            (
+                object_store::Error::PermissionDenied { .. } | object_store::Error::Unauthenticated { .. },
+                Some(told),
+            ) => Self::Refused { source: told },
+            (_, Some(told)) if told.passing() => Self::Away { source: told },
+            // Not its source: that may quote the request.
+            (_, Some(told)) => Self::Io { source: Box::new(told) },
+            (other, None) => match io_kind(&other) {
                 Some(io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => Self::NoSpace,
                 Some(io::ErrorKind::ReadOnlyFilesystem) => Self::ReadOnly,
                 _ => Self::Io { source: Box::new(other) },

@@ -69,6 +69,10 @@ impl Ledger {
         self.open.iter().copied().collect()
     }
 
+    pub(crate) fn is_open(&self, id: ObjectId) -> bool {
+        self.open.contains(&id)
+    }
+
     fn append(&mut self, id: ObjectId, kind: u8) -> io::Result<()> {
         self.unsure = true;
         self.file.write_all(&encode(id, kind))?;

@@ -7,7 +7,7 @@ use leadglass_model::{Durable, ObjectId};
 use object_store::{ObjectStoreExt, PutMode, PutOptions, PutPayload};
 use parking_lot::Mutex;
 use std::{collections::HashSet, path::Path, sync::Arc};
-use tokio::sync::OnceCell;
+use tokio::sync::{OnceCell, Semaphore};
 
 /// The objects of one store. Clones share it.
 #[derive(Clone)]
@@ -22,6 +22,8 @@ pub(crate) struct Shared {
     writing: Mutex<HashSet<ObjectId>>,
     /// Set once the folders of all objects are there and durable, if the store is a folder of this machine.
     pub(crate) folders: OnceCell<()>,
+    /// Parts of all uploads that are on their way.
+    pub(crate) flying: Arc<Semaphore>,
 }
 
 /// The right to write one object; one holder at a time.
@@ -39,7 +41,15 @@ impl Objects {
     /// Any store. Blocks while it reads the ledger.
     pub fn over(backing: Backing) -> Result<Self, StoreError> {
         let ledger = Mutex::new(Ledger::open(&backing.ledger)?);
-        Ok(Self { shared: Arc::new(Shared { backing, ledger, writing: Mutex::default(), folders: OnceCell::new() }) })
+        Ok(Self {
+            shared: Arc::new(Shared {
+                backing,
+                ledger,
+                writing: Mutex::default(),
+                folders: OnceCell::new(),
+                flying: Arc::new(Semaphore::new(FLYING_MAX)),
+            }),
+        })
     }
 
     /// Writes a whole object. An object with the same bytes under that name is as good as written; other bytes are a
@@ -47,13 +57,19 @@ impl Objects {
     ///
     /// Cancel safety: a dropped call leaves the object whole or absent; putting it again is harmless.
     pub async fn put(&self, id: ObjectId, pieces: Vec<Bytes>) -> Result<Durable, StoreError> {
-        let _claim = self.claim(id)?;
+        let claim = self.claim(id)?;
+        self.put_claimed(&claim, pieces).await
+    }
+
+    pub(crate) async fn put_claimed(&self, claim: &Claim, pieces: Vec<Bytes>) -> Result<Durable, StoreError> {
+        let id = claim.id();
         self.remove_unfinished(id).await?;
         let payload: PutPayload = pieces.into_iter().collect();
         let len = payload.content_length() as u64;
         let create = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
         match self.shared.backing.store.put_opts(&name::of(id), payload.clone(), create).await {
             Ok(_) => Ok(Durable::attest(id, len)),
+            // By us, if an answer was lost, here or in another life.
             Err(object_store::Error::AlreadyExists { .. }) => {
                 if !self.holds(id, &payload).await? {
                     return Err(StoreError::Conflict);
@@ -66,18 +82,26 @@ impl Objects {
         }
     }
 
-    /// Begins an object whose bytes are still arriving. It is visible once [`Upload::finish`] is done, whole.
+    /// Begins an object whose bytes are still arriving. It is visible once [`Upload::finish`] is done, whole. That the name is
+    /// taken is said here by a folder of this machine, and by a remote store not before its first part or the end.
     ///
-    /// Cancel safety: a dropped call may leave an entry in the ledger, which the next sweep ends.
+    /// Cancel safety: a dropped call leaves nothing.
     pub async fn begin(&self, id: ObjectId) -> Result<Upload, StoreError> {
         let claim = self.claim(id)?;
-        match self.len(id).await {
-            Err(StoreError::Missing) => {}
-            Ok(_) => return Err(StoreError::Conflict),
-            Err(e) => return Err(e),
+        // A round trip for every object that nobody else could have named: a remote store is asked on the way.
+        if self.shared.backing.folder.is_some() {
+            self.vacant(id).await?;
         }
-        self.on_ledger(move |ledger| ledger.begin(id)).await?;
-        Upload::begin(self.clone(), claim).await
+        Ok(Upload::new(self.clone(), claim))
+    }
+
+    /// Whether the name is free; a [`StoreError::Conflict`] if not.
+    pub(crate) async fn vacant(&self, id: ObjectId) -> Result<(), StoreError> {
+        match self.len(id).await {
+            Err(StoreError::Missing) => Ok(()),
+            Ok(_) => Err(StoreError::Conflict),
+            Err(e) => Err(e),
+        }
     }
 
     /// How many bytes an upload sends at once.
@@ -145,6 +169,12 @@ impl Objects {
 
     /// Removes leftovers of dead writers of that object; the caller holds the claim, so nobody alive is meant.
     pub(crate) async fn remove_unfinished(&self, id: ObjectId) -> Result<(), StoreError> {
+        if let Some(unfinished) = &self.shared.backing.unfinished {
+            // Only what the ledger knows can be there, and to look is a request.
+            if self.on_ledger(move |ledger| Ok(ledger.is_open(id))).await? {
+                unfinished.abort_all(&name::of(id)).await?;
+            }
+        }
         self.on_folder(id, |folder, id| local::remove_unfinished(folder, id).map(drop)).await
     }
 
@@ -169,6 +199,9 @@ impl Objects {
         Ok(tokio::task::spawn_blocking(move || work(&mut shared.ledger.lock())).await??)
     }
 }
+
+/// Parts of all uploads on their way at one time; each upload holds one more that fills.
+const FLYING_MAX: usize = 16;
 
 impl Claim {
     pub(crate) fn id(&self) -> ObjectId {

@@ -8,7 +8,8 @@ use tokio::task::JoinSet;
 
 /// An upload under way. Nothing of it is visible before [`Upload::finish`] answers; dropped, it is given up.
 ///
-/// Memory: one part that fills and at most two on their way, of [`Backing::part_bytes`](crate::Backing::part_bytes) each.
+/// Memory: one part that fills and at most two on their way, of [`Objects::part_bytes`] each; all uploads together have at
+/// most 16 parts on their way.
 pub struct Upload {
     /// `None` once it has ended.
     parts: Option<Parts>,
@@ -17,7 +18,8 @@ pub struct Upload {
 struct Parts {
     objects: Objects,
     claim: Claim,
-    upload: Box<dyn MultipartUpload>,
+    /// `None` until the first part is full: what is shorter is put at once.
+    upload: Option<Box<dyn MultipartUpload>>,
     flying: JoinSet<object_store::Result<()>>,
     filling: Vec<Bytes>,
     filling_bytes: usize,
@@ -25,18 +27,11 @@ struct Parts {
 }
 
 impl Upload {
-    pub(crate) async fn begin(objects: Objects, claim: Claim) -> Result<Self, StoreError> {
-        let upload = objects.shared.backing.store.put_multipart_opts(&name::of(claim.id()), Default::default()).await;
-        let upload = match upload {
-            Ok(upload) => upload,
-            Err(e) => {
-                close(&objects, claim.id()).await;
-                return Err(e.into());
-            }
-        };
+    pub(crate) fn new(objects: Objects, claim: Claim) -> Self {
         let flying = JoinSet::new();
-        let parts = Parts { objects, claim, upload, flying, filling: Vec::new(), filling_bytes: 0, sent_bytes: 0 };
-        Ok(Self { parts: Some(parts) })
+        let parts =
+            Parts { objects, claim, upload: None, flying, filling: Vec::new(), filling_bytes: 0, sent_bytes: 0 };
+        Self { parts: Some(parts) }
     }
 
     /// Which object.
@@ -68,11 +63,15 @@ impl Upload {
     pub async fn finish(mut self) -> Result<Durable, StoreError> {
         let Some(mut parts) = self.parts.take() else { return Err(StoreError::Missing) };
         let id = parts.claim.id();
+        if parts.upload.is_none() {
+            return parts.objects.put_claimed(&parts.claim, parts.filling).await;
+        }
         if let Err(e) = parts.flush().await {
-            parts.abort().await;
+            parts.give_up().await;
             return Err(e);
         }
-        match parts.upload.complete().await {
+        let Some(upload) = &mut parts.upload else { return Err(StoreError::Missing) };
+        match upload.complete().await {
             Ok(_) => {
                 let receipt = Durable::attest(id, parts.sent_bytes);
                 end(&parts.objects, id).await;
@@ -80,7 +79,7 @@ impl Upload {
             }
             Err(e) => {
                 // The ledger keeps it: the next sweep looks at what became of it.
-                let _ = parts.objects.remove_unfinished(id).await;
+                parts.leave().await;
                 Err(e.into())
             }
         }
@@ -99,12 +98,46 @@ impl Parts {
         while self.flying.len() >= FLYING_MAX {
             self.land().await?;
         }
+        let permit = self.objects.shared.flying.clone().acquire_owned().await;
+        let upload = match &mut self.upload {
+            Some(upload) => upload,
+            None => {
+                let begun = self.open().await?;
+                self.upload.insert(begun)
+            }
+        };
         let payload: PutPayload = std::mem::take(&mut self.filling).into_iter().collect();
         self.sent_bytes += self.filling_bytes as u64;
         self.filling_bytes = 0;
         // A part moves only while somebody polls it; the task does.
-        self.flying.spawn(self.upload.put_part(payload));
+        let part = upload.put_part(payload);
+        self.flying.spawn(async move {
+            let landed = part.await;
+            drop(permit);
+            landed
+        });
         Ok(())
+    }
+
+    /// Begins the upload in the store. The ledger knows of it before.
+    async fn open(&self) -> Result<Box<dyn MultipartUpload>, StoreError> {
+        let (objects, id) = (&self.objects, self.claim.id());
+        objects.on_ledger(move |ledger| ledger.begin(id)).await?;
+        let name = name::of(id);
+        let begin = objects.shared.backing.store.put_multipart_opts(&name, Default::default());
+        // A folder has said so when we began.
+        let vacant = async { if objects.shared.backing.folder.is_none() { objects.vacant(id).await } else { Ok(()) } };
+        let failed = match futures::join!(vacant, begin) {
+            (Ok(()), Ok(upload)) => return Ok(upload),
+            (Err(e), Ok(mut upload)) => {
+                // What stays is taken away by its name.
+                let _ = upload.abort().await;
+                e
+            }
+            (_, Err(e)) => e.into(),
+        };
+        close(objects, id).await;
+        Err(failed)
     }
 
     async fn flush(&mut self) -> Result<(), StoreError> {
@@ -124,11 +157,35 @@ impl Parts {
         }
     }
 
+    /// Takes back what there is. A remote store that just failed would keep its caller waiting twice.
+    async fn give_up(self) {
+        if self.objects.shared.backing.folder.is_some() {
+            self.abort().await;
+        } else {
+            tokio::spawn(self.abort());
+        }
+    }
+
+    /// Takes back what there is, and leaves it to the next sweep to say what became of it.
+    async fn leave(self) {
+        let local = self.objects.shared.backing.folder.is_some();
+        let work = async move {
+            // Held until then: nobody begins the same object meanwhile.
+            let _ = self.objects.remove_unfinished(self.claim.id()).await;
+        };
+        if local {
+            work.await;
+        } else {
+            tokio::spawn(work);
+        }
+    }
+
     async fn abort(mut self) {
         let id = self.claim.id();
         self.flying.shutdown().await;
+        let Some(mut upload) = self.upload else { return };
         // What cannot be removed now stays in the ledger for the next sweep.
-        match self.upload.abort().await {
+        match upload.abort().await {
             Ok(()) => close(&self.objects, id).await,
             Err(e) => tracing::warn!(object = %id, error = %e, "Could not take back an upload"),
         }

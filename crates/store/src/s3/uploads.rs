@@ -1,0 +1,152 @@
+//! Multipart uploads of one name that were begun and never completed.
+//!
+//! A node that dies between asking for an upload and hearing its number cannot end it by number. The server knows: it is
+//! asked for the uploads of that very name, and each of them is aborted. Names are random and ours, so nobody else's is met.
+//! `object_store` has no word for the question; its signed addresses have.
+
+use crate::{steady::Unfinished, told::Told};
+use async_trait::async_trait;
+use bytes::BytesMut;
+use futures::StreamExt;
+use object_store::{
+    Error, Result,
+    aws::AmazonS3,
+    client::{HttpClient, HttpRequestBody},
+    multipart::MultipartStore,
+    path::Path,
+    signer::{SignedUrlOptions, Signer},
+};
+use quick_xml::{Reader, events::Event};
+use std::{sync::Arc, time::Duration};
+
+pub(super) struct Uploads {
+    s3: Arc<AmazonS3>,
+    http: HttpClient,
+}
+
+impl Uploads {
+    pub(super) fn new(s3: Arc<AmazonS3>, http: HttpClient) -> Self {
+        Self { s3, http }
+    }
+
+    /// ListMultipartUploads (Amazon S3 API Reference). Answers the first of them: at most [`LIST_MAX`].
+    async fn list(&self, name: &Path) -> Result<Vec<String>> {
+        let max = LIST_MAX.to_string();
+        let query = [("uploads", ""), ("prefix", name.as_ref()), ("max-uploads", &max)];
+        let options = SignedUrlOptions::new().with_query(query);
+        let url = self.s3.signed_url_opts(http::Method::GET, &Path::ROOT, SIGNED_FOR, &options).await?;
+        let request = http::Request::get(url.as_str()).body(HttpRequestBody::empty());
+        let request = request.map_err(|_| failed("the request for unfinished uploads cannot be made"))?;
+        let answer = self.http.execute(request).await.map_err(|e| Error::Generic { store: "S3", source: e.into() })?;
+        let status = answer.status();
+        let mut body = BytesMut::new();
+        let mut pieces = answer.into_body().bytes_stream();
+        while let Some(piece) = pieces.next().await {
+            let piece = piece.map_err(|e| Error::Generic { store: "S3", source: e.into() })?;
+            if body.len() + piece.len() > ANSWER_MAX {
+                return Err(failed("a list of uploads without end"));
+            }
+            body.extend_from_slice(&piece);
+        }
+        if !status.is_success() {
+            let told = Told::answered(status.as_u16());
+            return Err(Error::Generic { store: "S3", source: Box::new(told) });
+        }
+        parse(&body, name.as_ref()).ok_or_else(|| failed("an answer that is no list of uploads"))
+    }
+}
+
+#[async_trait]
+impl Unfinished for Uploads {
+    async fn abort_all(&self, name: &Path) -> Result<()> {
+        // An upload that is being aborted may show once more; a name has one or two of them.
+        for _ in 0..ROUNDS {
+            let found = self.list(name).await?;
+            if found.is_empty() {
+                return Ok(());
+            }
+            for id in &found {
+                match self.s3.abort_multipart(name, id).await {
+                    Ok(()) | Err(Error::NotFound { .. }) => {}
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+        Err(failed("uploads that do not end"))
+    }
+}
+
+/// The numbers of the uploads of exactly that name; nothing if it is not the answer that was asked for.
+fn parse(answer: &[u8], name: &str) -> Option<Vec<String>> {
+    let mut reader = Reader::from_reader(answer);
+    let (mut found, mut path) = (Vec::new(), Vec::new());
+    let (mut key, mut id) = (String::new(), String::new());
+    let (mut is_list, mut is_whole) = (false, false);
+    loop {
+        match reader.read_event().ok()? {
+            Event::Start(tag) => {
+                path.push(tag.local_name().as_ref().to_vec());
+                is_list |= path.len() == 1 && path[0] == b"ListMultipartUploadsResult";
+                if path.len() > DEPTH_MAX {
+                    return None;
+                }
+                if path.len() == 2 && path[1] == b"Upload" {
+                    (key, id) = (String::new(), String::new());
+                }
+            }
+            Event::Text(text) => {
+                let field = match path.iter().map(Vec::as_slice).collect::<Vec<_>>()[..] {
+                    [_, b"Upload", b"Key"] => &mut key,
+                    [_, b"Upload", b"UploadId"] => &mut id,
+                    _ => continue,
+                };
+                field.push_str(&text.decode().ok()?);
+            }
+            Event::End(_) => {
+                let tag = path.pop()?;
+                if path.len() == 1 && tag == b"Upload" && key == name && !id.is_empty() {
+                    found.push(std::mem::take(&mut id));
+                }
+                is_whole |= path.is_empty();
+            }
+            Event::Eof => return (is_list && is_whole).then_some(found),
+            _ => {}
+        }
+    }
+}
+
+fn failed(why: &'static str) -> Error {
+    Error::Generic { store: "S3", source: Box::new(Told::because(why)) }
+}
+
+const LIST_MAX: usize = 100;
+const ANSWER_MAX: usize = 1 << 20;
+const ROUNDS: usize = 5;
+const DEPTH_MAX: usize = 8;
+const SIGNED_FOR: Duration = Duration::from_secs(300);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ANSWER: &str = r#"<?xml version="1.0" encoding="UTF-8"?>
+<ListMultipartUploadsResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><Bucket>b</Bucket><Prefix>o/ab/ab12</Prefix>
+<Upload><Key>o/ab/ab12</Key><UploadId>one</UploadId><Owner><ID>x</ID></Owner></Upload>
+<Upload><UploadId>theirs</UploadId><Key>o/ab/ab123</Key></Upload>
+<Upload><Initiated>x</Initiated><UploadId>two</UploadId><Key>o/ab/ab12</Key></Upload></ListMultipartUploadsResult>"#;
+
+    #[test]
+    fn only_uploads_of_that_very_name_are_found() {
+        let found = parse(ANSWER.as_bytes(), "o/ab/ab12").unwrap();
+        assert_eq!(found, ["one", "two"]);
+    }
+
+    #[test]
+    fn half_an_answer_is_no_answer() {
+        for at in 0..ANSWER.len() {
+            assert_eq!(parse(&ANSWER.as_bytes()[..at], "o/ab/ab12"), None, "{at}");
+        }
+        assert_eq!(parse(b"<Error><Code>x</Code></Error>", "o/ab/ab12"), None);
+        assert_eq!(parse("<a>".repeat(100).as_bytes(), "o/ab/ab12"), None);
+    }
+}
