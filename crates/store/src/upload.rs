@@ -120,7 +120,7 @@ impl Parts {
     }
 
     /// Begins the upload in the store. The ledger knows of it before.
-    async fn open(&self) -> Result<Box<dyn MultipartUpload>, StoreError> {
+    async fn open(&mut self) -> Result<Box<dyn MultipartUpload>, StoreError> {
         let (objects, id) = (&self.objects, self.claim.id());
         objects.on_ledger(move |ledger| ledger.begin(id)).await?;
         let name = name::of(id);
