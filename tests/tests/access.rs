@@ -20,12 +20,15 @@ const fn row(method: &'static str, route: &'static str, answers: [u16; 4]) -> Ro
 }
 
 /// The other tenant's search finds nothing and its look-ups find nobody: what one may not see is absent.
-const TABLE: [Row; 14] = [
+const TABLE: [Row; 16] = [
     row("GET", "/healthz", [200, 200, 200, 200]),
     row("GET", "/readyz", [200, 200, 200, 200]),
     row("GET", "/metrics", [200, 200, 200, 200]),
     row("GET", "/dicomweb/studies", [401, 200, 200, 200]),
     row("GET", "/dicomweb/studies/{study}", [401, 404, 200, 200]),
+    // Nothing is sent: who may store hears that it cannot be read.
+    row("POST", "/dicomweb/studies", [401, 415, 415, 403]),
+    row("POST", "/dicomweb/studies/{study}", [401, 415, 415, 403]),
     row("GET", "/dicomweb/studies/{study}/series", [401, 404, 200, 200]),
     row("GET", "/dicomweb/studies/{study}/instances", [401, 404, 200, 200]),
     row("GET", "/dicomweb/studies/{study}/series/{series}", [401, 404, 200, 200]),

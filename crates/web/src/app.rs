@@ -1,6 +1,6 @@
 //! The routes, what they share, and who is asking.
 
-use crate::{Problem, admin, health, qido, trace, wado};
+use crate::{Problem, admin, health, qido, stow, trace, wado};
 use axum::{
     Router,
     extract::{DefaultBodyLimit, FromRequestParts},
@@ -9,7 +9,7 @@ use axum::{
     routing::{get, post},
 };
 use leadglass_engine::Engine;
-use leadglass_model::{Administer, Permit, Read, Search};
+use leadglass_model::{Administer, Permit, Read, Search, Store};
 use leadglass_policy::Principal;
 use leadglass_records::Tokens;
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -36,12 +36,13 @@ impl std::fmt::Debug for App {
 
 /// All routes of the ground floor.
 pub fn routes(app: App) -> Router {
+    let stow = stow::Door::new();
     Router::new()
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz))
         .route("/metrics", get(health::metrics))
-        .route("/dicomweb/studies", get(qido::studies))
-        .route("/dicomweb/studies/{study}", get(wado::study))
+        .route("/dicomweb/studies", get(qido::studies).merge(stow.route()))
+        .route("/dicomweb/studies/{study}", get(wado::study).merge(stow.route()))
         .route("/dicomweb/studies/{study}/series", get(qido::series))
         .route("/dicomweb/studies/{study}/instances", get(qido::instances))
         .route("/dicomweb/studies/{study}/series/{series}", get(wado::series))
@@ -83,6 +84,11 @@ impl Caller {
     /// To find studies, for the role's usual purpose.
     pub fn search(&self) -> Result<Permit<Search>, Problem> {
         self.principal.search(self.principal.usual_purpose()).map_err(|r| denied(&r))
+    }
+
+    /// To bring instances in.
+    pub fn store(&self) -> Result<Permit<Store>, Problem> {
+        self.principal.store().map_err(|r| denied(&r))
     }
 
     /// To decide on quarantine and to check the store.

@@ -15,6 +15,7 @@ mod problem;
 mod qido;
 mod range;
 mod serve;
+mod stow;
 mod trace;
 mod wado;
 

@@ -29,7 +29,7 @@ pub struct FileTransfer {
 enum Stage {
     /// In front of the data set. The reader refuses a head of more than `part10::MAX_META`, so `taken` is no longer than
     /// that and one piece.
-    Head { reader: HeadReader, taken: Vec<u8> },
+    Head { reader: Box<HeadReader>, taken: Vec<u8> },
     /// The head is whole and does not name the instance; the data set's first elements will.
     Unnamed(Box<Unnamed>),
     /// In the data set.
@@ -54,7 +54,7 @@ impl Engine {
         if self.shared.stop.is_cancelled() {
             return Err(IngestError::Stopping);
         }
-        let stage = Stage::Head { reader: HeadReader::new(), taken: Vec::new() };
+        let stage = Stage::Head { reader: Box::new(HeadReader::new()), taken: Vec::new() };
         Ok(FileTransfer { shared: self.shared.clone(), source, stage })
     }
 }

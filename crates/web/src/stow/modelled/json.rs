@@ -1,0 +1,253 @@
+//! The DICOM JSON model, read (PS3.18 Annex F).
+//!
+//! No tree of JSON is built: each value goes from the text into its element's value field. What is nested is looked at
+//! level by level, so the depth that is allowed bounds the work.
+
+use super::{
+    MAX_DEPTH, ModelError,
+    data_set::{self, DataSet, Element, Value, ValueWriter},
+};
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+use leadglass_model::Phi;
+use leadglass_tap::Vr;
+use serde::{
+    Deserialize,
+    de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor},
+};
+use serde_json::value::RawValue;
+use std::{borrow::Cow, collections::BTreeMap, fmt};
+
+/// Reads metadata: an array of data sets, or one alone. An error means that it is no JSON of that form; a data set whose
+/// content is not understood fails by itself.
+pub(super) fn read(text: &[u8], most: usize) -> Result<Vec<Result<DataSet, ModelError>>, ModelError> {
+    let raw: &RawValue = serde_json::from_slice(text).map_err(|_| ModelError::Syntax)?;
+    if raw.get().starts_with('{') {
+        return Ok(vec![data_set(raw, 0)]);
+    }
+    let mut sets = Vec::new();
+    each(raw, |raw| {
+        if sets.len() >= most {
+            return Err(ModelError::TooMany);
+        }
+        sets.push(data_set(raw, 0));
+        Ok(())
+    })?;
+    Ok(sets)
+}
+
+fn data_set(raw: &RawValue, depth: usize) -> Result<DataSet, ModelError> {
+    if depth > MAX_DEPTH {
+        return Err(ModelError::TooDeep);
+    }
+    let Members(members) = serde_json::from_str(raw.get()).map_err(|_| ModelError::Syntax)?;
+    let mut set = DataSet::default();
+    for (name, member) in members {
+        let tag = data_set::tag(&name)?;
+        let vr = data_set::vr(&member.vr)?;
+        set.put(tag, Element { vr, value: value(vr, member, depth)? })?;
+    }
+    Ok(set)
+}
+
+fn value(vr: Vr, member: Member<'_>, depth: usize) -> Result<Value, ModelError> {
+    match member {
+        Member { bulk: Some(uri), value: None, inline: None, .. } => Ok(Value::Bulk(Phi::new(uri.into_owned()))),
+        Member { inline: Some(text), value: None, bulk: None, .. } if vr.is_binary() => {
+            let mut bytes = BASE64_STANDARD.decode(text.as_bytes()).map_err(|_| ModelError::Value)?;
+            if !bytes.len().is_multiple_of(2) {
+                bytes.push(0);
+            }
+            Ok(Value::Bytes(bytes))
+        }
+        Member { value: Some(values), bulk: None, inline: None, .. } if vr == Vr::SQ => {
+            let mut items = Vec::new();
+            each(values, |raw| {
+                // An empty item is written as null by some (PS3.18 §F.2.5).
+                items.push(if raw.get() == "null" { DataSet::default() } else { data_set(raw, depth + 1)? });
+                Ok(())
+            })?;
+            Ok(Value::Items(items))
+        }
+        Member { value: Some(values), bulk: None, inline: None, .. } => {
+            let mut writer = ValueWriter::new(vr);
+            each(values, |raw| one(&mut writer, vr, raw))?;
+            Ok(Value::Bytes(writer.finish()))
+        }
+        Member { value: None, bulk: None, inline: None, .. } if vr == Vr::SQ => Ok(Value::Items(Vec::new())),
+        Member { value: None, bulk: None, inline: None, .. } => Ok(Value::Bytes(Vec::new())),
+        // Two values, or bytes in an element of words.
+        Member { .. } => Err(ModelError::Value),
+    }
+}
+
+fn one(writer: &mut ValueWriter, vr: Vr, raw: &RawValue) -> Result<(), ModelError> {
+    let text = raw.get();
+    match text.as_bytes().first() {
+        Some(b'"') => {
+            let text: Text<'_> = serde_json::from_str(text).map_err(|_| ModelError::Value)?;
+            writer.text(&text.0)
+        }
+        Some(b'{') if &vr.0 == b"PN" => {
+            let name: PersonName<'_> = serde_json::from_str(text).map_err(|_| ModelError::Value)?;
+            writer.text(&name.joined())
+        }
+        Some(b'n') => writer.empty(),
+        Some(b'-' | b'0'..=b'9') => writer.number(text),
+        _ => Err(ModelError::Value),
+    }
+}
+
+/// Calls `told` with each element of an array, without keeping them.
+fn each<'a>(raw: &'a RawValue, told: impl FnMut(&'a RawValue) -> Result<(), ModelError>) -> Result<(), ModelError> {
+    struct Each<'e, F> {
+        told: F,
+        failed: &'e mut Option<ModelError>,
+    }
+    impl<'de, F: FnMut(&'de RawValue) -> Result<(), ModelError>> DeserializeSeed<'de> for Each<'_, F> {
+        type Value = ();
+        fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+            deserializer.deserialize_seq(self)
+        }
+    }
+    impl<'de, F: FnMut(&'de RawValue) -> Result<(), ModelError>> Visitor<'de> for Each<'_, F> {
+        type Value = ();
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("an array")
+        }
+        fn visit_seq<A: SeqAccess<'de>>(mut self, mut elements: A) -> Result<(), A::Error> {
+            while let Some(raw) = elements.next_element::<&'de RawValue>()? {
+                if self.failed.is_none() {
+                    *self.failed = (self.told)(raw).err();
+                }
+            }
+            Ok(())
+        }
+    }
+    let mut failed = None;
+    let mut reader = serde_json::Deserializer::from_str(raw.get());
+    Each { told, failed: &mut failed }.deserialize(&mut reader).map_err(|_| ModelError::Syntax)?;
+    failed.map_or(Ok(()), Err)
+}
+
+/// An element as JSON has it. Members that are not known are passed over.
+#[derive(Deserialize)]
+struct Member<'a> {
+    #[serde(borrow)]
+    vr: Cow<'a, str>,
+    #[serde(borrow, rename = "Value")]
+    value: Option<&'a RawValue>,
+    #[serde(borrow, rename = "BulkDataURI")]
+    bulk: Option<Cow<'a, str>>,
+    #[serde(borrow, rename = "InlineBinary")]
+    inline: Option<Cow<'a, str>>,
+}
+
+#[derive(Deserialize)]
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+
+/// Component groups of a name (PS3.18 §F.2.2).
+#[derive(Deserialize)]
+struct PersonName<'a> {
+    #[serde(borrow, default, rename = "Alphabetic")]
+    alphabetic: Cow<'a, str>,
+    #[serde(borrow, default, rename = "Ideographic")]
+    ideographic: Cow<'a, str>,
+    #[serde(borrow, default, rename = "Phonetic")]
+    phonetic: Cow<'a, str>,
+}
+
+impl PersonName<'_> {
+    fn joined(&self) -> String {
+        let whole = format!("{}={}={}", self.alphabetic, self.ideographic, self.phonetic);
+        whole.trim_end_matches('=').to_owned()
+    }
+}
+
+/// The members of an object; of a name that comes twice the first stands.
+struct Members<'a>(BTreeMap<String, Member<'a>>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Reader;
+        impl<'de> Visitor<'de> for Reader {
+            type Value = Members<'de>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members<'de>, A::Error> {
+                let mut members = BTreeMap::new();
+                while let Some((name, member)) = map.next_entry::<String, Member<'de>>()? {
+                    members.entry(name).or_insert(member);
+                }
+                Ok(Members(members))
+            }
+        }
+        deserializer.deserialize_map(Reader)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use leadglass_tap::Tag;
+
+    fn bytes(json: &str, tag: Tag) -> Vec<u8> {
+        let mut sets = read(json.as_bytes(), 10).unwrap();
+        let set = sets.remove(0).unwrap();
+        match &set.elements[&tag].value {
+            Value::Bytes(bytes) => bytes.clone(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn values_become_what_they_are_in_dicom() {
+        let name = r#"{"00100010":{"Value":[{"Ideographic":"山田^太郎","Alphabetic":"Yamada^Tarou"}],"vr":"PN"}}"#;
+        assert_eq!(bytes(name, Tag(0x10, 0x10)), "Yamada^Tarou=山田^太郎".as_bytes());
+        let type_ = r#"[{"00080008":{"vr":"CS","Value":["A",null,"B"]}}]"#;
+        assert_eq!(bytes(type_, Tag(8, 8)), b"A\\\\B");
+        let spacing = r#"{"00280030":{"vr":"DS","Value":[0.5,1e-1,"0.7"]}}"#;
+        assert_eq!(bytes(spacing, Tag(0x28, 0x30)), b"0.5\\1e-1\\0.7");
+        let binary = r#"{"00091010":{"vr":"OB","InlineBinary":"AQID"}}"#;
+        assert_eq!(bytes(binary, Tag(9, 0x1010)), [1, 2, 3, 0]);
+        let escaped = r#"{"00104000":{"vr":"LT","Value":["a\nb\u00e9"]}}"#;
+        assert_eq!(bytes(escaped, Tag(0x10, 0x4000)), "a\nbé ".as_bytes());
+        assert_eq!(bytes(r#"{"00100020":{"vr":"LO"}}"#, Tag(0x10, 0x20)), b"");
+    }
+
+    #[test]
+    fn what_is_not_the_model_is_refused() {
+        for text in ["", "x", "3", "[1", "\"a\"", "[{}", "{\"a\""] {
+            assert!(read(text.as_bytes(), 10).is_err(), "{text}");
+        }
+        for text in [
+            r#"{"0010":{"vr":"LO"}}"#,
+            r#"{"00100020":{}}"#,
+            r#"{"00100020":{"vr":"lo"}}"#,
+            r#"{"00100020":{"vr":"LO","Value":[{}]}}"#,
+            r#"{"00100020":{"vr":"LO","Value":"x"}}"#,
+            r#"{"00100020":{"vr":"LO","Value":["x"],"BulkDataURI":"y"}}"#,
+            r#"{"00280010":{"vr":"US","Value":[null]}}"#,
+            r#"{"00280010":{"vr":"US","Value":[true]}}"#,
+            r#"{"7FE00010":{"vr":"OW","InlineBinary":"*"}}"#,
+            r#"{"FFFEE000":{"vr":"UN"}}"#,
+            r#"[3]"#,
+        ] {
+            assert!(read(text.as_bytes(), 10).unwrap()[0].is_err(), "{text}");
+        }
+        assert!(matches!(read(b"[{},{},{}]", 2), Err(ModelError::TooMany)));
+    }
+
+    #[test]
+    fn depth_is_bounded_and_costs_no_stack() {
+        let nested = |depth: usize| {
+            format!("{}{{}}{}", r#"{"00081140":{"vr":"SQ","Value":["#.repeat(depth), "]}}".repeat(depth))
+        };
+        assert!(read(nested(MAX_DEPTH).as_bytes(), 1).unwrap()[0].is_ok());
+        assert!(read(nested(MAX_DEPTH + 1).as_bytes(), 1).unwrap()[0].is_err());
+        let brackets = "[".repeat(4 << 20);
+        assert!(read(brackets.as_bytes(), 1).is_err());
+        let deep = nested(200_000);
+        assert!(read(deep.as_bytes(), 1).map_or(true, |sets| sets[0].is_err()));
+    }
+}

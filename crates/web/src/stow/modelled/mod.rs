@@ -1,0 +1,212 @@
+//! Metadata in DICOM JSON or XML with bulk data beside it (PS3.18 §8.7.3, §10.5.1): made into data sets in explicit VR
+//! little endian and filed like any other instance.
+//!
+//! Metadata may point at any part, and several parts may be frames of one value, so all of it is held until the body is
+//! over: [`MAX_METADATA_BYTES`] and [`MAX_BULK_BYTES`] a request, [`PLACES`] requests at one time. Whoever has more sends
+//! files. What metadata point at outside of the body is never fetched.
+
+mod data_set;
+mod encode;
+mod json;
+mod xml;
+
+use super::{
+    bad,
+    filing::Filing,
+    incoming::{Gather, Incoming},
+    media::MediaType,
+    multipart::{Event, MAX_PARTS, Multipart, PartHead},
+    outcome::{Failure, Names},
+};
+use crate::Problem;
+use axum::http::StatusCode;
+use bytes::Bytes;
+use data_set::DataSet;
+use leadglass_model::{Fault, Phi};
+use std::collections::HashMap;
+use tokio::sync::Semaphore;
+
+/// How the metadata are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Notation {
+    Json,
+    Xml,
+}
+
+/// Why metadata are not understood. No value and no name of anybody is in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+enum ModelError {
+    #[error("the metadata are not written in the form they claim")]
+    Syntax,
+    #[error("a tag is none, or has no place here")]
+    Tag,
+    #[error("a value representation is none")]
+    Vr,
+    #[error("a value does not fit its value representation")]
+    Value,
+    #[error("sequences are nested more than {MAX_DEPTH} deep")]
+    TooDeep,
+    #[error("there are more than {MAX_PARTS} instances")]
+    TooMany,
+}
+
+/// A part that metadata point at.
+#[derive(Debug)]
+struct BulkPart {
+    media: MediaType,
+    pieces: Vec<Bytes>,
+    len: u64,
+}
+
+/// Parts by the name they have.
+type Bulk = HashMap<Phi<String>, Vec<BulkPart>>;
+
+/// What a body of this kind holds.
+#[derive(Debug, Default)]
+struct Held {
+    /// Each metadata part.
+    metadata: Vec<Vec<u8>>,
+    metadata_bytes: usize,
+    bulk: Bulk,
+    bulk_bytes: usize,
+}
+
+/// Where the part that is open goes.
+enum Open {
+    Metadata(Vec<u8>),
+    Bulk { location: Phi<String>, part: BulkPart, gather: Gather },
+}
+
+/// Reads the body and files its instances.
+pub(super) async fn take(
+    incoming: &mut Incoming,
+    filing: &mut Filing,
+    reader: Multipart,
+    notation: Notation,
+    places: &Semaphore,
+) -> Result<(), Problem> {
+    let Ok(Ok(_place)) = tokio::time::timeout(super::DOOR_TIME, places.acquire()).await else {
+        return Err(Problem::new(Fault::Busy, "busy", "Too many senders of metadata at the moment; send again later."));
+    };
+    let Held { metadata, bulk, .. } = hold(incoming, filing, reader, notation).await?;
+    // A document of some megabytes takes a moment to read.
+    let read = tokio::task::spawn_blocking(move || read(&metadata, notation)).await;
+    let sets = read.map_err(|_| Problem::new(Fault::Broken, "internal", "The metadata could not be read."))??;
+    for set in sets {
+        let Ok(set) = set else {
+            filing.fail(Names::default(), Failure::NOT_UNDERSTOOD);
+            continue;
+        };
+        match encode::file(&set, &bulk) {
+            Ok(pieces) => {
+                drop(set);
+                let mut arriving = filing.begin();
+                for piece in pieces {
+                    arriving.write(piece).await;
+                }
+                filing.file(arriving).await;
+            }
+            Err(failure) => filing.fail(encode::names(&set), failure),
+        }
+    }
+    Ok(())
+}
+
+/// The body, up to the bounds.
+async fn hold(
+    incoming: &mut Incoming,
+    filing: &mut Filing,
+    mut reader: Multipart,
+    notation: Notation,
+) -> Result<Held, Problem> {
+    let mut held = Held::default();
+    let mut open = None;
+    while let Some(piece) = filing.piece(incoming).await? {
+        reader.push(piece);
+        while let Some(event) = reader.next()? {
+            match (event, &mut open) {
+                (Event::Part(head), _) => open = Some(Open::of(head, notation)?),
+                (Event::Data(data), Some(Open::Metadata(text))) => {
+                    held.metadata_bytes += data.len();
+                    if held.metadata_bytes > MAX_METADATA_BYTES {
+                        return Err(too_large("The metadata are longer than 8 MiB; send files."));
+                    }
+                    text.extend_from_slice(&data);
+                }
+                (Event::Data(data), Some(Open::Bulk { part, gather, .. })) => {
+                    held.bulk_bytes += data.len();
+                    if held.bulk_bytes > MAX_BULK_BYTES {
+                        return Err(too_large("The bulk data beside metadata are longer than 64 MiB; send files."));
+                    }
+                    part.len += data.len() as u64;
+                    part.pieces.extend(gather.push(data).into_iter().flatten());
+                }
+                (Event::End, _) => match open.take() {
+                    Some(Open::Metadata(text)) => held.metadata.push(text),
+                    Some(Open::Bulk { location, mut part, mut gather }) => {
+                        part.pieces.extend(gather.rest());
+                        held.bulk.entry(location).or_default().push(part);
+                    }
+                    None => {}
+                },
+                (Event::Data(_), None) => {}
+            }
+        }
+    }
+    reader.finish()?;
+    Ok(held)
+}
+
+impl Open {
+    fn of(head: PartHead, notation: Notation) -> Result<Self, Problem> {
+        if head.is_encoded {
+            return Err(bad("encoding", "A part must not be compressed or written in base 64."));
+        }
+        let media = MediaType::parse(&head.content_type).unwrap_or_default();
+        let is_metadata = match (notation, media.essence.as_str()) {
+            (Notation::Json, "application/dicom+json" | "application/json") => true,
+            (Notation::Xml, "application/dicom+xml" | "application/xml" | "text/xml") => true,
+            (_, "") => head.location.is_none(),
+            _ => false,
+        };
+        if is_metadata {
+            return Ok(Self::Metadata(Vec::new()));
+        }
+        let no_name = || bad("location", "A part of bulk data has no Content-Location that metadata could point at.");
+        let location = head.location.ok_or_else(no_name)?;
+        let part = BulkPart { media, pieces: Vec::new(), len: 0 };
+        Ok(Self::Bulk { location, part, gather: Gather::default() })
+    }
+}
+
+/// All data sets of all metadata parts, in order. A data set that is not understood fails by itself.
+fn read(metadata: &[Vec<u8>], notation: Notation) -> Result<Vec<Result<DataSet, ModelError>>, Problem> {
+    let mut sets = Vec::new();
+    for text in metadata {
+        match notation {
+            Notation::Json => sets.extend(json::read(text, MAX_PARTS).map_err(unreadable)?),
+            Notation::Xml => match xml::read(text) {
+                Err(ModelError::Syntax) => return Err(unreadable(ModelError::Syntax)),
+                set => sets.push(set),
+            },
+        }
+    }
+    if sets.len() > MAX_PARTS { Err(unreadable(ModelError::TooMany)) } else { Ok(sets) }
+}
+
+fn unreadable(error: ModelError) -> Problem {
+    Problem::new(Fault::BadInput, "metadata", format!("The metadata cannot be read: {error}."))
+}
+
+fn too_large(sentence: &'static str) -> Problem {
+    Problem::with_status(StatusCode::PAYLOAD_TOO_LARGE, "too-large", sentence)
+}
+
+/// Bytes of metadata of one request.
+const MAX_METADATA_BYTES: usize = 8 << 20;
+/// Bytes of bulk data of one request.
+const MAX_BULK_BYTES: usize = 64 << 20;
+/// Requests of this kind at one time.
+pub(super) const PLACES: usize = 2;
+/// Sequences inside of one another. The engine's tap counts their items too, and allows 64 of both.
+const MAX_DEPTH: usize = 31;
