@@ -30,6 +30,7 @@ enum Part {
 /// Crate (without `leadglass-`), layer, part. Imports go towards a smaller number.
 const MAP: &[(&str, u8, Part)] = &[
     ("model", 0, Part::Plain),
+    ("disk", 0, Part::Plain),
     ("seal", 1, Part::Plain),
     ("tap", 1, Part::Plain),
     ("policy", 1, Part::Plain),

@@ -134,13 +134,13 @@ impl Shared {
 }
 
 /// Durable bytes that may wait for the drain: they lie in memory too. Senders wait beyond that.
-const MAX_BACKLOG_KIB: usize = 32 * 1024;
+const MAX_BACKLOG_KIB: usize = 48 * 1024;
 
 /// So long a commit waits for the drain before its sender is told to come back.
 const ROOM_WAIT: Duration = Duration::from_secs(10);
 
 /// Records and object bytes that the drain takes at a time.
-const MAX_BATCH: usize = 256;
-const MAX_BATCH_BYTES: usize = 16 << 20;
+const MAX_BATCH: usize = 512;
+const MAX_BATCH_BYTES: usize = 24 << 20;
 /// The audit log takes 8 MiB of entries at a time.
 const MAX_BATCH_ENTRY_BYTES: usize = 4 << 20;

@@ -222,8 +222,8 @@ fn chain(error: &dyn std::error::Error) -> String {
 /// How old a published checkpoint may be.
 const PUBLISH_EVERY: Duration = Duration::from_secs(10);
 /// What comes within this time of the first shares its syncs. Readers do not wait: they are served from memory.
-const LINGER: Duration = Duration::from_millis(200);
+const LINGER: Duration = Duration::from_millis(500);
 /// Bytes that do not wait for more.
-const MANY_BYTES: usize = 8 << 20;
+const MANY_BYTES: usize = 16 << 20;
 /// Between attempts, when a disk is full or a store away.
 const REST: Duration = Duration::from_millis(500);

@@ -1,8 +1,10 @@
 //! The few things a journal asks of a disk, so that tests can put a failing one underneath.
 
+use leadglass_disk::{BlockFile, Buffer};
+use parking_lot::Mutex;
 use std::{
     fs::{DirBuilder, File, OpenOptions},
-    io::{self, IoSlice},
+    io,
     os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt},
     path::{Path, PathBuf},
     sync::Arc,
@@ -32,7 +34,8 @@ pub(crate) trait DiskFile: Send + Sync {
     fn allocate(&self, bytes: u64) -> io::Result<()>;
     /// Fills `out` from `offset` on.
     fn read_at(&self, out: &mut [u8], offset: u64) -> io::Result<()>;
-    /// Writes all pieces, one behind the other, from `offset` on; durable after `sync`.
+    /// Writes all pieces, one behind the other, from `offset`, which begins a block; durable after `sync`. What the file
+    /// held in the rest of the last block is lost.
     fn write_at(&self, pieces: &[&[u8]], offset: u64) -> io::Result<()>;
     /// Makes content durable.
     fn sync(&self) -> io::Result<()>;
@@ -41,6 +44,14 @@ pub(crate) trait DiskFile: Send + Sync {
 /// A directory of the operating system.
 pub(crate) struct RealDisk {
     dir: PathBuf,
+    /// For whoever writes: one at a time.
+    buffer: Arc<Mutex<Buffer>>,
+}
+
+/// A file of the operating system.
+struct RealFile {
+    blocks: BlockFile,
+    buffer: Arc<Mutex<Buffer>>,
 }
 
 impl RealDisk {
@@ -52,7 +63,11 @@ impl RealDisk {
                 File::open(parent)?.sync_all()?;
             }
         }
-        Ok(Self { dir: dir.to_owned() })
+        Ok(Self { dir: dir.to_owned(), buffer: Arc::new(Mutex::new(Buffer::new(WRITE_BYTES))) })
+    }
+
+    fn file(&self, plain: File, path: &Path) -> Arc<dyn DiskFile> {
+        Arc::new(RealFile { blocks: BlockFile::over(plain, path), buffer: self.buffer.clone() })
     }
 
     /// The lock file, created if need be.
@@ -74,12 +89,14 @@ impl Disk for RealDisk {
     }
 
     fn create(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
-        let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(self.dir.join(name))?;
-        Ok(Arc::new(file))
+        let path = self.dir.join(name);
+        let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path)?;
+        Ok(self.file(file, &path))
     }
 
     fn open(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
-        Ok(Arc::new(OpenOptions::new().read(true).write(true).open(self.dir.join(name))?))
+        let path = self.dir.join(name);
+        Ok(self.file(OpenOptions::new().read(true).write(true).open(&path)?, &path))
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
@@ -95,43 +112,34 @@ impl Disk for RealDisk {
     }
 }
 
-impl DiskFile for File {
+impl DiskFile for RealFile {
     fn len(&self) -> io::Result<u64> {
-        Ok(self.metadata()?.len())
+        Ok(self.blocks.plain().metadata()?.len())
     }
 
     fn allocate(&self, bytes: u64) -> io::Result<()> {
         use rustix::{fs::FallocateFlags, io::Errno};
-        match rustix::fs::fallocate(self, FallocateFlags::empty(), 0, bytes) {
-            Err(Errno::OPNOTSUPP | Errno::NOSYS) => fill_with_zeros(self, bytes),
+        match rustix::fs::fallocate(self.blocks.plain(), FallocateFlags::empty(), 0, bytes) {
+            Err(Errno::OPNOTSUPP | Errno::NOSYS) => fill_with_zeros(self.blocks.plain(), bytes),
             other => other.map_err(Into::into),
         }
     }
 
     fn read_at(&self, out: &mut [u8], offset: u64) -> io::Result<()> {
-        self.read_exact_at(out, offset)
+        self.blocks.plain().read_exact_at(out, offset)
     }
 
-    fn write_at(&self, pieces: &[&[u8]], mut offset: u64) -> io::Result<()> {
-        let mut slices: Vec<IoSlice<'_>> = pieces.iter().map(|piece| IoSlice::new(piece)).collect();
-        let mut left = slices.as_mut_slice();
-        IoSlice::advance_slices(&mut left, 0);
-        while !left.is_empty() {
-            let some = left.len().min(MAX_SLICES);
-            let written = match rustix::io::pwritev(self, &left[..some], offset) {
-                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Ok(written) => written,
-                Err(rustix::io::Errno::INTR) => continue,
-                Err(errno) => return Err(errno.into()),
-            };
-            offset += written as u64;
-            IoSlice::advance_slices(&mut left, written);
+    fn write_at(&self, pieces: &[&[u8]], offset: u64) -> io::Result<()> {
+        let mut buffer = self.buffer.lock();
+        let mut blocks = self.blocks.write_from(offset, &mut buffer);
+        for piece in pieces {
+            blocks.push(piece)?;
         }
-        Ok(())
+        blocks.finish().map(drop)
     }
 
     fn sync(&self) -> io::Result<()> {
-        self.sync_data()
+        self.blocks.sync()
     }
 }
 
@@ -147,5 +155,5 @@ fn fill_with_zeros(file: &File, bytes: u64) -> io::Result<()> {
     Ok(())
 }
 
-/// What Linux takes in one `pwritev` (`IOV_MAX`).
-const MAX_SLICES: usize = 1024;
+/// Bytes written at a time.
+const WRITE_BYTES: usize = 1 << 20;

@@ -18,6 +18,7 @@ mod batch;
 pub mod conformance;
 mod error;
 pub mod faulty;
+mod folder_upload;
 mod ledger;
 mod local;
 mod name;

@@ -1,9 +1,10 @@
 //! An object that is written while its bytes arrive.
 
-use crate::{Objects, StoreError, name, objects::Claim};
+use crate::{Objects, StoreError, folder_upload::FolderUpload, name, objects::Claim};
 use bytes::Bytes;
 use leadglass_model::{Durable, ObjectId};
 use object_store::{MultipartUpload, ObjectStore, PutPayload};
+use std::path::Path;
 use tokio::task::JoinSet;
 
 /// An upload under way. Nothing of it is visible before [`Upload::finish`] answers; dropped, it is given up.
@@ -124,7 +125,13 @@ impl Parts {
         let (objects, id) = (&self.objects, self.claim.id());
         objects.on_ledger(move |ledger| ledger.begin(id)).await?;
         let name = name::of(id);
-        let begin = objects.shared.backing.store.put_multipart_opts(&name, Default::default());
+        let begin = async {
+            let Some(folder) = objects.shared.backing.own_folder().map(Path::to_owned) else {
+                return Ok(objects.shared.backing.store.put_multipart_opts(&name, Default::default()).await?);
+            };
+            let upload = tokio::task::spawn_blocking(move || FolderUpload::begin(&folder, id)).await??;
+            Ok(Box::new(upload) as Box<dyn MultipartUpload>)
+        };
         // A folder has said so when we began.
         let vacant = async { if objects.shared.backing.folder.is_none() { objects.vacant(id).await } else { Ok(()) } };
         let failed = match futures::join!(vacant, begin) {
@@ -134,7 +141,7 @@ impl Parts {
                 let _ = upload.abort().await;
                 e
             }
-            (_, Err(e)) => e.into(),
+            (_, Err(e)) => e,
         };
         close(objects, id).await;
         Err(failed)

@@ -6,6 +6,7 @@
 mod claim;
 mod error;
 mod file;
+mod gzip;
 mod place;
 mod rows;
 mod settle;
@@ -14,8 +15,8 @@ mod transfer;
 pub(crate) use claim::{Claims, PatientKey};
 pub use error::IngestError;
 pub use file::FileTransfer;
+pub(crate) use gzip::gzip;
 pub(crate) use rows::{earlier, series_row, study_row};
-pub(crate) use settle::gzip;
 pub use transfer::{INLINE_BYTES, Transfer};
 
 use crate::Shared;

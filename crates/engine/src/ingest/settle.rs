@@ -1,20 +1,19 @@
 //! A whole instance finds its place and becomes durable.
 
 use super::{
-    IngestError, Received,
+    IngestError, Received, gzip,
     place::{self, Home, Known, Seat, SeatKind},
     rows::Succession,
     transfer::{Body, Flow},
 };
 use crate::{Record, SealedRow, Shared, SubjectWrap, quarantine::Note, subject::Detail};
 use bytes::Bytes;
-use flate2::{Compression, write::GzEncoder};
 use leadglass_audit::{CodeWord, Counts, Event, NewEntry, Outcome};
 use leadglass_index::{IndexError, InstanceRow, QuarantineReason, RowKey, SealUnder, Table};
 use leadglass_keys::SealingKey;
 use leadglass_model::{Acknowledged, EntryId, ObjectId, StudyRef, UnixMillis};
 use leadglass_seal::{ContentStart, ObjectSealer, SealOptions, Sealed, SealedName};
-use std::{io::Write, sync::Arc};
+use std::sync::Arc;
 
 /// Decides, seals what is not sealed yet, and commits. One transfer at a time decides about one SOP instance.
 pub(super) async fn settle(shared: Arc<Shared>, received: Received, body: Body) -> Result<Acknowledged, IngestError> {
@@ -301,11 +300,6 @@ async fn entry(
     let detail = shared.detail(source.tenant, subject, id, &detail).await.map_err(IngestError::Records)?;
     entry.detail = detail.bytes;
     Ok((entry, detail.wrap))
-}
-
-pub(crate) fn gzip(json: &[u8]) -> Vec<u8> {
-    let mut packer = GzEncoder::new(Vec::with_capacity(json.len() / 4 + 64), Compression::fast());
-    packer.write_all(json).and_then(|()| packer.finish()).expect("a Vec takes every byte")
 }
 
 impl Seat {
