@@ -32,7 +32,7 @@ pub use readiness::Readiness;
 pub use record::{Record, RecordError, SealedRow, SubjectWrap};
 pub use reindex::{LeftOut, Rebuilt, ReindexError, ReindexPorts, Why, reindex};
 pub use retrieve::{Instance, RetrieveError, Target};
-pub use search::SearchError;
+pub use search::{SearchError, Within};
 pub use start::{Limits, Ports, StartError};
 pub use subject::SubjectPort;
 pub use verify::{Finding, Report, VerifyError};
@@ -41,10 +41,10 @@ use access::Accesses;
 use commit::Backlog;
 use ingest::{Claims, Destination};
 use leadglass_audit::Log;
-use leadglass_index::{Catalog, InstanceRow, Query, SeriesRow, StudyEntry, StudyHit};
+use leadglass_index::Catalog;
 use leadglass_journal::Journal;
 use leadglass_keys::Keys;
-use leadglass_model::{Administer, Clock, Entropy, Permit, Read, Search, StudyRef, StudyUid, TenantId};
+use leadglass_model::{Administer, Clock, Entropy, Permit, Read, StudyRef, TenantId};
 use leadglass_store::Objects;
 use std::{
     collections::HashMap,
@@ -108,31 +108,6 @@ impl Engine {
         target: &Target,
     ) -> Result<Vec<Instance>, RetrieveError> {
         self.shared.locate(permit, session, target).await
-    }
-
-    /// Finds studies. The query is recorded before it is answered.
-    ///
-    /// Cancel safety: dropping the future may leave a query recorded that nobody got an answer to.
-    pub async fn search(&self, permit: &Permit<Search>, query: Query) -> Result<Vec<StudyHit>, SearchError> {
-        self.shared.search(permit, query).await
-    }
-
-    /// The series of a study.
-    pub async fn search_series(
-        &self,
-        permit: &Permit<Search>,
-        study: &StudyUid,
-    ) -> Result<(StudyEntry, Vec<SeriesRow>), SearchError> {
-        self.shared.search_series(permit, study).await
-    }
-
-    /// The instances of a study that viewers see.
-    pub async fn search_instances(
-        &self,
-        permit: &Permit<Search>,
-        study: &StudyUid,
-    ) -> Result<(StudyEntry, Vec<InstanceRow>), SearchError> {
-        self.shared.search_instances(permit, study).await
     }
 
     /// What waits for a decision.

@@ -183,7 +183,7 @@ async fn what_was_acknowledged_comes_back_small_and_large() {
         assert!(is_file_of(&house.fetch(&node, &set).await.unwrap(), &set), "{pixel_bytes} bytes, after a restart");
     }
     let permit = house.principal(Role::Clinician).search(Purpose::Care).unwrap();
-    let hits = node.engine.search(&permit, Query::default()).await.unwrap();
+    let hits = node.engine.search(&permit, Query::default()).await.unwrap().hits;
     assert_eq!((hits.len(), hits[0].instances, hits[0].series), (1, 5, 1));
     node.stop().await;
 }
@@ -297,7 +297,7 @@ async fn many_at_once_agree_on_one_study() {
     });
     futures::future::try_join_all(sends).await.unwrap();
     let permit = house.principal(Role::Clinician).search(Purpose::Care).unwrap();
-    let hits = node.engine.search(&permit, Query::default()).await.unwrap();
+    let hits = node.engine.search(&permit, Query::default()).await.unwrap().hits;
     assert_eq!((hits.len(), hits[0].instances), (1, 20));
     Arc::into_inner(node).unwrap().stop().await;
     assert_eq!(house.objects().len(), 20);

@@ -45,6 +45,8 @@ pub fn routes(app: App) -> Router {
         .route("/dicomweb/studies/{study}", get(wado::study).merge(stow.route()))
         .route("/dicomweb/studies/{study}/series", get(qido::series))
         .route("/dicomweb/studies/{study}/instances", get(qido::instances))
+        .route("/dicomweb/series", get(qido::all_series))
+        .route("/dicomweb/instances", get(qido::all_instances))
         .route("/dicomweb/studies/{study}/series/{series}", get(wado::series))
         .route("/dicomweb/studies/{study}/series/{series}/instances", get(qido::instances_of_series))
         .route("/dicomweb/studies/{study}/series/{series}/instances/{instance}", get(wado::instance))

@@ -1,0 +1,124 @@
+//! QIDO-RS (PS3.18 §10.6): studies, series and instances, of one study or of all.
+//!
+//! What is answered: every attribute of the level, and those of the levels above; `includefield` may ask for what it
+//! likes, what is kept nowhere in the index is left out (opening each instance's metadata for a list would need its keys).
+//! A search without results is answered 200 with an empty list, as PS3.18 has it since 2026a. A study or series in the
+//! path that the caller may not see is absent: 404. What cannot be matched is refused: 400. More than a search can look
+//! through in five seconds: 413.
+
+mod answer;
+mod attributes;
+mod keys;
+mod media;
+mod place;
+mod xml;
+
+use crate::{App, Problem, app::Caller};
+use attributes::Level;
+use axum::{
+    extract::{Path, State},
+    http::{StatusCode, header, request::Parts},
+    response::Response,
+};
+use keys::Asked;
+use leadglass_engine::{SearchError, Within};
+use leadglass_index::DeepQuery;
+use leadglass_model::{Fault, SeriesUid, StudyUid};
+use media::Form;
+use place::Place;
+
+/// `GET /studies`
+pub(crate) async fn studies(State(app): State<App>, caller: Caller, parts: Parts) -> Result<Response, Problem> {
+    let permit = caller.search()?;
+    let (query, form, place) = read(Level::Study, &parts)?;
+    let found = app.engine.search(&permit, query.study).await.map_err(|e| problem(&e))?;
+    Ok(answer::answer(form, found.hits.iter().map(|hit| answer::study(hit, &place)).collect(), found.more))
+}
+
+/// `GET /series`
+pub(crate) async fn all_series(State(app): State<App>, caller: Caller, parts: Parts) -> Result<Response, Problem> {
+    find_series(&app, &caller, &parts, Within::Tenant).await
+}
+
+/// `GET /studies/{study}/series`
+pub(crate) async fn series(
+    State(app): State<App>,
+    caller: Caller,
+    Path(study): Path<String>,
+    parts: Parts,
+) -> Result<Response, Problem> {
+    let study = StudyUid::parse(&study).map_err(|_| Problem::not_found())?;
+    find_series(&app, &caller, &parts, Within::Study(&study)).await
+}
+
+/// `GET /instances`
+pub(crate) async fn all_instances(State(app): State<App>, caller: Caller, parts: Parts) -> Result<Response, Problem> {
+    find_instances(&app, &caller, &parts, Within::Tenant).await
+}
+
+/// `GET /studies/{study}/instances`
+pub(crate) async fn instances(
+    State(app): State<App>,
+    caller: Caller,
+    Path(study): Path<String>,
+    parts: Parts,
+) -> Result<Response, Problem> {
+    let study = StudyUid::parse(&study).map_err(|_| Problem::not_found())?;
+    find_instances(&app, &caller, &parts, Within::Study(&study)).await
+}
+
+/// `GET /studies/{study}/series/{series}/instances`
+pub(crate) async fn instances_of_series(
+    State(app): State<App>,
+    caller: Caller,
+    Path((study, series)): Path<(String, String)>,
+    parts: Parts,
+) -> Result<Response, Problem> {
+    let study = StudyUid::parse(&study).map_err(|_| Problem::not_found())?;
+    let series = SeriesUid::parse(&series).map_err(|_| Problem::not_found())?;
+    find_instances(&app, &caller, &parts, Within::Series(&study, &series)).await
+}
+
+async fn find_series(app: &App, caller: &Caller, parts: &Parts, within: Within<'_>) -> Result<Response, Problem> {
+    let permit = caller.search()?;
+    let (query, form, place) = read(Level::Series, parts)?;
+    let found = app.engine.search_series(&permit, within, query).await.map_err(|e| problem(&e))?;
+    Ok(answer::answer(form, found.hits.iter().map(|hit| answer::series(hit, &place)).collect(), found.more))
+}
+
+async fn find_instances(app: &App, caller: &Caller, parts: &Parts, within: Within<'_>) -> Result<Response, Problem> {
+    let permit = caller.search()?;
+    let (query, form, place) = read(Level::Instance, parts)?;
+    let found = app.engine.search_instances(&permit, within, query).await.map_err(|e| problem(&e))?;
+    Ok(answer::answer(form, found.hits.iter().map(|hit| answer::instance(hit, &place)).collect(), found.more))
+}
+
+fn read(level: Level, parts: &Parts) -> Result<(DeepQuery, Form, Place), Problem> {
+    let Asked { query, accept } = keys::read(level, parts.uri.query().unwrap_or(""))?;
+    let header = match parts.headers.get(header::ACCEPT) {
+        Some(value) => Some(value.to_str().map_err(|_| not_acceptable())?),
+        None => None,
+    };
+    let form = media::form(accept.as_deref().or(header)).ok_or_else(not_acceptable)?;
+    Ok((query, form, Place::of(parts)))
+}
+
+fn not_acceptable() -> Problem {
+    Problem::with_status(
+        StatusCode::NOT_ACCEPTABLE,
+        "not-acceptable",
+        "Results are served as application/dicom+json, or as multipart/related; type=\"application/dicom+xml\".",
+    )
+}
+
+fn problem(error: &SearchError) -> Problem {
+    match (error, error.fault()) {
+        (_, Fault::Missing) => Problem::not_found(),
+        (SearchError::TooBroad, _) => Problem::with_status(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "too-broad",
+            "There is too much to look through: name a study, a patient or a range of dates as well.",
+        ),
+        (_, fault) => Problem::new(fault, "search", "The index cannot be asked now; try again in a moment."),
+    }
+}
