@@ -157,7 +157,8 @@ pub(crate) struct RateFloor {
 
 impl RateFloor {
     pub(crate) fn new(limits: &Limits) -> Self {
-        let least = limits.min_bytes_per_second.saturating_mul(limits.rate_window.as_secs());
+        let millis = u64::try_from(limits.rate_window.as_millis()).unwrap_or(u64::MAX);
+        let least = limits.min_bytes_per_second.saturating_mul(millis) / 1000;
         Self { window: limits.rate_window, least, waited: Duration::ZERO, received: 0 }
     }
 

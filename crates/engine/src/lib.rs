@@ -17,6 +17,7 @@ mod ingest;
 mod quarantine;
 mod readiness;
 mod record;
+mod refusal;
 mod reindex;
 mod retrieve;
 mod search;
@@ -30,6 +31,7 @@ pub use ingest::{Announced, FileTransfer, INLINE_BYTES, IngestError, Source, Tra
 pub use quarantine::{Case, QuarantineError, Verdict};
 pub use readiness::Readiness;
 pub use record::{Record, RecordError, SealedRow, SubjectWrap};
+pub use refusal::{EnrolmentChange, Refusals, Refused};
 pub use reindex::{LeftOut, Rebuilt, ReindexError, ReindexPorts, Why, reindex};
 pub use retrieve::{Instance, RetrieveError, Target};
 pub use search::{SearchError, Within};

@@ -210,6 +210,7 @@ impl Shared {
             role: permit.role(),
             calling: Phi::new(String::new()),
             address: Phi::new(String::new()),
+            level: None,
         });
         let announced = Announced {
             sop_class: row.sop_class.clone(),

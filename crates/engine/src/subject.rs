@@ -76,6 +76,9 @@ pub(crate) struct Detail<'a> {
     pub(crate) series: &'a str,
     #[serde(skip_serializing_if = "str::is_empty")]
     pub(crate) instance: &'a str,
+    /// What the device had to show: [`leadglass_model::EnrolmentLevel`].
+    #[serde(skip_serializing_if = "str::is_empty")]
+    pub(crate) level: &'a str,
 }
 
 impl Detail<'_> {
@@ -91,6 +94,7 @@ impl Detail<'_> {
             study: clip(self.study),
             series: clip(self.series),
             instance: clip(self.instance),
+            level: clip(self.level),
         }
     }
 }
@@ -121,10 +125,14 @@ impl Subjects {
         if let Some(issuer) = &patient.issuer {
             mac.update(issuer.expose().as_bytes());
         }
-        let digest = mac.finalize().into_bytes();
-        let mut token = [0; 16];
-        token.copy_from_slice(&digest[..16]);
-        Some(SubjectToken(token))
+        Some(token_of(mac))
+    }
+
+    /// The tenant itself: whom entries are about that concern no patient. No Patient ID has this token.
+    fn site(&self) -> SubjectToken {
+        let mut mac = Hmac::<Sha256>::new_from_slice(self.secret.expose()).expect("HMAC takes keys of any length");
+        mac.update(b"leadglass site v1\0");
+        token_of(mac)
     }
 
     /// The subject's key: held, read, or made; with its wrap as long as the records do not hold that.
@@ -196,6 +204,11 @@ impl Shared {
         self.subjects.get(&tenant)?.token(patient)
     }
 
+    /// The token under which a tenant's entries stand that concern no patient: refusals, devices.
+    pub(crate) fn site_token(&self, tenant: TenantId) -> Option<SubjectToken> {
+        Some(self.subjects.get(&tenant)?.site())
+    }
+
     /// The sealed details of an entry about a subject. The wrap goes into the record that carries the entry.
     ///
     /// Cancel safety: a fresh subject key may have been made; the next entry uses it.
@@ -235,6 +248,13 @@ impl Shared {
     }
 }
 
+fn token_of(mac: Hmac<Sha256>) -> SubjectToken {
+    let digest = mac.finalize().into_bytes();
+    let mut token = [0; 16];
+    token.copy_from_slice(&digest[..16]);
+    SubjectToken(token)
+}
+
 /// The patient that a study's row names.
 pub(crate) fn patient_key(study: &StudyEntry) -> PatientKey {
     PatientKey {
@@ -243,7 +263,7 @@ pub(crate) fn patient_key(study: &StudyEntry) -> PatientKey {
     }
 }
 
-/// Bytes kept of each text. Seven of them, escaped as JSON at their worst, stay far under what the log takes.
+/// Bytes kept of each text. Eight of them, escaped as JSON at their worst, stay far under what the log takes.
 const MAX_TEXT_BYTES: usize = 512;
 
 /// Subject keys that wait for the drain, of a tenant; more than that are written down before they are used.
@@ -268,6 +288,7 @@ mod tests {
             study: &long,
             series: &long,
             instance: &long,
+            level: &long,
         };
         assert!(serde_json::to_vec(&all.clipped()).unwrap().len() < leadglass_audit::MAX_DETAIL_BYTES - 1_024);
     }

@@ -7,16 +7,16 @@ use std::marker::PhantomData;
 pub trait Access: Send + Sync + 'static {}
 
 /// Opening a study's pixels and metadata.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub enum Read {}
 /// Finding studies.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub enum Search {}
 /// Bringing an instance in.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub enum Store {}
 /// Deciding on quarantine, tokens, devices.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub enum Administer {}
 
 impl Access for Read {}

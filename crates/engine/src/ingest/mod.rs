@@ -22,8 +22,8 @@ pub use transfer::{INLINE_BYTES, Transfer};
 use crate::Shared;
 use bytes::Bytes;
 use leadglass_model::{
-    ActorRef, Permit, Phi, ReceiverId, Role, SeriesUid, SopClassUid, SopInstanceUid, Store, StudyRef, StudyUid,
-    TenantId, TransferSyntaxUid,
+    ActorRef, EnrolmentLevel, Permit, Phi, ReceiverId, Role, SeriesUid, SopClassUid, SopInstanceUid, Store, StudyRef,
+    StudyUid, TenantId, TransferSyntaxUid,
 };
 use leadglass_tap::{Tapped, part10};
 use std::sync::Arc;
@@ -37,13 +37,21 @@ pub struct Source {
     pub(crate) role: Role,
     pub(crate) calling: Phi<String>,
     pub(crate) address: Phi<String>,
+    pub(crate) level: Option<EnrolmentLevel>,
 }
 
 impl Source {
     /// A device or person that may store. `calling` (an AE title, a user agent) and `address` stand in the sealed part of
     /// the audit entry only.
     pub fn new(permit: &Permit<Store>, receiver: ReceiverId, calling: Phi<String>, address: Phi<String>) -> Self {
-        Self { tenant: permit.tenant(), receiver, actor: permit.actor(), role: permit.role(), calling, address }
+        let (tenant, actor, role) = (permit.tenant(), permit.actor(), permit.role());
+        Self { tenant, receiver, actor, role, calling, address, level: None }
+    }
+
+    /// The same, of an enrolled device: what it had to show stands in the audit entry of each instance.
+    #[must_use]
+    pub fn with_level(self, level: EnrolmentLevel) -> Self {
+        Self { level: Some(level), ..self }
     }
 }
 

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use leadglass_audit::{CodeWord, Counts, Event, NewEntry, Outcome};
 use leadglass_index::{IndexError, InstanceRow, QuarantineReason, RowKey, SealUnder, Table};
 use leadglass_keys::SealingKey;
-use leadglass_model::{Acknowledged, EntryId, ObjectId, StudyRef, UnixMillis};
+use leadglass_model::{Acknowledged, EnrolmentLevel, EntryId, ObjectId, StudyRef, UnixMillis};
 use leadglass_seal::{ContentStart, ObjectSealer, SealOptions, Sealed, SealedName};
 use std::sync::Arc;
 
@@ -296,6 +296,7 @@ async fn entry(
         study: received.study.expose(),
         series: received.series.expose(),
         instance: received.announced.sop_instance.expose(),
+        level: source.level.map_or("", EnrolmentLevel::as_str),
     };
     let detail = shared.detail(source.tenant, subject, id, &detail).await.map_err(IngestError::Records)?;
     entry.detail = detail.bytes;
