@@ -303,13 +303,58 @@ fn the_board_and_the_alerts_ask_for_metrics_that_there_are() {
 }
 
 /// A front of the test's own: deploy/Caddyfile with other addresses and the vault's certificate.
-struct Front(Child);
+struct Front {
+    child: Child,
+    base: String,
+    log: PathBuf,
+}
+
+impl Front {
+    fn start(caddy: &Path, folder: &Path, certificates: &Path, upstream: &str) -> Self {
+        let port = free_port();
+        let put = |text: String, from: &str, to: &str| {
+            assert!(text.contains(from), "deploy/Caddyfile holds {from:?}");
+            text.replace(from, to)
+        };
+        let (chain, key) = (certificates.join("server.pem"), certificates.join("server-key.pem"));
+        let site = format!("\nhttps://localhost:{port} {{\n\ttls {} {}\n", chain.display(), key.display());
+        let config = put(text("Caddyfile"), "\npacs.practice.example {\n", &site);
+        let config = put(config, "127.0.0.1:8042", upstream);
+        let config = put(config, "admin off\n", "admin off\n\tauto_https disable_redirects\n\tskip_install_trust\n");
+        let path = folder.join("Caddyfile");
+        fs::write(&path, config).unwrap();
+
+        let command = |word: &str| {
+            let mut command = Command::new(caddy);
+            command.args([word, "--adapter", "caddyfile", "--config"]).arg(&path);
+            command.env("XDG_DATA_HOME", folder).env("XDG_CONFIG_HOME", folder).stdin(Stdio::null());
+            command
+        };
+        let valid = command("validate").output().unwrap();
+        assert!(valid.status.success(), "{}", said(&valid));
+        let log = folder.join("log");
+        let write = || fs::File::options().create(true).append(true).open(&log).unwrap();
+        let child = command("run").stdout(write()).stderr(write()).spawn().unwrap();
+        Self { child, base: format!("https://localhost:{port}"), log }
+    }
+
+    /// All that it wrote; it is over then.
+    fn words(mut self) -> String {
+        signal(self.child.id(), rustix::process::Signal::TERM);
+        let _status = self.child.wait().unwrap();
+        fs::read_to_string(&self.log).unwrap()
+    }
+}
 
 impl Drop for Front {
     fn drop(&mut self) {
-        let _ended = self.0.kill();
-        let _reaped = self.0.wait();
+        let _ended = self.child.kill();
+        let _reaped = self.child.wait();
     }
+}
+
+fn free_port() -> u16 {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port()
 }
 
 #[test]
@@ -318,61 +363,38 @@ fn the_front_passes_studies_on_and_says_nothing_about_them() {
     let vault = Vault::up();
     let f = Fixture::named(&Fixture::all()[0].file);
     vault.store_fixture(&f);
-    let scratch = scratch();
-    let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
-    let tls = Path::new(&vault.up.ca).parent().unwrap().to_owned();
+    let certificates = Path::new(&vault.up.ca).parent().unwrap();
     let upstream = vault.up.http.plain_dicomweb.clone().unwrap();
     let upstream = upstream.strip_prefix("http://").unwrap().strip_suffix("/dicomweb").unwrap();
-    let put = |text: String, from: &str, to: &str| {
-        assert!(text.contains(from), "deploy/Caddyfile holds {from:?}");
-        text.replace(from, to)
-    };
-    let site = format!(
-        "\nhttps://localhost:{port} {{\n\ttls {} {}\n",
-        tls.join("server.pem").display(),
-        tls.join("server-key.pem").display()
-    );
-    let config = put(text("Caddyfile"), "\npacs.practice.example {\n", &site);
-    let config = put(config, "127.0.0.1:8042", upstream);
-    let config = put(config, "admin off\n", "admin off\n\tauto_https disable_redirects\n\tskip_install_trust\n");
-    let path = scratch.path().join("Caddyfile");
-    fs::write(&path, config).unwrap();
-
-    let command = |word: &str| {
-        let mut command = Command::new(&caddy);
-        command.args([word, "--adapter", "caddyfile", "--config"]).arg(&path);
-        command.env("XDG_DATA_HOME", scratch.path()).env("XDG_CONFIG_HOME", scratch.path()).stdin(Stdio::null());
-        command
-    };
-    let valid = command("validate").output().unwrap();
-    assert!(valid.status.success(), "{}", said(&valid));
-    let log = scratch.path().join("log");
-    let write = || fs::File::create(&log).unwrap();
-    let front = Front(command("run").stdout(write()).stderr(write()).spawn().unwrap());
-
-    let base = format!("https://localhost:{port}");
     let ask = Ask { token: Some(&vault.up.token), accept: Some("application/dicom"), range: None };
-    assert!(until(PATIENCE, || vault.http().try_get(&format!("{base}/healthz"), ask).is_some()), "the front is up");
-    let instance = format!("{base}/dicomweb/studies/{}/series/{}/instances/{}", f.study, f.series, f.instance);
-    let answer = vault.http().get(&instance, ask);
+    let instance = format!("/dicomweb/studies/{}/series/{}/instances/{}", f.study, f.series, f.instance);
+    let begin = |folder: &Path, upstream: &str| {
+        let front = Front::start(&caddy, folder, certificates, upstream);
+        let answers = || vault.http().try_get(&format!("{}/healthz", front.base), ask).is_some();
+        assert!(until(PATIENCE, answers), "the front is up");
+        front
+    };
+    let silent = |words: &str| !words.contains(&f.study) && !words.contains(&vault.up.token);
+
+    let folder = scratch();
+    let front = begin(folder.path(), upstream);
+    let get = |path: &str, ask: Ask<'_>| vault.http().get(&format!("{}{path}", front.base), ask);
+    let answer = get(&instance, ask);
     assert_eq!(answer.status, 200, "{}", answer.text());
     assert_eq!(Ok(answer.body), vault.file_of(&f));
-    for inside in ["metrics", "readyz"] {
-        assert_eq!(vault.http().get(&format!("{base}/{inside}"), ask).status, 404, "{inside} is for the inside");
+    assert_eq!(get(&instance, Ask { token: None, ..ask }).status, 401);
+    for inside in ["/metrics", "/readyz"] {
+        assert_eq!(get(inside, ask).status, 404, "{inside} is for the inside");
     }
-    assert_eq!(vault.http().get(&instance, Ask { token: None, ..ask }).status, 401);
+    let words = front.words();
+    assert!(silent(&words), "the front's words name a study:\n{words}");
 
-    // The vault dies; the front answers for it, and neither then nor before is a study named in what it writes.
-    drop(vault.http().get(&instance, ask));
-    let http = leadglass_tests::http::Http::trusting(Some(&fs::read(&vault.up.ca).unwrap()));
-    let pid = vault.up.pids.vault;
-    vault.kill_vault();
-    let away = http.get(&instance, ask).status;
-    assert!([200, 502].contains(&away), "{away}");
-    vault.wait_restarted(pid);
-    drop(front);
-    let said = fs::read_to_string(&log).unwrap();
-    assert!(!said.contains(&f.study) && !said.contains(&vault.up.token), "the front's words name a study:\n{said}");
+    // No vault behind it: this is where a front would log the request that failed.
+    let folder = scratch();
+    let front = begin(folder.path(), &format!("127.0.0.1:{}", free_port()));
+    assert_eq!(vault.http().get(&format!("{}{instance}", front.base), ask).status, 502);
+    let words = front.words();
+    assert!(silent(&words), "the front's words name a study:\n{words}");
 }
 
 /// Only benches/null.sh sets it, in the environment of one build.
