@@ -35,7 +35,7 @@ pub use refusal::{EnrolmentChange, Refusals, Refused};
 pub use reindex::{LeftOut, Rebuilt, ReindexError, ReindexPorts, Why, reindex};
 pub use retrieve::{Instance, RetrieveError, Target};
 pub use search::{SearchError, Within};
-pub use start::{Limits, Ports, StartError};
+pub use start::{Ack, Limits, Ports, StartError};
 pub use subject::SubjectPort;
 pub use verify::{Finding, Report, VerifyError};
 

@@ -53,6 +53,19 @@ pub struct Limits {
     pub instance_bytes: u64,
     /// Journal bytes above which the node is not ready.
     pub journal_bytes: u64,
+    /// What has to be durable where before a sender is told "stored".
+    pub ack: Ack,
+}
+
+/// Where an instance is durable when its sender is told so. Rows and audit entry are in the journal either way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Ack {
+    /// A small instance in the journal of this node; the store gets it a moment later. One local sync, for a store that
+    /// is no safer than this node's disk.
+    #[default]
+    Journal,
+    /// Every instance in the store, so that "stored" never rests on one local disk. It waits for the store each time.
+    Store,
 }
 
 /// Why a node does not start.

@@ -7,7 +7,7 @@ use futures::TryStreamExt;
 use leadglass_audit::Log;
 use leadglass_engine::StartError;
 use leadglass_engine::{
-    Announced, Engine, IngestError, Limits, Ports, RetrieveError, Source, SubjectPort, Target, Verdict,
+    Ack, Announced, Engine, IngestError, Limits, Ports, RetrieveError, Source, SubjectPort, Target, Verdict,
 };
 use leadglass_index::{Catalog, MemoryIndex, QuarantineReason, Query, StudyIndexKey, TenantKeys};
 use leadglass_journal::{Journal, JournalConfig};
@@ -26,6 +26,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 /// What outlives a node's process: the disk, the key service, the index engine.
 struct House {
+    ack: Ack,
     dir: tempfile::TempDir,
     service: Arc<FakeKeyService>,
     index: Arc<MemoryIndex>,
@@ -43,7 +44,13 @@ impl House {
     fn new() -> Self {
         let service = FakeKeyService::new(Arc::new(SystemClock), Arc::new(SystemEntropy));
         let tenant = service.add_tenant("practice");
-        Self { dir: tempfile::tempdir().unwrap(), service, index: Arc::new(MemoryIndex::default()), tenant }
+        Self {
+            ack: Ack::Journal,
+            dir: tempfile::tempdir().unwrap(),
+            service,
+            index: Arc::new(MemoryIndex::default()),
+            tenant,
+        }
     }
 
     async fn start(&self) -> Node {
@@ -88,7 +95,7 @@ impl House {
             subjects: HashMap::from([(self.tenant, SubjectPort { detail, records })]),
             clock,
             entropy,
-            limits: Limits { instance_bytes: 64 << 20, journal_bytes: 64 << 20 },
+            limits: Limits { instance_bytes: 64 << 20, journal_bytes: 64 << 20, ack: self.ack },
         };
         let engine = Engine::start(ports, tasks.clone(), stop.clone()).await?;
         Ok(Node { engine, tasks, stop })

@@ -6,8 +6,8 @@ use bytes::Bytes;
 use futures::TryStreamExt;
 use leadglass_audit::{Event, Log};
 use leadglass_engine::{
-    Announced, Case, Engine, Limits, Ports, Rebuilt, ReindexError, ReindexPorts, RetrieveError, Source, SubjectPort,
-    Target, Verdict, Why, reindex,
+    Ack, Announced, Case, Engine, Limits, Ports, Rebuilt, ReindexError, ReindexPorts, RetrieveError, Source,
+    SubjectPort, Target, Verdict, Why, reindex,
 };
 use leadglass_index::{
     Catalog, EarlierVersion, Index, InstanceRow, MemoryIndex, QuarantineReason, Query, SeriesRow, StudyEntry, StudyHit,
@@ -130,7 +130,7 @@ impl House {
             subjects,
             clock: self.clock.clone(),
             entropy: Arc::new(SystemEntropy),
-            limits: Limits { instance_bytes: 64 << 20, journal_bytes: 64 << 20 },
+            limits: Limits { instance_bytes: 64 << 20, journal_bytes: 64 << 20, ack: Ack::Journal },
         };
         let engine = Engine::start(ports, tasks.clone(), stop.clone()).await.unwrap();
         Node { engine, tasks, stop }

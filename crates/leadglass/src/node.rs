@@ -102,8 +102,11 @@ impl Node {
         let config::Store::Local { path } = &config.store;
         files::make_dir(path)?;
         let objects = Objects::local(path).context("cannot open the object store")?;
-        let limits =
-            Limits { instance_bytes: config.limits.instance_bytes, journal_bytes: config.limits.journal_bytes };
+        let limits = Limits {
+            instance_bytes: config.limits.instance_bytes,
+            journal_bytes: config.limits.journal_bytes,
+            ack: leadglass_engine::Ack::Journal,
+        };
         let tasks = TaskTracker::new();
         let ports = Ports { keys, objects, journal, catalog, log, subjects, clock, entropy, limits };
         let engine = Engine::start(ports, tasks.clone(), stop).await.context("the node does not start")?;

@@ -6,7 +6,7 @@ use super::{
     rows::Succession,
     transfer::{Body, Flow},
 };
-use crate::{Record, SealedRow, Shared, SubjectWrap, quarantine::Note, subject::Detail};
+use crate::{Ack, Record, SealedRow, Shared, SubjectWrap, quarantine::Note, subject::Detail};
 use bytes::Bytes;
 use leadglass_audit::{CodeWord, Counts, Event, NewEntry, Outcome};
 use leadglass_index::{IndexError, InstanceRow, QuarantineReason, RowKey, SealUnder, Table};
@@ -72,7 +72,15 @@ async fn whole(shared: &Arc<Shared>, received: &Received, pieces: &[Bytes]) -> R
     }
     let records = received.records(&succession, received_at);
     let sealed = sealer.finish(&records, &mut out).map_err(IngestError::Seal)?;
-    commit(shared, received, seat, succession, object, sealed, Some(out.into()), received_at).await
+    let inline = match shared.limits.ack {
+        Ack::Journal => Some(out.into()),
+        Ack::Store => {
+            let durable = shared.objects.put(object, vec![out.into()]).await.map_err(IngestError::Store)?;
+            debug_assert_eq!((durable.object(), durable.sealed_len()), (object, sealed.sealed_len));
+            None
+        }
+    };
+    commit(shared, received, seat, succession, object, sealed, inline, received_at).await
 }
 
 /// It was sealed while it came, under a key chosen early; what is known of it now decides whether that was right.
