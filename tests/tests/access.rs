@@ -20,7 +20,7 @@ const fn row(method: &'static str, route: &'static str, answers: [u16; 4]) -> Ro
 }
 
 /// The other tenant's search finds nothing and its look-ups find nobody: what one may not see is absent.
-const TABLE: [Row; 18] = [
+const TABLE: [Row; 22] = [
     row("GET", "/healthz", [200, 200, 200, 200]),
     row("GET", "/readyz", [200, 200, 200, 200]),
     row("GET", "/metrics", [200, 200, 200, 200]),
@@ -41,6 +41,12 @@ const TABLE: [Row; 18] = [
     // The case is a random name of nobody: who may decide hears that it is absent.
     row("POST", "/api/v1/quarantine/{case}", [401, 403, 403, 404]),
     row("POST", "/api/v1/verify", [401, 403, 403, 200]),
+    // Who may store is told that an empty body is no form; who may not is told that.
+    row("POST", "/api/v1/uploads", [401, 415, 415, 403]),
+    // A page without anybody's data: the token is typed into it.
+    row("GET", "/photo", [200, 200, 200, 200]),
+    row("GET", "/assets/upload.js", [200, 200, 200, 200]),
+    row("GET", "/assets/upload.css", [200, 200, 200, 200]),
 ];
 
 #[test]

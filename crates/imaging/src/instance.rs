@@ -34,11 +34,14 @@ impl std::fmt::Debug for Instance {
 
 /// Patient, General Study, General Series, General Equipment and SOP Common.
 pub(crate) fn common(record: &Record, class: &str, instance: &str, modality: &str) -> DataSet {
-    let Record { patient, study, series, number, received, .. } = record;
+    let Record { patient, study, series, number, received, place, .. } = record;
     let mut set = DataSet::default();
     set.text(0x0008_0005, *b"CS", "ISO_IR 192");
-    set.text(0x0008_0012, *b"DA", &received.date());
-    set.text(0x0008_0013, *b"TM", &received.time());
+    if let Some(place) = place {
+        set.text(0x0008_0012, *b"DA", &received.date());
+        set.text(0x0008_0013, *b"TM", &received.time());
+        set.text(0x0008_0201, *b"SH", &place.dicom());
+    }
     set.uid(0x0008_0016, class);
     set.uid(0x0008_0018, instance);
     set.text(0x0008_0020, *b"DA", study.date.expose());
@@ -47,7 +50,6 @@ pub(crate) fn common(record: &Record, class: &str, instance: &str, modality: &st
     set.text(0x0008_0060, *b"CS", modality);
     set.text(0x0008_0070, *b"LO", "Leadglass");
     set.text(0x0008_0090, *b"PN", study.referring_physician.expose());
-    set.text(0x0008_0201, *b"SH", &received.offset().dicom());
     set.text_if_any(0x0008_1030, *b"LO", study.description.expose());
     set.text_if_any(0x0008_103E, *b"LO", series.description.expose());
     set.text(0x0008_1090, *b"LO", "Upload");

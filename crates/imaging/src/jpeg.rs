@@ -6,7 +6,7 @@
 //!
 //! Source: ITU-T T.81 Annex B; Adobe Technical Note 5116 (APP14); PS3.5 §8.2.1 and A.4.1.
 
-use crate::{UploadError, exif};
+use crate::{UploadError, exif, upload::check_size};
 use bytes::Bytes;
 use image::metadata::Orientation;
 use std::ops::Range;
@@ -285,7 +285,9 @@ impl Frame {
             return Err(damaged("two components of the same name"));
         }
         let number = |high: u8, low: u8| u32::from(u16::from_be_bytes([high, low]));
-        Ok(Self { kind, precision: *precision, height: number(*h1, *h2), width: number(*w1, *w2), components })
+        let (height, width) = (number(*h1, *h2), number(*w1, *w2));
+        check_size(width, height)?;
+        Ok(Self { kind, precision: *precision, height, width, components })
     }
 
     /// Blocks that the first scan of a component holds (A.2.2, A.2.3).

@@ -94,6 +94,13 @@ impl Moment {
         Ok(Self(PrimitiveDateTime::new(date, time).assume_offset(offset.0)))
     }
 
+    /// The offset that stands in a text which [`parse`](Self::parse) reads, if one does.
+    pub fn told_offset(text: &str) -> Option<Offset> {
+        let (_, clock) = text.split_once(['T', ' '])?;
+        let at = clock.find(['Z', 'z', '+', '-'])?;
+        clock.get(at..).and_then(|offset| Offset::parse(offset.trim_end()).ok())
+    }
+
     /// Where it is told.
     pub fn offset(self) -> Offset {
         Offset(self.0.offset())
@@ -141,6 +148,9 @@ mod tests {
         assert_eq!(told("2026-11-22T14:05:09.123-05:30"), "20261122140509-0530");
         let received = Moment::at(UnixMillis(1_795_386_600_000), place);
         assert_eq!((received.date(), received.time()), ("20261122".to_owned(), "233000".to_owned()));
+        let told = |text| Moment::told_offset(text).map(Offset::dicom);
+        assert_eq!(told("2026-11-22T14:05-05:30").as_deref(), Some("-0530"));
+        assert_eq!(told("2026-11-22T14:05"), None);
         let next_day = Moment::at(UnixMillis(1_795_386_600_000), Offset::parse("+0200").unwrap());
         assert_eq!((next_day.date(), next_day.time()), ("20261123".to_owned(), "003000".to_owned()));
     }

@@ -5,7 +5,7 @@
 //!
 //! Source: W3C PNG (third edition) §5, §11.
 
-use crate::{UploadError, exif};
+use crate::{UploadError, exif, upload::check_size};
 use image::metadata::Orientation;
 use std::ops::Range;
 
@@ -74,6 +74,7 @@ impl Png {
             return Err(UploadError::Damaged { what: "a short header" });
         };
         let (width, height) = (u32::from_be_bytes([*w1, *w2, *w3, *w4]), u32::from_be_bytes([*h1, *h2, *h3, *h4]));
+        check_size(width, height)?;
         let samples: u64 = match colour {
             0 | 3 => 1,
             2 => 3,

@@ -1,6 +1,6 @@
 //! What an instance says about whom and what it belongs to.
 
-use crate::{Moment, Text};
+use crate::{Moment, Offset, Text};
 use leadglass_model::{SeriesUid, StudyUid};
 
 /// Patient, study, series, and what is known about the taking.
@@ -14,8 +14,10 @@ pub struct Record {
     pub series: Series,
     /// Its number in the series, from 1.
     pub number: u32,
-    /// When it came in, at the sender's place.
+    /// When it came in.
     pub received: Moment,
+    /// The sender's distance from UTC, which holds for all times of the record; `None` where nobody knows it.
+    pub place: Option<Offset>,
     /// When the picture was taken.
     pub taken: Option<Moment>,
 }

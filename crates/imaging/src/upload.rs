@@ -62,13 +62,6 @@ impl Upload {
         } else {
             return Err(UploadError::UnknownFormat);
         };
-        let (width, height) = photo.size();
-        if width == 0 || height == 0 {
-            return Err(UploadError::Empty);
-        }
-        if width.max(height) > MAX_SIDE || u64::from(width) * u64::from(height) > MAX_PIXELS {
-            return Err(UploadError::TooLarge);
-        }
         if photo.work_pixels() > MAX_WORK_PIXELS {
             return Err(UploadError::Unsupported { what: "a JPEG of so many scans" });
         }
@@ -103,6 +96,17 @@ impl Upload {
             Kind::Document(document) => Ok(document.into_instance(record, entropy)),
         }
     }
+}
+
+/// Whether a picture of this size may be decoded at all. Asked as soon as the size is read.
+pub(crate) fn check_size(width: u32, height: u32) -> Result<(), UploadError> {
+    if width == 0 || height == 0 {
+        return Err(UploadError::Empty);
+    }
+    if width.max(height) > MAX_SIDE || u64::from(width) * u64::from(height) > MAX_PIXELS {
+        return Err(UploadError::TooLarge);
+    }
+    Ok(())
 }
 
 /// Pixels that a decoder may compute, every pass counted: what bounds its time. A picture of 64 megapixels may have 16 scans.

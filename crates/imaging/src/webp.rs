@@ -2,7 +2,7 @@
 //!
 //! Source: WebP Container Specification (RFC 9649 §2), VP8 frame header (RFC 6386 §9.1), VP8L header (RFC 9649 §3.4).
 
-use crate::{UploadError, exif};
+use crate::{UploadError, exif, upload::check_size};
 use image::metadata::Orientation;
 use std::ops::Range;
 
@@ -51,6 +51,7 @@ impl WebP {
             at = end;
         }
         let (width, height, lossy, image) = found.ok_or(UploadError::Damaged { what: "no picture in it" })?;
+        check_size(width, height)?;
         let orientation = orientation.unwrap_or(Orientation::NoTransforms);
         Ok(Self { width, height, orientation, lossy, image, alpha: alpha.filter(|_| lossy) })
     }

@@ -99,6 +99,7 @@ fn a_record_that_says_little_makes_a_valid_instance_too() {
         Series { description: Text::default(), body_part: Text::default(), laterality: None, ..record.series };
     record.study.description = Text::default();
     record.taken = None;
+    record.place = None;
     for (name, bytes) in [("photo", pictures.read("untouched-420.jpg")), ("document", b"%PDF-1.4\n%%EOF".to_vec())] {
         let made = Upload::recognise(bytes.into()).unwrap().into_instance(&record, &SystemEntropy).unwrap();
         let path = folder.path().join(name);

@@ -1,6 +1,6 @@
 //! The routes, what they share, and who is asking.
 
-use crate::{Problem, admin, health, qido, stow, trace, wado};
+use crate::{Problem, admin, health, qido, stow, trace, upload, wado};
 use axum::{
     Router,
     extract::{DefaultBodyLimit, FromRequestParts},
@@ -54,6 +54,10 @@ pub fn routes(app: App) -> Router {
         .route("/api/v1/quarantine", get(admin::list))
         .route("/api/v1/quarantine/{case}", post(admin::decide))
         .route("/api/v1/verify", post(admin::verify))
+        .route("/api/v1/uploads", upload::Desk::new().route())
+        .route("/photo", get(upload::page::photo))
+        .route("/assets/upload.js", get(upload::page::script))
+        .route("/assets/upload.css", get(upload::page::style))
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
         .fallback(|| async { Problem::not_found() })
         .layer(CatchPanicLayer::custom(|_| {

@@ -17,6 +17,7 @@ mod range;
 mod serve;
 mod stow;
 mod trace;
+mod upload;
 mod wado;
 
 pub use app::{App, Caller, routes};

@@ -80,6 +80,7 @@ pub fn record() -> Record {
         },
         number: 1,
         received,
+        place: Some(offset),
         taken: Some(Moment::parse("2026-11-22T14:05", offset).unwrap()),
     }
 }

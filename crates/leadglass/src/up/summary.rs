@@ -28,6 +28,8 @@ pub struct Summary {
     pub tokens: Tokens,
     /// A certificate for DICOM over TLS.
     pub client: Client,
+    /// The page that sends photos.
+    pub photo: String,
 }
 
 /// The DICOM listener.
@@ -106,6 +108,7 @@ impl Summary {
     /// Of two children that serve.
     pub fn of(home: &Home, tokens: Tokens, at: &Addresses, pids: Pids) -> Self {
         let base = format!("https://{}", at.http);
+        let photo = at.plain.map_or_else(|| format!("{base}/photo"), |plain| format!("http://{plain}/photo"));
         let plain = at.plain.map_or_else(String::new, |plain| format!("http://{plain}/dicomweb"));
         Self {
             dicom: DicomAt {
@@ -121,6 +124,7 @@ impl Summary {
             data: DataAt { vault: home.vault(), keyd: home.keyd(), objects: home.objects() },
             tokens,
             client: Client { cert: home.tls("client.pem"), key: home.tls("client-key.pem") },
+            photo,
         }
     }
 
@@ -158,6 +162,8 @@ impl Summary {
         line(format!("    -H 'Accept: application/dicom+json' {}/studies", http.dicomweb));
         line(format!("  plain HTTP, on this machine only: {}", http.plain_dicomweb));
         line(format!("  all tokens and paths: {}\n", home.up_json().display()));
+        line("Photo   (or a PDF, with the token above)".to_owned());
+        line(format!("  {}\n", self.photo));
         line("Stop    Ctrl-C; the next `leadglass up` goes on where this one ended.\n".to_owned());
         if home.sheet().exists() {
             line(format!("Recovery sheet: {}", home.sheet().display()));
@@ -220,6 +226,7 @@ mod tests {
             "data": { "vault": at("vault"), "keyd": at("keyd"), "objects": at("objects") },
             "tokens": { "clinician": "lg_c", "dpo": "lg_d", "other_tenant": "lg_o", "admin": "lg_a" },
             "client": { "cert": at("tls/client.pem"), "key": at("tls/client-key.pem") },
+            "photo": "http://127.0.0.1:8042/photo",
         });
         let summary = summary(&home);
         assert_eq!(serde_json::to_value(&summary).unwrap(), expected);

@@ -1,0 +1,310 @@
+//! Whom the files are about: a study that the vault has, a patient that it knows, or one that was typed.
+//!
+//! What was typed may fill a gap and must not contradict what is known: a photo that is filed to the wrong patient is
+//! worse than one that is not filed. Looking someone up is a query like any other, with its audit entry; who may not
+//! search (a device) is not told whether a number is known.
+
+use super::{about::About, file::Line};
+use crate::{App, Problem, app::Caller};
+use axum::http::StatusCode;
+use leadglass_engine::{SearchError, Within};
+use leadglass_imaging::{Moment, Offset, Patient, Series, Sex, Study, Text, fresh_uid};
+use leadglass_index::{DeepQuery, NamePattern, Pattern, Query, SeriesRow, StudyRow};
+use leadglass_model::{Fault, Phi, SeriesUid, StudyUid, SystemEntropy, UnixMillis};
+
+/// What all instances of a form have in common.
+#[derive(Debug)]
+pub(super) struct Subject {
+    pub(super) patient: Patient,
+    pub(super) study: Study,
+    /// A new series; its UID and number are given when it begins.
+    pub(super) series: Series,
+    /// The number of the first new series.
+    pub(super) next_series: u32,
+    /// A series that goes on.
+    pub(super) continued: Option<Line>,
+    pub(super) received: Moment,
+    pub(super) place: Option<Offset>,
+    pub(super) taken: Option<Moment>,
+}
+
+impl std::fmt::Debug for Line {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Line").field("instances", &self.instances).finish_non_exhaustive()
+    }
+}
+
+/// Finds it.
+pub(super) async fn find(app: &App, caller: &Caller, about: About, now: UnixMillis) -> Result<Subject, Problem> {
+    let may_search = caller.search().ok();
+    let (patient, known, all_series) = match (&about.study, &may_search) {
+        (Some(uid), Some(permit)) => {
+            let all = DeepQuery::default();
+            let found = app.engine.search_series(permit, Within::Study(uid), all).await;
+            let hits = found.map_err(|error| unfound(&error))?.hits;
+            let study = hits.first().map(|hit| hit.study.clone()).ok_or_else(Problem::not_found)?;
+            let patient = known_patient(&about, std::iter::once(&*study))?;
+            (patient, Some(study), hits.into_iter().map(|hit| hit.row).collect())
+        }
+        (None, Some(permit)) => {
+            if about.patient_id.is_empty() {
+                return Err(incomplete("Type the patient's number."));
+            }
+            let query = Query {
+                patient_id: Pattern::parse(about.patient_id.expose())
+                    .map_err(|_| incomplete("The patient's number cannot be looked for."))?,
+                limit: Some(MAX_STUDIES),
+                ..Query::default()
+            };
+            let hits = app.engine.search(permit, query).await.map_err(|error| unfound(&error))?.hits;
+            let rows = hits.iter().map(|hit| &hit.row).filter(|row| {
+                row.patient_id.as_ref().is_some_and(|id| id.expose().trim() == about.patient_id.expose())
+            });
+            (known_patient(&about, rows)?, None, Vec::new())
+        }
+        (_, None) => (typed_patient(&about)?, None, Vec::new()),
+    };
+
+    let place = match &known {
+        // What the study says of its own times holds for them; without a word of it none is added.
+        Some(row) => {
+            about.place().or_else(|| row.timezone_offset.as_deref().and_then(|o| Offset::parse(o.trim()).ok()))
+        }
+        None => Some(about.place().unwrap_or(Offset::UTC)),
+    };
+    let received = Moment::at(now, place.unwrap_or(Offset::UTC));
+    let taken = about.taken();
+    let begun = taken.unwrap_or(received);
+    let text = |value: Option<&Phi<String>>| Text::known(value);
+    let own = |value: String| Text::known(Some(&Phi::new(value)));
+    let study = match &known {
+        Some(row) => Study {
+            uid: row.uid.clone(),
+            date: text(row.date.as_ref()),
+            time: text(row.time.as_ref()),
+            id: text(row.id.as_ref()),
+            accession_number: text(row.accession_number.as_ref()),
+            referring_physician: text(row.referring_physician.as_ref()),
+            description: text(row.description.as_ref()),
+        },
+        None => Study {
+            uid: about.study.clone().unwrap_or_else(fresh_study),
+            date: own(begun.date()),
+            time: own(begun.time()),
+            id: Text::default(),
+            accession_number: Text::default(),
+            referring_physician: Text::default(),
+            description: about.description.clone(),
+        },
+    };
+    let highest = all_series.iter().filter_map(|row| row.number).max().unwrap_or(0);
+    let next_series = u32::try_from(highest).unwrap_or(0).saturating_add(1);
+    let continued = match &about.series {
+        Some(uid) => Some(continued(uid, &all_series)?),
+        None => None,
+    };
+    let series = Series {
+        uid: SeriesUid::parse(&fresh_uid(&SystemEntropy)).expect("a UID of our own"),
+        number: next_series,
+        description: about.description,
+        body_part: about.body_part,
+        laterality: about.laterality,
+    };
+    Ok(Subject { patient, study, series, next_series, continued, received, place, taken })
+}
+
+fn fresh_study() -> StudyUid {
+    StudyUid::parse(&fresh_uid(&SystemEntropy)).expect("a UID of our own")
+}
+
+/// A series of photos in the same study goes on; its own words about itself hold.
+fn continued(uid: &SeriesUid, all: &[SeriesRow]) -> Result<Line, Problem> {
+    let row = all.iter().find(|row| row.uid == *uid && row.modality.as_deref() == Some("XC"));
+    let row = row.ok_or_else(|| {
+        Problem::new(Fault::Missing, "series-unknown", "There is no such series of photos in this study.")
+    })?;
+    let code = |value: Option<&String>| value.and_then(|text| Text::code(text).ok()).unwrap_or_default();
+    let laterality = row.laterality.as_deref().and_then(leadglass_imaging::Laterality::parse).flatten();
+    let series = Series {
+        uid: row.uid.clone(),
+        number: row.number.and_then(|n| u32::try_from(n).ok()).unwrap_or(1),
+        description: Text::known(row.description.as_ref()),
+        body_part: code(row.body_part.as_ref()),
+        laterality,
+    };
+    Ok(Line { series, instances: row.instances })
+}
+
+/// The patient as the newest of these studies has it; as typed, where there is no study.
+fn known_patient<'a>(about: &About, rows: impl Iterator<Item = &'a StudyRow>) -> Result<Patient, Problem> {
+    let rows: Vec<&StudyRow> = rows.collect();
+    let fits = |row: &&StudyRow| about.issuer.is_empty() || text(row.issuer.as_ref()) == about.issuer.expose();
+    let of_issuer: Vec<&StudyRow> = rows.iter().copied().filter(fits).collect();
+    let Some(newest) = of_issuer.first() else {
+        return if about.study.is_some() { Err(differs()) } else { typed_patient(about) };
+    };
+    let issuers = of_issuer.iter().filter_map(|row| row.issuer.as_ref().map(|issuer| issuer.expose().trim()));
+    if issuers.collect::<std::collections::BTreeSet<_>>().len() > 1 {
+        return Err(Problem::new(
+            Fault::Conflict,
+            "patient-ambiguous",
+            "Several patients have this number. Say who issued it (issuer_of_patient_id), or name a study.",
+        ));
+    }
+    let id = text(newest.patient_id.as_ref());
+    let same_id = about.patient_id.is_empty() || about.patient_id.expose() == id;
+    // A name may have changed over the years: any of the known ones will do.
+    let same_name = about.patient_name.is_empty()
+        || of_issuer.iter().any(|row| same_name(about.patient_name.expose(), text(row.patient_name.as_ref())));
+    let days = || of_issuer.iter().map(|row| digits(text(row.birth_date.as_ref()))).filter(|day| !day.is_empty());
+    let same_day =
+        about.birth_date.is_empty() || days().next().is_none() || days().any(|day| day == about.birth_date.expose());
+    let sexes = || of_issuer.iter().filter_map(|row| Sex::parse(text(row.sex.as_ref()))).filter(|s| *s != Sex::Unknown);
+    let same_sex = about.sex == Sex::Unknown || sexes().next().is_none() || sexes().any(|sex| sex == about.sex);
+    if !(same_id && same_name && same_day && same_sex) {
+        return Err(differs());
+    }
+    let known = |value: Option<&Phi<String>>, typed: &Text| {
+        let known = Text::known(value);
+        if known.is_empty() { typed.clone() } else { known }
+    };
+    Ok(Patient {
+        id: Text::known(newest.patient_id.as_ref()),
+        issuer: known(newest.issuer.as_ref(), &about.issuer),
+        name: known(newest.patient_name.as_ref(), &about.patient_name),
+        birth_date: known(newest.birth_date.as_ref(), &about.birth_date),
+        sex: Sex::parse(text(newest.sex.as_ref())).filter(|sex| *sex != Sex::Unknown).unwrap_or(about.sex),
+    })
+}
+
+/// A patient whom nobody knows yet.
+fn typed_patient(about: &About) -> Result<Patient, Problem> {
+    if about.patient_id.is_empty() {
+        return Err(incomplete("Type the patient's number."));
+    }
+    if about.patient_name.is_empty() {
+        return Err(incomplete(
+            "No patient with this number is known yet. Check the number, or type the name as well.",
+        ));
+    }
+    Ok(Patient {
+        id: about.patient_id.clone(),
+        issuer: about.issuer.clone(),
+        name: about.patient_name.clone(),
+        birth_date: about.birth_date.clone(),
+        sex: about.sex,
+    })
+}
+
+fn text(value: Option<&Phi<String>>) -> &str {
+    value.map_or("", |text| text.expose().trim_matches([' ', '\0']))
+}
+
+/// Compared as names are searched for: without case and accents.
+fn same_name(typed: &str, known: &str) -> bool {
+    typed == known || NamePattern::parse(typed).ok().flatten().is_some_and(|name| name.matches(known))
+}
+
+/// `YYYY.MM.DD` was written before 1993.
+fn digits(day: &str) -> String {
+    day.chars().filter(|c| *c != '.').collect()
+}
+
+fn differs() -> Problem {
+    Problem::new(
+        Fault::Conflict,
+        "patient-differs",
+        "The vault knows this patient's number with another name, date of birth or sex. Check the number; if it is right, leave the name empty and what is known is taken.",
+    )
+}
+
+fn incomplete(sentence: &'static str) -> Problem {
+    Problem::with_status(StatusCode::UNPROCESSABLE_ENTITY, "patient-incomplete", sentence)
+}
+
+fn unfound(error: &SearchError) -> Problem {
+    match error.fault() {
+        Fault::Missing => Problem::not_found(),
+        fault => Problem::new(fault, "search", "The index cannot be asked now; try again in a moment."),
+    }
+}
+
+/// Studies of one patient that are looked at; the newest come first.
+const MAX_STUDIES: usize = 500;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(name: &str, issuer: Option<&str>) -> StudyRow {
+        let phi = |text: &str| Some(Phi::new(text.to_owned()));
+        StudyRow {
+            uid: fresh_study(),
+            patient_name: phi(name),
+            patient_id: phi("P-1"),
+            issuer: issuer.and_then(phi),
+            birth_date: phi("1984.02.29"),
+            sex: None,
+            date: None,
+            time: None,
+            id: None,
+            description: None,
+            accession_number: None,
+            referring_physician: None,
+            timezone_offset: None,
+            created_at: UnixMillis(0),
+            quarantine: None,
+        }
+    }
+
+    fn about(fields: &[(&str, &str)]) -> About {
+        let mut about = About::default();
+        for (name, value) in fields {
+            about.set(name, value).unwrap();
+        }
+        about
+    }
+
+    #[test]
+    fn what_is_typed_must_not_contradict_what_is_known() {
+        let rows = [row("Müller^Zoë", None), row("Schmidt^Zoë", None)];
+        let find = |fields: &[(&str, &str)]| known_patient(&about(fields), rows.iter());
+        for fine in [
+            &[("patient_id", "P-1")][..],
+            &[("patient_id", "P-1"), ("patient_name", "muller^zoe")],
+            &[("patient_id", "P-1"), ("patient_name", "Schmidt^Zoë"), ("birth_date", "1984-02-29")],
+            &[("patient_id", "P-1"), ("sex", "F")],
+        ] {
+            let patient = find(fine).unwrap();
+            assert_eq!((patient.name.expose(), patient.id.expose()), ("Müller^Zoë", "P-1"), "{fine:?}");
+        }
+        for wrong in [
+            &[("patient_id", "P-1"), ("patient_name", "Meier^Zoë")][..],
+            &[("patient_id", "P-1"), ("birth_date", "1984-03-01")],
+            &[("patient_id", "P-2")],
+        ] {
+            assert!(find(wrong).is_err(), "{wrong:?}");
+        }
+        let sex = find(&[("patient_id", "P-1"), ("sex", "F")]).unwrap().sex;
+        assert_eq!(sex, Sex::Female, "what is typed fills a gap");
+    }
+
+    #[test]
+    fn a_number_of_two_issuers_wants_its_issuer() {
+        let rows = [row("A^B", Some("HOSPITAL")), row("C^D", Some("PRACTICE"))];
+        let find = |fields: &[(&str, &str)]| known_patient(&about(fields), rows.iter());
+        assert!(find(&[("patient_id", "P-1")]).is_err());
+        let patient = find(&[("patient_id", "P-1"), ("issuer_of_patient_id", "PRACTICE")]).unwrap();
+        assert_eq!((patient.name.expose(), patient.issuer.expose()), ("C^D", "PRACTICE"));
+        assert!(find(&[("patient_id", "P-1"), ("issuer_of_patient_id", "NOBODY")]).is_err(), "without a name");
+    }
+
+    #[test]
+    fn who_is_not_known_is_typed_with_a_name() {
+        let nobody = || std::iter::empty::<&StudyRow>();
+        assert!(known_patient(&about(&[("patient_id", "P-9")]), nobody()).is_err());
+        let fields = [("patient_id", "P-9"), ("patient_name", "New^Patient")];
+        assert_eq!(known_patient(&about(&fields), nobody()).unwrap().name.expose(), "New^Patient");
+        assert!(known_patient(&about(&[("patient_name", "New^Patient")]), nobody()).is_err());
+    }
+}
