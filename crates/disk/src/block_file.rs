@@ -90,6 +90,19 @@ impl Blocks<'_> {
         Ok(())
     }
 
+    /// Writes what is left and nothing behind it: whole blocks past the page cache, what does not fill one through it.
+    /// Answers where the bytes ended, which is the end of a file that was empty before. (Writing the whole block and cutting
+    /// the file would make the file system read that block again.)
+    pub fn finish_exactly(self) -> io::Result<u64> {
+        let end = self.offset + self.filled as u64;
+        let (whole, tail) = self.buffer.bytes()[..self.filled].split_at(self.filled - self.filled % BLOCK_BYTES);
+        if !whole.is_empty() {
+            self.file.write(whole, self.offset)?;
+        }
+        self.file.plain.write_all_at(tail, self.offset + whole.len() as u64)?;
+        Ok(end)
+    }
+
     /// Writes what is left; the rest of its last block becomes zeros. Answers where the bytes ended.
     pub fn finish(self) -> io::Result<u64> {
         let end = self.offset + self.filled as u64;
@@ -146,6 +159,12 @@ mod tests {
             }
             prop_assert_eq!(blocks.finish().unwrap(), all.len() as u64);
             file.sync().unwrap();
+            let exact = dir.path().join("exact");
+            let file = open(&exact);
+            let mut blocks = file.write_from(0, &mut buffer);
+            blocks.push(&all).unwrap();
+            prop_assert_eq!(blocks.finish_exactly().unwrap(), all.len() as u64);
+            prop_assert_eq!(&std::fs::read(&exact).unwrap(), &all);
             if sizes.iter().any(|size| *size > 0) {
                 all.resize(all.len().next_multiple_of(BLOCK_BYTES), 0);
                 prop_assert_eq!(std::fs::read(&path).unwrap(), all);

@@ -12,7 +12,7 @@
 //! write to that disk, which is why it is for callers whose own promise was kept before, as the drain's is by the journal;
 //! in return a file costs four system calls and no wait of its own.
 
-use crate::{Objects, StoreError, local, name, objects::Claim};
+use crate::{Objects, StoreError, local, objects::Claim};
 use bytes::Bytes;
 use futures::StreamExt;
 use leadglass_disk::{BlockFile, Buffer};
@@ -20,7 +20,7 @@ use leadglass_model::{Durable, ObjectId};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use std::{
     collections::BTreeSet,
-    fs::{File, OpenOptions},
+    fs::File,
     io::{self, IoSlice, Read, Write},
     path::{Path, PathBuf},
     sync::Arc,
@@ -44,7 +44,6 @@ impl Objects {
             return done.into_iter().try_for_each(|put| put.map(drop));
         };
         let folder: Arc<Path> = folder.into();
-        self.make_folders(&folder).await?;
         let mut objects = objects.into_iter();
         loop {
             let waiting =
@@ -56,15 +55,6 @@ impl Objects {
             let folder = folder.clone();
             tokio::task::spawn_blocking(move || put_files(&folder, waiting)).await??;
         }
-    }
-
-    /// All folders that objects lie in, once in the life of this process: also if they stand there, whoever made them may
-    /// have died before that was durable.
-    async fn make_folders(&self, folder: &Arc<Path>) -> Result<(), StoreError> {
-        let folder = folder.clone();
-        let make = || async move { tokio::task::spawn_blocking(move || make_folders(&folder)).await? };
-        self.shared.folders.get_or_try_init(make).await?;
-        Ok(())
     }
 }
 
@@ -94,17 +84,6 @@ impl Drop for Temporary {
     }
 }
 
-fn make_folders(folder: &Path) -> Result<(), StoreError> {
-    let root = folder.join(name::root().as_ref());
-    for dir in name::folders() {
-        std::fs::create_dir_all(folder.join(dir.as_ref()))?;
-    }
-    for dir in [root.as_path(), folder] {
-        File::open(dir)?.sync_all()?;
-    }
-    Ok(())
-}
-
 fn put_files(folder: &Path, waiting: Vec<Waiting>) -> Result<(), StoreError> {
     // Opened before the first byte is written: it is told of every write that fails from here on.
     let disk = File::open(folder)?;
@@ -128,11 +107,14 @@ fn put_files(folder: &Path, waiting: Vec<Waiting>) -> Result<(), StoreError> {
 fn stage(folder: &Path, waiting: Waiting, many: bool, buffer: &mut Buffer) -> Result<Staged, StoreError> {
     let Waiting { claim, pieces } = waiting;
     let path = local::staged(&local::file(folder, claim.id()), 1);
-    let create = || OpenOptions::new().read(true).write(true).create_new(true).open(&path);
-    let file = match create() {
+    let file = match local::create_staged(&path) {
         Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
             local::remove_unfinished(folder, claim.id())?;
-            create()?
+            local::create_staged(&path)?
+        }
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {
+            local::make_folders(folder)?;
+            local::create_staged(&path)?
         }
         created => created?,
     };
@@ -148,8 +130,7 @@ fn stage(folder: &Path, waiting: Waiting, many: bool, buffer: &mut Buffer) -> Re
         for piece in &pieces {
             blocks.push(piece)?;
         }
-        let len = blocks.finish()?;
-        file.plain().set_len(len)?;
+        blocks.finish_exactly()?;
         if !many {
             file.sync()?;
         }

@@ -1,7 +1,7 @@
 //! An upload into a folder of this machine, past the page cache.
 //!
 //! Parts arrive in order, each but the last of [`crate::Objects::part_bytes`]; every one is written at its place, two at a
-//! time. The file has a temporary name until [`FolderUpload::complete`]: bytes and length are synced, then it gets its
+//! time. The file has a temporary name until [`FolderUpload::complete`]: its bytes are synced, then it gets its
 //! name, never replacing one, then the folder is synced. What a dead writer leaves is taken away by the sweep.
 
 use crate::{batch::rename_to_new, local};
@@ -11,7 +11,7 @@ use leadglass_model::ObjectId;
 use object_store::{Error, MultipartUpload, PutPayload, PutResult, UploadPart};
 use parking_lot::Mutex;
 use std::{
-    fs::{File, OpenOptions},
+    fs::File,
     io,
     path::{Path, PathBuf},
     sync::Arc,
@@ -35,16 +35,15 @@ impl FolderUpload {
     /// Makes the file. Leftovers of dead writers of that object are taken away first; the caller holds its claim.
     pub(crate) fn begin(folder: &Path, id: ObjectId) -> io::Result<Self> {
         let whole = local::file(folder, id);
-        if let Some(dir) = whole.parent().filter(|dir| !dir.is_dir()) {
-            std::fs::create_dir_all(dir)?;
-            // The folder's own name is synced in the one above it.
-            if let Some(above) = dir.parent() {
-                File::open(above)?.sync_all()?;
-            }
-        }
         local::remove_unfinished(folder, id)?;
         let temporary = local::staged(&whole, 1);
-        let file = OpenOptions::new().read(true).write(true).create_new(true).open(&temporary)?;
+        let file = match local::create_staged(&temporary) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                local::make_folders(folder)?;
+                local::create_staged(&temporary)?
+            }
+            created => created?,
+        };
         let file = BlockFile::over(file, &temporary);
         Ok(Self { open: Some(Arc::new(Open { file, buffers: Mutex::default() })), temporary, whole, len: 0 })
     }
@@ -58,7 +57,7 @@ impl Open {
         for piece in payload {
             blocks.push(piece)?;
         }
-        blocks.finish()?;
+        blocks.finish_exactly()?;
         self.buffers.lock().push(buffer);
         Ok(())
     }
@@ -77,9 +76,8 @@ impl MultipartUpload for FolderUpload {
 
     async fn complete(&mut self) -> object_store::Result<PutResult> {
         let Some(open) = self.open.take() else { return Err(ended()) };
-        let (temporary, whole, len) = (self.temporary.clone(), self.whole.clone(), self.len);
+        let (temporary, whole) = (self.temporary.clone(), self.whole.clone());
         blocking(move || {
-            open.file.plain().set_len(len)?;
             open.file.sync()?;
             rename_to_new(&temporary, &whole)?;
             whole.parent().map_or(Ok(()), |dir| File::open(dir)?.sync_all())

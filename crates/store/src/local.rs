@@ -7,7 +7,7 @@ use crate::name;
 use leadglass_model::ObjectId;
 use std::{
     collections::HashSet,
-    fs::File,
+    fs::{File, OpenOptions},
     io,
     path::{Path, PathBuf},
 };
@@ -40,6 +40,20 @@ pub(crate) fn remove_unfinished(folder: &Path, id: ObjectId) -> io::Result<u64> 
         }
     }
     Ok(removed)
+}
+
+/// All folders that objects lie in: also if they stand there, whoever made them may have died before that was durable.
+pub(crate) fn make_folders(folder: &Path) -> io::Result<()> {
+    for dir in name::folders() {
+        std::fs::create_dir_all(folder.join(dir.as_ref()))?;
+    }
+    File::open(folder.join(name::root().as_ref()))?.sync_all()?;
+    File::open(folder)?.sync_all()
+}
+
+/// A file under a temporary name, which must be free.
+pub(crate) fn create_staged(path: &Path) -> io::Result<File> {
+    OpenOptions::new().read(true).write(true).create_new(true).open(path)
 }
 
 /// Makes an object that somebody wrote before us durable: its content and its name.

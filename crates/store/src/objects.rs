@@ -7,7 +7,7 @@ use leadglass_model::{Durable, ObjectId};
 use object_store::{ObjectStoreExt, PutMode, PutOptions, PutPayload};
 use parking_lot::Mutex;
 use std::{collections::HashSet, path::Path, sync::Arc};
-use tokio::sync::{OnceCell, Semaphore};
+use tokio::sync::Semaphore;
 
 /// The objects of one store. Clones share it.
 #[derive(Clone)]
@@ -20,8 +20,6 @@ pub(crate) struct Shared {
     pub(crate) ledger: Mutex<Ledger>,
     /// Objects that this process is writing.
     writing: Mutex<HashSet<ObjectId>>,
-    /// Set once the folders of all objects are there and durable, if the store is a folder of this machine.
-    pub(crate) folders: OnceCell<()>,
     /// Parts of all uploads that are on their way.
     pub(crate) flying: Arc<Semaphore>,
 }
@@ -40,13 +38,15 @@ impl Objects {
 
     /// Any store. Blocks while it reads the ledger.
     pub fn over(backing: Backing) -> Result<Self, StoreError> {
+        if let Some(folder) = backing.own_folder() {
+            local::make_folders(folder)?;
+        }
         let ledger = Mutex::new(Ledger::open(&backing.ledger)?);
         Ok(Self {
             shared: Arc::new(Shared {
                 backing,
                 ledger,
                 writing: Mutex::default(),
-                folders: OnceCell::new(),
                 flying: Arc::new(Semaphore::new(FLYING_MAX)),
             }),
         })
