@@ -173,7 +173,7 @@ pub(crate) fn pack_study(row: &StudyRow, words: &mut Words) -> Box<[u8]> {
         created_at: row.created_at.0,
         quarantine: row.quarantine,
     };
-    minicbor::to_vec(packed).expect("a Vec takes every byte").into()
+    boxed(packed)
 }
 
 /// A series row's bytes without its count; its shared texts are used once more.
@@ -190,7 +190,14 @@ pub(crate) fn pack_series(row: &SeriesRow, words: &mut Words) -> Box<[u8]> {
         body_part: word(row.body_part.as_deref()),
         laterality: word(row.laterality.as_deref()),
     };
-    minicbor::to_vec(packed).expect("a Vec takes every byte").into()
+    boxed(packed)
+}
+
+/// In one piece of exactly its size: a buffer that grew and shrank leaves holes, a million times.
+fn boxed(packed: impl Encode<()>) -> Box<[u8]> {
+    let mut scratch = Vec::with_capacity(512);
+    minicbor::encode(packed, &mut scratch).expect("a Vec takes every byte");
+    Box::from(scratch.as_slice())
 }
 
 fn phi(value: &Option<Phi<String>>) -> Option<&str> {

@@ -19,7 +19,8 @@ fn text(pattern: &'static str) -> impl Strategy<Value = Option<Phi<String>>> {
 fn invented() -> impl Strategy<Value = Invented> {
     let names = text("(Doe|Müller|MUELLER|Smith-Jones|O'Neill)\\^[AB]n?|=山田|[a-d]{1,3}");
     let ids = (text("P[12]{1,3}|[ab1]{0,2} ?"), text("A[12]{1,2}"));
-    let dates = (text("2024010[1-4]|20230101|2024\\.01\\.02|x"), text("(08|10)(00(00(\\.12)?)?)?|x"), text("197[01]0101"));
+    let dates =
+        (text("2024010[1-4]|20230101|2024\\.01\\.02|x"), text("(08|10)(00(00(\\.12)?)?)?|x"), text("197[01]0101"));
     let rest = (text("[MF]"), text("Knee|knee left|CT st"), text("Roe\\^R"), text("S[12]"));
     let series = proptest::collection::vec(
         (proptest::option::of("CT|MR|DX|SR ?|M[0-9]{1,2}"), proptest::option::of(1i64..3), text("Axial|Scout")),
