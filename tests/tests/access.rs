@@ -20,7 +20,7 @@ const fn row(method: &'static str, route: &'static str, answers: [u16; 4]) -> Ro
 }
 
 /// The other tenant's search finds nothing and its look-ups find nobody: what one may not see is absent.
-const TABLE: [Row; 22] = [
+const TABLE: [Row; 26] = [
     row("GET", "/healthz", [200, 200, 200, 200]),
     row("GET", "/readyz", [200, 200, 200, 200]),
     row("GET", "/metrics", [200, 200, 200, 200]),
@@ -41,6 +41,10 @@ const TABLE: [Row; 22] = [
     // The case is a random name of nobody: who may decide hears that it is absent.
     row("POST", "/api/v1/quarantine/{case}", [401, 403, 403, 404]),
     row("POST", "/api/v1/verify", [401, 403, 403, 200]),
+    row("GET", "/api/v1/devices", [401, 403, 403, 200]),
+    row("POST", "/api/v1/devices", [401, 403, 403, 400]),
+    row("DELETE", "/api/v1/devices/{id}", [401, 403, 403, 404]),
+    row("POST", "/api/v1/devices/{id}/certificate", [401, 403, 403, 400]),
     // Who may store is told that an empty body is no form; who may not is told that.
     row("POST", "/api/v1/uploads", [401, 415, 415, 403]),
     // A page without anybody's data: the token is typed into it.
@@ -61,7 +65,8 @@ fn every_route_answers_as_the_table_says() {
             .replace("{study}", &fixture.study)
             .replace("{series}", &fixture.series)
             .replace("{instance}", &fixture.instance)
-            .replace("{case}", &"0".repeat(32));
+            .replace("{case}", &"0".repeat(32))
+            .replace("{id}", &"0".repeat(32));
         let url = format!("{}{path}", vault.up.http.base);
         let callers = [
             ("nobody", None, row.nobody),

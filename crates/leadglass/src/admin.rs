@@ -7,7 +7,7 @@ use leadglass_model::StudyRef;
 use serde_json::Value;
 use std::{
     io::{IsTerminal, Write},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::ExitCode,
     time::Duration,
 };
@@ -29,7 +29,7 @@ pub struct Vault {
     ca: Option<PathBuf>,
     /// Prints JSON.
     #[arg(long)]
-    json: bool,
+    pub json: bool,
 }
 
 /// Tells how a running vault is.
@@ -78,15 +78,18 @@ enum QuarantineCommand {
     },
 }
 
-struct Client {
-    http: reqwest::Client,
-    base: String,
+/// A running vault's admin API.
+pub struct Client {
+    /// Trusts the vault.
+    pub http: reqwest::Client,
+    /// Scheme, host and port.
+    pub base: String,
     token: String,
 }
 
 impl Client {
-    fn new(vault: &Vault) -> anyhow::Result<Self> {
-        let _installed = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    /// Reads where the vault is.
+    pub fn new(vault: &Vault) -> anyhow::Result<Self> {
         let (base, token, ca) = match &vault.data {
             Some(dir) => {
                 let text =
@@ -102,15 +105,22 @@ impl Client {
                 (base, token.trim().to_owned(), vault.ca.clone())
             }
         };
-        let mut builder = reqwest::Client::builder().https_only(true).connect_timeout(CONNECT_TIME);
-        if let Some(ca) = ca {
-            let pem = std::fs::read(&ca).with_context(|| format!("cannot read {}", ca.display()))?;
-            builder = builder.tls_certs_only(reqwest::Certificate::from_pem_bundle(&pem)?);
-        }
-        Ok(Self { http: builder.build()?, base: base.trim_end_matches('/').to_owned(), token })
+        Self::at(&base, &token, ca.as_deref())
     }
 
-    async fn send(&self, request: reqwest::RequestBuilder) -> anyhow::Result<reqwest::Response> {
+    /// The vault at an address, with a token.
+    pub fn at(base: &str, token: &str, ca: Option<&Path>) -> anyhow::Result<Self> {
+        let _installed = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let mut builder = reqwest::Client::builder().https_only(true).connect_timeout(CONNECT_TIME);
+        if let Some(ca) = ca {
+            let pem = std::fs::read(ca).with_context(|| format!("cannot read {}", ca.display()))?;
+            builder = builder.tls_certs_only(reqwest::Certificate::from_pem_bundle(&pem)?);
+        }
+        Ok(Self { http: builder.build()?, base: base.trim_end_matches('/').to_owned(), token: token.to_owned() })
+    }
+
+    /// Asks; an answer that is no success is an error with the vault's sentence and its request id.
+    pub async fn send(&self, request: reqwest::RequestBuilder) -> anyhow::Result<reqwest::Response> {
         let answer = request.bearer_auth(&self.token).send().await.context("the vault does not answer")?;
         if answer.status().is_success() {
             return Ok(answer);
@@ -121,7 +131,8 @@ impl Client {
         bail!("{status}: {detail} (request {})", problem["request_id"].as_str().unwrap_or("unknown"))
     }
 
-    async fn get(&self, path: &str) -> anyhow::Result<Value> {
+    /// GET of JSON.
+    pub async fn get(&self, path: &str) -> anyhow::Result<Value> {
         let request = self.http.get(format!("{}{path}", self.base)).timeout(CALL_TIME);
         self.send(request).await?.json().await.context("the answer does not parse")
     }
@@ -248,8 +259,9 @@ pub async fn verify(args: VerifyArgs) -> anyhow::Result<ExitCode> {
     Ok(if last["clean"] == true { ExitCode::SUCCESS } else { ExitCode::from(ATTENTION) })
 }
 
+/// Data, to standard output.
 #[allow(clippy::print_stdout, reason = "data goes to standard output")]
-fn print(line: &str) {
+pub fn print(line: &str) {
     println!("{line}");
     let _ = std::io::stdout().flush();
 }

@@ -1,6 +1,6 @@
 //! The command line.
 
-use crate::{admin, config, doctor, logging, open, reindex, send, serve, thrift, token, up};
+use crate::{admin, config, device, doctor, logging, open, reindex, send, serve, thrift, token, up};
 use clap::{Parser, Subcommand};
 use std::{path::PathBuf, process::ExitCode};
 
@@ -43,6 +43,8 @@ enum Command {
     Status(admin::StatusArgs),
     /// Lists, releases and moves instances that did not fit their study.
     Quarantine(admin::QuarantineArgs),
+    /// Enrols devices, lists and revokes them, gives them certificates.
+    Device(device::Args),
     /// Tells in plain words what is not yet safe.
     Doctor(doctor::Args),
     /// Issues, lists and revokes bearer tokens; the vault must be stopped.
@@ -82,6 +84,7 @@ impl Cli {
             Command::Verify(args) => runtime()?.block_on(admin::verify(args)),
             Command::Status(args) => runtime()?.block_on(admin::status(args)),
             Command::Quarantine(args) => runtime()?.block_on(admin::quarantine(args)),
+            Command::Device(args) => runtime()?.block_on(device::run(args)),
             Command::Doctor(args) => runtime()?.block_on(doctor::run(args)),
             Command::Token(args) => token::run(args),
             Command::Reindex(args) => runtime()?.block_on(reindex::run(args)),

@@ -2,6 +2,7 @@
 //!
 //! The comments on the fields are the manual; `deploy/vault.toml` is a sample that a test parses.
 
+use crate::devices::parse_fingerprint;
 use anyhow::{Context, bail, ensure};
 use leadglass_dimse::{AddressRule, UidRule};
 use leadglass_model::{ReceiverId, TenantId};
@@ -58,6 +59,9 @@ pub enum Store {
 pub struct Keys {
     /// Address of the key service, `host:port`; its certificate bears the host's name or address.
     pub address: String,
+    /// SHA-256 of the public key that it proves under TLS; then it does not get in without.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fingerprint: Option<String>,
     /// The private CA of vault and key service, PEM.
     pub ca: PathBuf,
     /// This node's client certificate, PEM.
@@ -75,6 +79,9 @@ pub struct Dicom {
     /// DICOM over TLS. Off unless given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<DicomTls>,
+    /// Allows `leadglass device add --level open`: a device that anybody can pass for.
+    #[serde(default)]
+    pub open_devices: bool,
     /// Ports that belong to one tenant each, in clear: for devices whose called AE title cannot be set. There the port names
     /// the tenant, whatever title is called.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -97,7 +104,8 @@ pub struct TenantPort {
     pub tenant: TenantId,
 }
 
-/// DICOM over TLS 1.2 and 1.3 (PS3.15 B.12). A sender must show a certificate of `clients`.
+/// DICOM over TLS 1.2 and 1.3 (PS3.15 B.12). A sender must show a certificate of the vault's own authority for devices, or
+/// of `client_ca`, over a key that is bound to a device (`leadglass device`).
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DicomTls {
@@ -107,8 +115,12 @@ pub struct DicomTls {
     pub certificate: PathBuf,
     /// Its private key, PEM.
     pub key: PathBuf,
-    /// The authorities that issue the senders' certificates, PEM.
-    pub clients: PathBuf,
+    /// The authority of that certificate, PEM: handed to devices together with theirs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca: Option<PathBuf>,
+    /// Authorities beside the vault's own that issue devices' certificates, PEM.
+    #[serde(default, alias = "clients", skip_serializing_if = "Option::is_none")]
+    pub client_ca: Option<PathBuf>,
 }
 
 /// The HTTPS listener.
@@ -174,6 +186,11 @@ pub struct Limits {
     /// An association that says nothing for so long is ended.
     #[serde(with = "humantime_serde")]
     pub association_idle: Duration,
+    /// Inside an instance: the time over which a sender's speed is measured.
+    #[serde(with = "humantime_serde")]
+    pub sender_rate_window: Duration,
+    /// Inside an instance: the least a sender must send, bytes a second; a slower one is cut off.
+    pub sender_bytes_per_second: u64,
 }
 
 impl Default for Limits {
@@ -186,6 +203,8 @@ impl Default for Limits {
             associations_per_device: 8,
             associations_from_this_host: 8,
             association_idle: Duration::from_secs(60),
+            sender_rate_window: Duration::from_secs(30),
+            sender_bytes_per_second: 8 * 1024,
         }
     }
 }
@@ -216,6 +235,8 @@ impl Config {
                 check_aet(&device.aet)?;
             }
             device.address.parse::<AddressRule>().with_context(|| format!("device {}", device.name))?;
+            let fingerprint = device.fingerprint.as_deref().map(parse_fingerprint).transpose();
+            fingerprint.with_context(|| format!("device {}", device.name))?;
             for tenant in &device.tenants {
                 ensure!(self.tenants.iter().any(|t| t.id == *tenant), "device {} names an unknown tenant", device.name);
             }

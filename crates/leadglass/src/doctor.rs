@@ -2,6 +2,7 @@
 //!
 //! It only looks. Each check answers findings; a check that cannot be made says so instead of passing.
 
+mod devices;
 mod host;
 mod keys;
 mod vault;
@@ -90,6 +91,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     findings.extend(keys::recovery(place.keyd_data.as_deref()).await);
     findings.extend(place.sheet.as_deref().map(keys::sheet));
     findings.extend(vault::look(&config));
+    findings.extend(devices::look(args.data.as_deref(), &config).await);
     findings.extend(host::look());
     let light = findings.iter().map(|finding| finding.light).max().unwrap_or(Light::Green);
     let diagnosis = Diagnosis { light, findings };

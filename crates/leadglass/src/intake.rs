@@ -30,7 +30,8 @@ impl Intake for Door {
             .store()
             .map_err(|_| IntakeRefusal::new(Fault::Denied, "not-allowed", "This device may not store here."))?;
         let calling = Phi::new(calling_ae.as_str().to_owned());
-        let source = Source::new(&permit, device.receiver, calling, Phi::new(peer.ip().to_string()));
+        let source =
+            Source::new(&permit, device.receiver, calling, Phi::new(peer.ip().to_string())).with_level(device.level);
         let announced = Announced { sop_class, sop_instance, transfer_syntax };
         let transfer =
             self.0.begin(Arc::new(source), announced).map_err(|error| refusal(&error, &request_id, &device.label))?;

@@ -9,6 +9,7 @@ mod admin;
 mod certificate;
 mod cli;
 mod config;
+mod device;
 mod devices;
 mod doctor;
 mod files;

@@ -13,7 +13,7 @@ use leadglass_index_sled::{SledIndex, SledOptions};
 use leadglass_journal::{Journal, JournalConfig};
 use leadglass_keys::{IdentityFiles, Keys, MtlsConfig, MtlsKeyService, SecretName, wire};
 use leadglass_model::{Clock, Entropy, Fault, SystemClock, SystemEntropy, TenantId};
-use leadglass_records::{RecordKey, Records};
+use leadglass_records::{RecordKey, Records, TenantRecords};
 use leadglass_seal::Secret;
 use leadglass_store::Objects;
 use std::{collections::HashMap, path::PathBuf, sync::Arc, time::Duration};
@@ -26,6 +26,8 @@ pub struct Node {
     pub engine: Engine,
     /// The vault's own records.
     pub records: Records,
+    /// The same, tenant by tenant, under their keys.
+    pub tenant_records: Vec<TenantRecords>,
     tasks: TaskTracker,
     key_tasks: TaskTracker,
     key_stop: CancellationToken,
@@ -78,13 +80,14 @@ impl Node {
         let log = tokio::task::spawn_blocking(move || Log::open(&audit, LOG_ORIGIN, seed.expose())).await?;
         let log = log.context("cannot open the audit log")?;
 
-        let (mut tenants, mut subjects) = (Vec::new(), HashMap::new());
+        let (mut tenants, mut subjects, mut tenant_records) = (Vec::new(), HashMap::new(), Vec::new());
         for tenant in &config.tenants {
             let id = tenant.id;
             let token = patiently("the key service", || keys.secret(id, SecretName::Token)).await?;
             let detail = patiently("the key service", || keys.secret(id, SecretName::AuditDetail)).await?;
             let record = patiently("the key service", || keys.secret(id, SecretName::Record)).await?;
             let own = records.tenant(id, RecordKey::from_bytes(*record.expose()));
+            tenant_records.push(own.clone());
             subjects.insert(id, SubjectPort { detail, records: own });
             let index_keys = index_keys(&keys, id).await?;
             tenants.push(TenantKeys { tenant: id, token: Secret::from_bytes(*token.expose()), index_keys });
@@ -113,7 +116,7 @@ impl Node {
         if report.corrupt_studies + report.corrupt_series > 0 {
             engine.alarm(AlarmKind::Index);
         }
-        Ok(Self { engine, records, tasks, key_tasks, key_stop })
+        Ok(Self { engine, records, tenant_records, tasks, key_tasks, key_stop })
     }
 
     /// Waits until what was begun is done and what was committed lies in its place. Call it when nobody sends or reads

@@ -1,17 +1,19 @@
 //! `leadglass serve`: one vault node.
 
-use crate::{config::Config, devices::Enrolled, files, intake::Door, node::Node};
+use crate::{
+    config::Config,
+    devices::{self, Book, Doors, Gate, Rules},
+    files,
+    intake::Door,
+    node::Node,
+};
 use anyhow::Context;
 use leadglass_dimse::{Echo, Limits, Listener, Service, Storage, StoragePolicy, Transport};
+use leadglass_engine::Refusals;
 use leadglass_model::SystemEntropy;
 use leadglass_web::{App, Identity};
-use rustls::{
-    RootCertStore,
-    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
-    server::WebPkiClientVerifier,
-};
 use serde::{Deserialize, Serialize};
-use std::{net::SocketAddr, path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, net::SocketAddr, path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
@@ -63,8 +65,16 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         }
     };
 
-    let dicom = listen_dicom(&config, &node, &connections, &stop).await?;
-    let app = App { engine: node.engine.clone(), tokens: Arc::new(node.records.tokens()), metrics };
+    let refusals = node.engine.refusals(stop.clone());
+    let book = Book::open(&config, node.engine.clone(), node.tenant_records.clone(), connections.clone()).await?;
+    let dicom = listen_dicom(&config, &node, &book, &refusals, &connections, &stop).await?;
+    let app = App {
+        engine: node.engine.clone(),
+        tokens: Arc::new(node.records.tokens()),
+        devices: Arc::new(book),
+        refusals,
+        metrics,
+    };
     let routes = leadglass_web::routes(app);
     let identity = Identity { chain: config.http.certificate.clone(), key: config.http.key.clone() };
     let http = leadglass_web::serve_tls(config.http.listen, &identity, routes.clone(), &connections, stop.clone())?;
@@ -96,6 +106,8 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
 async fn listen_dicom(
     config: &Config,
     node: &Node,
+    book: &Book,
+    refusals: &Refusals,
     connections: &TaskTracker,
     stop: &CancellationToken,
 ) -> anyhow::Result<(SocketAddr, Option<SocketAddr>)> {
@@ -112,6 +124,8 @@ async fn listen_dicom(
         associations_per_loopback_ip: config.limits.associations_from_this_host,
         associations_per_ae: config.limits.associations_per_device,
         idle_timeout: config.limits.association_idle,
+        rate_window: config.limits.sender_rate_window,
+        min_bytes_per_second: config.limits.sender_bytes_per_second,
         ..Limits::default()
     };
     let bind = async |address: SocketAddr| {
@@ -123,8 +137,9 @@ async fn listen_dicom(
         ports.push((socket.local_addr()?.port(), port.tenant));
         sockets.push(socket);
     }
-    let devices = Arc::new(Enrolled::of(config, ports)?);
-    let listener = Arc::new(Listener::new(limits, devices, services, Arc::new(SystemEntropy)));
+    let mut fixed: BTreeSet<u16> = ports.iter().map(|(port, _)| *port).collect();
+    let gate = Gate::new(Rules::of(config, ports, book.roll())?, refusals.clone());
+    let listener = Arc::new(Listener::new(limits, Arc::new(gate), services, Arc::new(SystemEntropy)));
     for socket in sockets {
         connections.spawn(listener.clone().run(socket, Transport::Plain, connections.clone(), stop.clone()));
     }
@@ -138,31 +153,18 @@ async fn listen_dicom(
     };
     let plain = listen(config.dicom.listen, Transport::Plain).await?;
     let tls = match &config.dicom.tls {
-        Some(tls) => Some(listen(tls.listen, Transport::Tls(acceptor(tls)?)).await?),
+        Some(tls) => {
+            let (acceptor, identity) = devices::acceptor(tls, book)?;
+            connections.spawn(identity.follow(stop.clone()));
+            Some(listen(tls.listen, Transport::Tls(acceptor)).await?)
+        }
         None => None,
     };
+    fixed.extend([Some(plain), tls].into_iter().flatten().map(|address| address.port()));
+    let host = config.dicom.listen.ip();
+    book.open_doors(Doors::new(listener.clone(), host, connections.clone(), stop.clone(), fixed)).await;
+    connections.spawn(book.clone().remind(stop.clone()));
     Ok((plain, tls))
-}
-
-/// TLS 1.2 and 1.3 with a client certificate: PS3.15 B.12 wants 1.2 supported.
-fn acceptor(tls: &crate::config::DicomTls) -> anyhow::Result<tokio_rustls::TlsAcceptor> {
-    let read = |path: &std::path::Path| format!("cannot use {}", path.display());
-    let certificates = |path: &std::path::Path| -> anyhow::Result<Vec<CertificateDer<'static>>> {
-        let all = CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
-        all.with_context(|| read(path))
-    };
-    let mut roots = RootCertStore::empty();
-    for certificate in certificates(&tls.clients)? {
-        roots.add(certificate).with_context(|| read(&tls.clients))?;
-    }
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone()).build()?;
-    let key = PrivateKeyDer::from_pem_file(&tls.key).with_context(|| read(&tls.key))?;
-    let config = rustls::ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
-        .with_client_cert_verifier(verifier)
-        .with_single_cert(certificates(&tls.certificate)?, key)?;
-    Ok(Arc::new(config).into())
 }
 
 /// Waits for the first reason to stop.

@@ -1,17 +1,17 @@
 //! The routes, what they share, and who is asking.
 
-use crate::{Problem, admin, health, qido, stow, trace, upload, wado};
+use crate::{DeviceDesk, Problem, admin, devices, health, qido, refusals, stow, trace, upload, wado};
 use axum::{
     Router,
     extract::{DefaultBodyLimit, FromRequestParts},
-    http::{header, request::Parts},
+    http::{HeaderMap, header, request::Parts},
     middleware,
-    routing::{get, post},
+    routing::{delete, get, post},
 };
-use leadglass_engine::Engine;
+use leadglass_engine::{Engine, Refusals};
 use leadglass_model::{Administer, Permit, Read, Search, Store};
 use leadglass_policy::Principal;
-use leadglass_records::Tokens;
+use leadglass_records::{TokenGrant, Tokens};
 use metrics_exporter_prometheus::PrometheusHandle;
 use std::sync::Arc;
 use tower::limit::GlobalConcurrencyLimitLayer;
@@ -24,6 +24,10 @@ pub struct App {
     pub engine: Engine,
     /// Bearer tokens.
     pub tokens: Arc<Tokens>,
+    /// Who may send.
+    pub devices: Arc<dyn DeviceDesk>,
+    /// Who was turned away.
+    pub refusals: Refusals,
     /// Renders the metrics page.
     pub metrics: PrometheusHandle,
 }
@@ -54,6 +58,9 @@ pub fn routes(app: App) -> Router {
         .route("/api/v1/quarantine", get(admin::list))
         .route("/api/v1/quarantine/{case}", post(admin::decide))
         .route("/api/v1/verify", post(admin::verify))
+        .route("/api/v1/devices", get(devices::list).post(devices::add))
+        .route("/api/v1/devices/{id}", delete(devices::revoke))
+        .route("/api/v1/devices/{id}/certificate", post(devices::certify))
         .route("/api/v1/uploads", upload::Desk::new().route())
         .route("/photo", get(upload::page::photo))
         .route("/assets/upload.js", get(upload::page::script))
@@ -67,6 +74,7 @@ pub fn routes(app: App) -> Router {
                 "Something broke on our side. The request's id helps to find it.",
             ))
         }))
+        .layer(middleware::from_fn_with_state(app.clone(), refusals::watch))
         .layer(middleware::from_fn(trace::label))
         .layer(GlobalConcurrencyLimitLayer::new(MAX_REQUESTS))
         .with_state(app)
@@ -111,20 +119,24 @@ impl FromRequestParts<App> for Caller {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
-        let token = parts
-            .headers
-            .get(header::AUTHORIZATION)
-            .and_then(|value| value.to_str().ok())
-            .and_then(|value| value.split_once(' '))
-            .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
-            .map(|(_, token)| token.trim())
-            .ok_or_else(Problem::unauthenticated)?;
-        let grant = match app.tokens.resolve(token) {
-            Ok(grant) => grant.ok_or_else(Problem::unauthenticated)?,
-            Err(error) => return Err(Problem::new(error.fault(), "records", "Tokens cannot be looked up now.")),
-        };
+        let grant = grant_of(&parts.headers, app)?;
         let principal = Principal { tenant: grant.tenant, actor: grant.actor, role: grant.role };
         Ok(Self { principal, session: grant.actor.0 })
+    }
+}
+
+/// Whom a request's token speaks for.
+pub(crate) fn grant_of(headers: &HeaderMap, app: &App) -> Result<TokenGrant, Problem> {
+    let token = headers
+        .get(header::AUTHORIZATION)
+        .and_then(|value| value.to_str().ok())
+        .and_then(|value| value.split_once(' '))
+        .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
+        .map(|(_, token)| token.trim())
+        .ok_or_else(Problem::unauthenticated)?;
+    match app.tokens.resolve(token) {
+        Ok(grant) => grant.ok_or_else(Problem::unauthenticated),
+        Err(error) => Err(Problem::new(error.fault(), "records", "Tokens cannot be looked up now.")),
     }
 }
 

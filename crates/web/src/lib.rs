@@ -8,12 +8,14 @@
 mod accept;
 mod admin;
 mod app;
+mod devices;
 mod dicom_json;
 mod doorman;
 mod health;
 mod problem;
 mod qido;
 mod range;
+mod refusals;
 mod serve;
 mod stow;
 mod trace;
@@ -21,5 +23,6 @@ mod upload;
 mod wado;
 
 pub use app::{App, Caller, routes};
+pub use devices::{CertificateRequest, Certified, DeskError, DeviceDesk, DeviceKey, DeviceView, NewDevice};
 pub use problem::Problem;
 pub use serve::{Identity, ServeError, serve_plain, serve_tls};

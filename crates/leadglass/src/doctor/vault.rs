@@ -29,7 +29,7 @@ fn certificates(config: &Config, now: UnixMillis) -> Vec<Finding> {
     ];
     if let Some(tls) = &config.dicom.tls {
         paths.push(("DICOM over TLS", &tls.certificate));
-        paths.push(("the DICOM senders' authority", &tls.clients));
+        paths.extend(tls.client_ca.iter().map(|ca| ("the customer's authority for devices", ca)));
     }
     paths.into_iter().map(|(whose, path)| certificate(whose, path, now)).collect()
 }

@@ -4,6 +4,7 @@
 //! lock, the two children run below us and end with us, whatever ends us.
 
 mod children;
+mod device;
 mod home;
 mod keyd;
 mod overrides;
@@ -182,6 +183,7 @@ async fn open_doors(
 ) -> anyhow::Result<Summary> {
     let summary = children.summary(home, tokens);
     wait_ready(&summary).await?;
+    device::ensure(home, &summary).await.context("the device for DICOM over TLS could not be enrolled")?;
     if installation.sample_pending {
         match sample::caller(config) {
             _ if no_sample => {}

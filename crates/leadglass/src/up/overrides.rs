@@ -4,7 +4,7 @@ use crate::config::{Config, Device, Limits};
 use anyhow::Context;
 use leadglass_model::{ReceiverId, SystemEntropy, TenantId};
 use serde::{Deserialize, Serialize};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// The file. Everything may be left out.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -37,6 +37,9 @@ struct Sender {
 struct Extras {
     private_sop_classes: Option<Vec<String>>,
     private_transfer_syntaxes: Option<Vec<String>>,
+    /// Authorities beside the vault's own for devices' certificates.
+    client_ca: Option<PathBuf>,
+    open_devices: Option<bool>,
 }
 
 /// Distinct studies that may be opened in a sliding window, in the key service's words.
@@ -127,6 +130,7 @@ impl Overrides {
                 id: id(sender),
                 aet: sender.aet.clone(),
                 address: sender.address.clone(),
+                fingerprint: None,
                 tenants: sender.tenants.clone(),
             };
             vault.devices = senders.iter().map(device).collect();
@@ -139,6 +143,10 @@ impl Overrides {
             };
             set(&mut vault.dicom.private_sop_classes, &extras.private_sop_classes);
             set(&mut vault.dicom.private_transfer_syntaxes, &extras.private_transfer_syntaxes);
+            if let (Some(tls), Some(ca)) = (&mut vault.dicom.tls, &extras.client_ca) {
+                tls.client_ca = Some(ca.clone());
+            }
+            vault.dicom.open_devices = extras.open_devices.unwrap_or(vault.dicom.open_devices);
         }
         if let Some(limits) = &self.limits {
             let mut table = toml::Table::try_from(&vault.limits)?;

@@ -56,7 +56,7 @@ pub async fn settle(home: &Home, keyd: &Keyd, overrides: Option<&Overrides>) -> 
     config.check().context("the configuration is not usable")?;
     write_toml(&path, VAULT_HEAD, &config)?;
     amend_keyd(home, keyd, ports, overrides.and_then(Overrides::budgets))?;
-    let certificates = [keyd.certificate(), home.tls("server.pem"), home.tls("vault.pem"), home.tls("client.pem")];
+    let certificates = [keyd.certificate(), home.tls("server.pem"), home.tls("vault.pem")];
     let fresh =
         |path: &PathBuf| certificate::days_left(path, SystemClock.now()).is_ok_and(|d| d >= RENEWED_DAYS_BEFORE);
     if !certificates.iter().all(fresh) {
@@ -101,11 +101,10 @@ pub async fn tokens(home: &Home, installation: &Installation) -> anyhow::Result<
     Ok(tokens)
 }
 
-/// Certificates of the key service, the vault towards it, the vault towards everybody, and a sender over TLS.
+/// Certificates of the key service, the vault towards it, and the vault towards everybody.
 async fn certify(home: &Home, keyd: &Keyd) -> anyhow::Result<()> {
     keyd.issue_server(&home.tls("server.pem"), &home.tls("server-key.pem")).await?;
-    keyd.issue_client("vault", &home.tls("vault.pem"), &home.tls("vault-key.pem")).await?;
-    keyd.issue_client("device", &home.tls("client.pem"), &home.tls("client-key.pem")).await
+    keyd.issue_client("vault", &home.tls("vault.pem"), &home.tls("vault-key.pem")).await
 }
 
 fn first_config(home: &Home, tenant: TenantId, other_tenant: TenantId, ports: Ports) -> Config {
@@ -122,6 +121,7 @@ fn first_config(home: &Home, tenant: TenantId, other_tenant: TenantId, ports: Po
         dicom: Dicom {
             listen: local(ports.dicom),
             tls: None,
+            open_devices: false,
             tenant_ports: Vec::new(),
             private_sop_classes: Vec::new(),
             private_transfer_syntaxes: Vec::new(),
@@ -138,6 +138,7 @@ fn first_config(home: &Home, tenant: TenantId, other_tenant: TenantId, ports: Po
             id: ReceiverId::random(&SystemEntropy),
             aet: "*".to_owned(),
             address: "loopback".to_owned(),
+            fingerprint: None,
             tenants: Vec::new(),
         }],
         limits: Limits { associations_per_device: 64, associations_from_this_host: 64, ..Limits::default() },
@@ -159,11 +160,13 @@ fn place(config: &mut Config, home: &Home, ports: Ports) {
         key: home.tls("vault-key.pem"),
     };
     config.dicom.listen = local(ports.dicom);
+    let client_ca = config.dicom.tls.take().and_then(|tls| tls.client_ca);
     config.dicom.tls = Some(DicomTls {
         listen: local(ports.dicom_tls),
         certificate: certificate.clone(),
         key: key.clone(),
-        clients: ca,
+        ca: Some(ca),
+        client_ca,
     });
     config.http = Http { listen: local(ports.https), certificate, key, plain: Some(local(ports.plain)) };
 }
