@@ -12,10 +12,12 @@ pub mod http;
 pub mod part10;
 pub mod peers;
 pub mod process;
+pub mod proxy;
 pub mod recorder;
 pub mod scu;
 pub mod site;
 pub mod vault;
+pub mod weed;
 pub mod wire;
 
 use std::path::{Path, PathBuf};

@@ -2,6 +2,10 @@
 //!
 //! The comments on the fields are the manual; `deploy/vault.toml` is a sample that a test parses.
 
+mod store;
+
+pub use store::{Ack, Store};
+
 use crate::devices::parse_fingerprint;
 use anyhow::{Context, bail, ensure};
 use leadglass_dimse::{AddressRule, UidRule};
@@ -40,17 +44,6 @@ pub struct Config {
     /// Allows the key service on this very host. Only for evaluation: whoever steals the machine has both halves.
     #[serde(default)]
     pub key_service_on_this_host: bool,
-}
-
-/// Where sealed objects lie.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub enum Store {
-    /// A directory of a local disk; every object is synced before it counts.
-    Local {
-        /// The directory.
-        path: PathBuf,
-    },
 }
 
 /// How to reach the key service, and as whom.
@@ -221,6 +214,7 @@ impl Config {
     /// What must hold beyond the types.
     pub fn check(&self) -> anyhow::Result<()> {
         ensure!(!self.tenants.is_empty(), "no tenant: add [[tenants]] with an id from `leadglass-keyd tenant list`");
+        self.store.check()?;
         let mut aets = BTreeSet::new();
         for tenant in &self.tenants {
             for aet in &tenant.aets {

@@ -16,6 +16,7 @@ mod files;
 mod intake;
 mod logging;
 mod node;
+mod objects;
 mod open;
 mod reindex;
 mod send;

@@ -2,12 +2,12 @@
 
 use crate::{
     config::{self, Config},
-    files,
+    files, objects,
 };
 use anyhow::{Context, bail};
 use futures::StreamExt;
 use leadglass_audit::Log;
-use leadglass_engine::{AlarmKind, Engine, Limits, Ports, SubjectPort};
+use leadglass_engine::{Ack, AlarmKind, Engine, Limits, Ports, SubjectPort};
 use leadglass_index::{Catalog, LoadReport, StudyIndexKey, TenantKeys};
 use leadglass_index_sled::{SledIndex, SledOptions};
 use leadglass_journal::{Journal, JournalConfig};
@@ -15,7 +15,6 @@ use leadglass_keys::{IdentityFiles, Keys, MtlsConfig, MtlsKeyService, SecretName
 use leadglass_model::{Clock, Entropy, Fault, SystemClock, SystemEntropy, TenantId};
 use leadglass_records::{RecordKey, Records, TenantRecords};
 use leadglass_seal::Secret;
-use leadglass_store::Objects;
 use std::{collections::HashMap, path::PathBuf, sync::Arc, time::Duration};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -102,13 +101,15 @@ impl Node {
         let opened = tokio::task::spawn_blocking(move || Journal::open(&journal_dir, journal_config, names)).await?;
         let journal = opened.context("cannot open the journal")?;
 
-        let config::Store::Local { path } = &config.store;
-        files::make_dir(path)?;
-        let objects = Objects::local(path).context("cannot open the object store")?;
+        let objects = objects::open(config)?;
+        objects::reach(&objects).await?;
         let limits = Limits {
             instance_bytes: config.limits.instance_bytes,
             journal_bytes: config.limits.journal_bytes,
-            ack: leadglass_engine::Ack::Journal,
+            ack: match config.store.ack() {
+                config::Ack::Journal => Ack::Journal,
+                config::Ack::Store => Ack::Store,
+            },
         };
         let tasks = TaskTracker::new();
         let ports = Ports { keys, objects, journal, catalog, log, subjects, clock, entropy, limits };

@@ -7,6 +7,7 @@ use crate::{
     config::{self, Config},
     files,
     node::{self, KeyPort, Layout},
+    objects,
 };
 use anyhow::{Context, bail, ensure};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -19,7 +20,6 @@ use leadglass_keys::{SecretName, wire, wire::ApprovalId};
 use leadglass_model::{ActorRef, Clock, Entropy, SystemClock, SystemEntropy};
 use leadglass_records::Records;
 use leadglass_seal::Secret;
-use leadglass_store::Objects;
 use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 use std::{
     collections::BTreeMap,
@@ -132,9 +132,11 @@ async fn rebuild(
         let index_keys = node::index_keys(&keys, tenant.id).await?;
         tenants.push(TenantKeys { tenant: tenant.id, token: Secret::from_bytes(*token.expose()), index_keys });
     }
-    let config::Store::Local { path } = &config.store;
-    ensure!(path.is_dir(), "there is no object store in {}", path.display());
-    let objects = Objects::local(path).context("cannot open the object store")?;
+    if let config::Store::Local { path, .. } = &config.store {
+        ensure!(path.is_dir(), "there is no object store in {}", path.display());
+    }
+    let objects = objects::open(config)?;
+    objects::reach(&objects).await?;
     let dir = growing.to_owned();
     let index = tokio::task::spawn_blocking(move || SledIndex::open(&dir, SledOptions::default())).await?;
     let index = Arc::new(index.context("cannot make the new index")?);

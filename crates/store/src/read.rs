@@ -45,7 +45,8 @@ impl Objects {
     /// The bytes from `offset` to the end, in pieces of at most 256 KiB from a local folder, and the object's whole length.
     /// A stream that ends without an error was whole. Nothing is read ahead.
     pub async fn stream(&self, id: ObjectId, offset: u64) -> Result<(ObjectStream, u64), StoreError> {
-        let found = match self.get(id, (offset > 0).then_some(GetRange::Offset(offset)), offset).await {
+        // A range also for the whole: the answer then says the object's length twice, and a wrong one shows.
+        let found = match self.get(id, Some(GetRange::Offset(offset)), offset).await {
             // Nothing is left behind its last byte; remote stores have no such range.
             Err(StoreError::TooShort { len }) if len == offset => return Ok((futures::stream::empty().boxed(), len)),
             found => found?,

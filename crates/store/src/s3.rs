@@ -2,7 +2,8 @@
 //!
 //! One client, without retries of its own: [`Steady`](crate::steady) repeats requests, because it knows which of them may be.
 //! Over https a body is not hashed for the signature (the sealed bytes carry their own proof, and SHA-256 costs several times
-//! what AES-GCM does); over plain http, which is for a server on this very host, it is.
+//! what AES-GCM does); over plain http, which is for a server on this very host or on a network of
+//! its own, it is.
 //!
 //! What the bucket's keys must be allowed: `GetObject`, `PutObject`, `DeleteObject`, `ListBucket`, `AbortMultipartUpload`,
 //! `ListBucketMultipartUploads`. The server must honour `If-None-Match: *` on `PutObject` (Amazon S3 API Reference,
@@ -26,7 +27,8 @@ use uploads::Uploads;
 /// Where a bucket is and how it is spoken to.
 #[derive(Clone)]
 pub struct S3 {
-    /// `https://host[:port]`; `http` only for an address of this very host. `None`: Amazon's, by region.
+    /// `https://host[:port]`; `http` for an address of this very host, and beyond it only on a
+    /// [trusted network](S3::trusted_network). `None`: Amazon's, by region.
     pub endpoint: Option<String>,
     /// The region that requests are signed for.
     pub region: String,
@@ -38,6 +40,8 @@ pub struct S3 {
     pub style: Style,
     /// PEM of the authorities to trust, and no other. `None`: the system's.
     pub ca: Option<Vec<u8>>,
+    /// Allows `http` to another host: what is sent is sealed, but names, lengths and the key's id are not.
+    pub trusted_network: bool,
     /// As whom.
     pub credentials: Credentials,
     /// How many bytes of an upload go in one part: at least [`PART_BYTES_MIN`].
@@ -82,11 +86,18 @@ pub enum S3Error {
 }
 
 impl S3 {
-    /// The store behind it. Nothing is asked of the server yet. `ledger` is a file of this machine in a folder that exists.
-    pub fn backing(&self, ledger: PathBuf) -> Result<Backing, S3Error> {
+    /// What can be said without asking anybody.
+    pub fn check(&self) -> Result<(), S3Error> {
         if self.part_bytes < PART_BYTES_MIN || self.part_bytes as u64 > PART_BYTES_MAX {
             return Err(S3Error::PartBytes(self.part_bytes));
         }
+        Path::parse(&self.prefix).map_err(|_| S3Error::Prefix)?;
+        self.bucket_endpoint().map(drop)
+    }
+
+    /// The store behind it. Nothing is asked of the server yet. `ledger` is a file of this machine in a folder that exists.
+    pub fn backing(&self, ledger: PathBuf) -> Result<Backing, S3Error> {
+        self.check()?;
         let prefix = Path::parse(&self.prefix).map_err(|_| S3Error::Prefix)?;
         let options = self.client_options()?;
         let none = RetryConfig { max_retries: 0, ..RetryConfig::default() };
@@ -126,7 +137,7 @@ impl S3 {
         }
         match scheme {
             "https" => {}
-            "http" if is_this_host(name) => {}
+            "http" if self.trusted_network || is_this_host(name) => {}
             "http" => return Err(S3Error::Plain),
             _ => return Err(S3Error::Endpoint),
         }
@@ -204,6 +215,7 @@ mod tests {
             prefix: String::new(),
             style,
             ca: None,
+            trusted_network: false,
             credentials: Credentials::given("AKIA".to_owned(), "a-secret".to_owned(), None),
             part_bytes: PART_BYTES,
             patience: Patience(Duration::from_secs(1)),

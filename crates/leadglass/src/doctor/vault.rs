@@ -62,8 +62,15 @@ fn private_keys(config: &Config) -> Vec<Finding> {
     paths.into_iter().map(finding).collect()
 }
 
+/// Where sealed objects lie, if they lie on a disk of this host.
+fn objects(config: &Config) -> Option<&Path> {
+    match &config.store {
+        Store::Local { path, .. } => Some(path),
+        Store::S3(_) => None,
+    }
+}
+
 fn directories(config: &Config) -> Vec<Finding> {
-    let Store::Local { path: objects } = &config.store;
     let finding = |dir: &Path| match open_to_others(dir) {
         Ok(0) => Finding::green("data-private", format!("{} is its owner's alone.", dir.display())),
         Ok(_) => {
@@ -77,7 +84,7 @@ fn directories(config: &Config) -> Vec<Finding> {
         }
         Err(error) => Finding::red("data-unusable", format!("{} cannot be looked at: {error}.", dir.display())),
     };
-    [config.data.as_path(), objects.as_path()].into_iter().map(finding).collect()
+    [Some(config.data.as_path()), objects(config)].into_iter().flatten().map(finding).collect()
 }
 
 /// Files that others may read, of the first so many that are found.
@@ -102,12 +109,10 @@ fn readable_below(dir: &Path) -> usize {
 }
 
 fn disks(config: &Config) -> Vec<Finding> {
-    let Store::Local { path: objects } = &config.store;
     let journal = config.limits.journal_bytes;
-    vec![
-        disk("the journal", &config.data, journal.saturating_mul(2)),
-        disk("sealed objects", objects, journal.max(LITTLE_BYTES)),
-    ]
+    let mut findings = vec![disk("the journal", &config.data, journal.saturating_mul(2))];
+    findings.extend(objects(config).map(|dir| disk("sealed objects", dir, journal.max(LITTLE_BYTES))));
+    findings
 }
 
 /// `wanted`: below it the vault may soon tell senders to wait.
@@ -240,7 +245,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let mut config = vault_config();
         config.data = dir.path().join("vault");
-        config.store = Store::Local { path: dir.path().join("objects") };
+        config.store = Store::local(dir.path().join("objects"));
         fs::create_dir(&config.data).unwrap();
         fs::write(config.data.join("x"), "x").unwrap();
         fs::set_permissions(&config.data, fs::Permissions::from_mode(0o755)).unwrap();

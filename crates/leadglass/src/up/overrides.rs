@@ -1,6 +1,6 @@
 //! `up --config FILE`: what a person may change of what `up` sets. Kept, so that a second start has it too.
 
-use crate::config::{Config, Device, Limits};
+use crate::config::{Config, Device, Limits, Store};
 use anyhow::Context;
 use leadglass_model::{ReceiverId, SystemEntropy, TenantId};
 use serde::{Deserialize, Serialize};
@@ -16,6 +16,8 @@ pub struct Overrides {
     budgets: Option<Budgets>,
     /// Private SOP classes and transfer syntaxes.
     dicom: Option<Extras>,
+    /// Where sealed objects lie, instead of in the data directory.
+    store: Option<Store>,
     /// Bounds of the vault.
     limits: Option<toml::Table>,
 }
@@ -147,6 +149,9 @@ impl Overrides {
                 tls.client_ca = Some(ca.clone());
             }
             vault.dicom.open_devices = extras.open_devices.unwrap_or(vault.dicom.open_devices);
+        }
+        if let Some(store) = &self.store {
+            vault.store = store.clone();
         }
         if let Some(limits) = &self.limits {
             let mut table = toml::Table::try_from(&vault.limits)?;

@@ -111,7 +111,7 @@ fn first_config(home: &Home, tenant: TenantId, other_tenant: TenantId, ports: Po
     let own = |id, name: &str, aet: &str| Tenant { id, name: name.to_owned(), aets: vec![aet.to_owned()] };
     let mut config = Config {
         data: home.vault(),
-        store: Store::Local { path: home.objects() },
+        store: Store::local(home.objects()),
         keys: Keys {
             address: local(ports.keyd).to_string(),
             ca: home.tls("ca.pem"),
@@ -152,7 +152,9 @@ fn first_config(home: &Home, tenant: TenantId, other_tenant: TenantId, ports: Po
 fn place(config: &mut Config, home: &Home, ports: Ports) {
     let (certificate, key, ca) = (home.tls("server.pem"), home.tls("server-key.pem"), home.tls("ca.pem"));
     config.data = home.vault();
-    config.store = Store::Local { path: home.objects() };
+    if let Store::Local { path, .. } = &mut config.store {
+        *path = home.objects();
+    }
     config.keys = Keys {
         address: local(ports.keyd).to_string(),
         ca: ca.clone(),

@@ -9,6 +9,7 @@ use object_store::{
 use parking_lot::Mutex;
 use std::{
     fmt, io,
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant},
@@ -42,14 +43,11 @@ pub enum CredentialsError {
         /// Which field.
         field: &'static str,
     },
-    /// Others may read it.
-    #[error("others than its owner may read the credentials file: chmod 600")]
-    Open,
 }
 
 impl Credentials {
     /// A file in the format of the AWS tools (`[profile]`, `aws_access_key_id`, `aws_secret_access_key`,
-    /// `aws_session_token`), for its owner alone. Read again every minute, so that keys may be changed while we run.
+    /// `aws_session_token`). Read again every minute, so that keys may be changed while we run.
     pub fn file(path: PathBuf, profile: String) -> Result<Self, CredentialsError> {
         read(&path, &profile)?;
         Ok(Self(Whence::File { path, profile }))
@@ -58,6 +56,13 @@ impl Credentials {
     /// These.
     pub fn given(key_id: String, secret_key: String, token: Option<String>) -> Self {
         Self(Whence::Given(Arc::new(AwsCredential { key_id, secret_key, token })))
+    }
+
+    /// The file, if others than its owner can read it.
+    pub fn open_to_others(&self) -> Option<&Path> {
+        let Whence::File { path, .. } = &self.0 else { return None };
+        let open = std::fs::metadata(path).is_ok_and(|file| file.permissions().mode() & 0o077 != 0);
+        open.then_some(path)
     }
 
     pub(super) fn provider(&self) -> AwsCredentialProvider {
@@ -131,10 +136,6 @@ fn unusable(why: &'static str) -> object_store::Error {
 }
 
 fn read(path: &Path, profile: &str) -> Result<AwsCredential, CredentialsError> {
-    use std::os::unix::fs::PermissionsExt;
-    if std::fs::metadata(path)?.permissions().mode() & 0o077 != 0 {
-        return Err(CredentialsError::Open);
-    }
     parse(&std::fs::read_to_string(path)?, profile)
 }
 
@@ -171,7 +172,6 @@ const READ_EVERY: Duration = Duration::from_secs(60);
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::PermissionsExt;
 
     const TEXT: &str = "# ours\n[default]\naws_access_key_id = A\naws_secret_access_key=B==\n\n[ vault ]\n\
                         AWS_ACCESS_KEY_ID=C\naws_secret_access_key = D\nregion = x\naws_session_token = E\n";
@@ -193,14 +193,14 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_others_may_read_is_refused() {
+    fn a_file_that_others_may_read_is_noticed() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("credentials");
         std::fs::write(&path, TEXT).unwrap();
-        for (mode, fit) in [(0o644, false), (0o640, false), (0o600, true), (0o400, true)] {
+        let credentials = Credentials::file(path.clone(), "vault".to_owned()).unwrap();
+        for (mode, open) in [(0o644, true), (0o640, true), (0o600, false), (0o400, false)] {
             std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
-            let read = Credentials::file(path.clone(), "vault".to_owned());
-            assert_eq!(read.is_ok(), fit, "{mode:o}");
+            assert_eq!(credentials.open_to_others().is_some(), open, "{mode:o}");
         }
     }
 
@@ -209,7 +209,6 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("credentials");
         std::fs::write(&path, TEXT).unwrap();
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
         let provider = Provider { file: Some((path.clone(), "vault".to_owned())), held: Mutex::default() };
         assert_eq!(provider.get_credential().await.unwrap().key_id, "C");
         std::fs::remove_file(&path).unwrap();
