@@ -1,6 +1,6 @@
 //! The command line.
 
-use crate::{admin, config, device, doctor, logging, open, reindex, send, serve, thrift, token, up};
+use crate::{admin, config, device, doctor, import, logging, open, reindex, send, serve, thrift, token, up};
 use clap::{Parser, Subcommand};
 use std::{path::PathBuf, process::ExitCode};
 
@@ -37,6 +37,8 @@ enum Command {
     Config(ConfigCommand),
     /// Sends DICOM files by C-STORE.
     Send(send::Args),
+    /// Brings in what is there already: folders, archives, discs, an Orthanc; watches a sensor's folder.
+    Import(Box<import::Args>),
     /// Opens every stored object: lengths, keys, digests, orphans.
     Verify(admin::VerifyArgs),
     /// Tells how a running vault is.
@@ -81,6 +83,7 @@ impl Cli {
                 Ok(ExitCode::SUCCESS)
             }
             Command::Send(args) => runtime()?.block_on(send::run(args)),
+            Command::Import(args) => runtime()?.block_on(import::run(*args)),
             Command::Verify(args) => runtime()?.block_on(admin::verify(args)),
             Command::Status(args) => runtime()?.block_on(admin::status(args)),
             Command::Quarantine(args) => runtime()?.block_on(admin::quarantine(args)),

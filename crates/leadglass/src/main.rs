@@ -13,6 +13,7 @@ mod device;
 mod devices;
 mod doctor;
 mod files;
+mod import;
 mod intake;
 mod logging;
 mod node;
