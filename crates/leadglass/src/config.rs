@@ -52,9 +52,6 @@ pub struct Config {
 pub struct Keys {
     /// Address of the key service, `host:port`; its certificate bears the host's name or address.
     pub address: String,
-    /// SHA-256 of the public key that it proves under TLS; then it does not get in without.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub fingerprint: Option<String>,
     /// The private CA of vault and key service, PEM.
     pub ca: PathBuf,
     /// This node's client certificate, PEM.
@@ -155,6 +152,9 @@ pub struct Device {
     pub aet: String,
     /// Where it calls from: an address, a network such as `10.1.2.0/24`, `loopback`, or `any`.
     pub address: String,
+    /// SHA-256 of the public key that it proves under TLS; then it does not get in without.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fingerprint: Option<String>,
     /// Which tenants it may send to; empty: the tenant whose AE title it calls.
     #[serde(default)]
     pub tenants: Vec<TenantId>,
