@@ -2,14 +2,20 @@
 //!
 //! It only looks. Each check answers findings; a check that cannot be made says so instead of passing.
 
+mod certificates;
 mod devices;
+mod doors;
+mod finding;
 mod host;
 mod keys;
+mod limits;
+mod tokens;
 mod vault;
 
 use crate::{config::Config, up};
 use anyhow::Context;
-use serde::Serialize;
+use finding::{Diagnosis, Finding, Light};
+use leadglass_model::{Clock, SystemClock};
 use std::{
     io::Write,
     path::{Path, PathBuf},
@@ -35,112 +41,58 @@ pub struct Args {
     json: bool,
 }
 
-/// How bad.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "kebab-case")]
-enum Light {
-    /// As it should be.
-    Green,
-    /// Works, and is weaker than it could be, or cannot be told from here.
-    Yellow,
-    /// Images or keys could be lost or stolen.
-    Red,
-}
-
-/// One thing that was looked at.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-struct Finding {
-    /// Stable word.
-    code: String,
-    /// How bad.
-    light: Light,
-    /// What was found, and what to do.
-    sentence: String,
-}
-
-impl Finding {
-    fn new(code: &str, light: Light, sentence: impl Into<String>) -> Self {
-        Self { code: code.to_owned(), light, sentence: sentence.into() }
-    }
-
-    fn green(code: &str, sentence: impl Into<String>) -> Self {
-        Self::new(code, Light::Green, sentence)
-    }
-
-    fn yellow(code: &str, sentence: impl Into<String>) -> Self {
-        Self::new(code, Light::Yellow, sentence)
-    }
-
-    fn red(code: &str, sentence: impl Into<String>) -> Self {
-        Self::new(code, Light::Red, sentence)
-    }
-}
-
-/// All that was looked at, and the worst light.
-#[derive(Debug, Serialize)]
-struct Diagnosis {
-    light: Light,
-    findings: Vec<Finding>,
-}
-
 /// Does it.
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let place = Place::of(&args)?;
     let config = Config::read(&place.config)?;
     let mut findings = keys::service(&config).await;
     findings.extend(keys::recovery(place.keyd_data.as_deref()).await);
-    findings.extend(place.sheet.as_deref().map(keys::sheet));
+    findings.extend(keys::sheets(&place.sheets(&config)));
+    findings.extend(certificates::look(&config, SystemClock.now()));
+    findings.extend(doors::look(&config));
+    findings.push(tokens::look(&config).await);
     findings.extend(vault::look(&config));
     findings.extend(devices::look(args.data.as_deref(), &config).await);
-    findings.extend(host::look());
-    let light = findings.iter().map(|finding| finding.light).max().unwrap_or(Light::Green);
-    let diagnosis = Diagnosis { light, findings };
+    findings.extend(host::look(&config, &place.config, place.keyd_data.is_some()));
+    let diagnosis = Diagnosis::of(findings);
     let text = if args.json { serde_json::to_string(&diagnosis)? + "\n" } else { diagnosis.words() };
     std::io::stdout().lock().write_all(text.as_bytes()).context("cannot write")?;
-    Ok(if light == Light::Red { ExitCode::from(3) } else { ExitCode::SUCCESS })
-}
-
-impl Diagnosis {
-    fn words(&self) -> String {
-        let count = |light| self.findings.iter().filter(|finding| finding.light == light).count();
-        let mut words = String::new();
-        for finding in &self.findings {
-            let mark = match finding.light {
-                Light::Green => '✓',
-                Light::Yellow => '!',
-                Light::Red => '✗',
-            };
-            words.push_str(&format!("{mark} {}\n", finding.sentence));
-        }
-        words.push_str(&format!(
-            "\n{} well, {} to think about, {} not safe\n",
-            count(Light::Green),
-            count(Light::Yellow),
-            count(Light::Red)
-        ));
-        words
-    }
+    Ok(if diagnosis.light == Light::Red { ExitCode::from(3) } else { ExitCode::SUCCESS })
 }
 
 /// Where to look.
 struct Place {
     config: PathBuf,
     keyd_data: Option<PathBuf>,
-    sheet: Option<PathBuf>,
 }
 
 impl Place {
     fn of(args: &Args) -> anyhow::Result<Self> {
         let keyd_data = args.keyd_data.clone();
         match (&args.config, &args.data) {
-            (Some(config), _) => Ok(Self { config: config.clone(), keyd_data, sheet: None }),
+            (Some(config), _) => Ok(Self { config: config.clone(), keyd_data }),
             (None, Some(data)) => Ok(Self {
                 config: up::vault_config(data),
                 keyd_data: keyd_data.or_else(|| Some(up::keyd_data(data))),
-                sheet: Some(up::sheet(data)),
             }),
             (None, None) => anyhow::bail!("give --config FILE or --data DIR"),
         }
+    }
+
+    /// Directories where somebody would have put a recovery sheet: those of the configuration, of both services' data,
+    /// and the one above each, which is where `leadglass up` puts it.
+    fn sheets(&self, config: &Config) -> Vec<PathBuf> {
+        let homes = [Some(self.config.as_path()), Some(&config.data), self.keyd_data.as_deref()];
+        let mut dirs: Vec<PathBuf> = homes
+            .into_iter()
+            .flatten()
+            .filter_map(|path| path.canonicalize().ok())
+            .flat_map(|path| [Some(path.clone()), path.parent().map(Path::to_owned)])
+            .flatten()
+            .collect();
+        dirs.sort();
+        dirs.dedup();
+        dirs
     }
 }
 
@@ -167,19 +119,5 @@ mod tests {
         assert!(parse(&["--data", "d", "--json", "--keyd-data", "k"]).unwrap());
         assert!(!parse(&["--config", "c"]).unwrap());
         assert!(parse(&["--json"]).is_err() && parse(&["--config", "c", "--data", "d"]).is_err());
-    }
-
-    #[test]
-    fn words_carry_a_mark_and_a_count() {
-        let findings = vec![Finding::green("a", "Fine."), Finding::yellow("b", "Hm."), Finding::red("c", "Bad.")];
-        let words = Diagnosis { light: Light::Red, findings }.words();
-        assert_eq!(words, "✓ Fine.\n! Hm.\n✗ Bad.\n\n1 well, 1 to think about, 1 not safe\n");
-    }
-
-    #[test]
-    fn the_worst_light_counts() {
-        assert!(Light::Red > Light::Yellow && Light::Yellow > Light::Green);
-        let json = serde_json::to_value(Finding::red("plain", "Bad.")).unwrap();
-        assert_eq!(json, serde_json::json!({ "code": "plain", "light": "red", "sentence": "Bad." }));
     }
 }

@@ -5,21 +5,33 @@ use crate::{config::Config, node, up};
 use leadglass_keys::{KeyService, MtlsKeyService};
 use leadglass_model::{Clock, Fault, SystemClock};
 use serde::Deserialize;
-use std::{path::Path, sync::Arc};
+use std::{
+    fs,
+    net::{ToSocketAddrs, UdpSocket},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub(super) async fn service(config: &Config) -> Vec<Finding> {
-    let mut findings = vec![if config.key_service_on_this_host {
-        Finding::red(
-            "same-host",
-            "Vault and key service stand on this one machine: whoever steals it has both halves. \
-             For evaluation only; put the key service on a host of its own.",
-        )
+    let here = config.key_service_on_this_host || on_this_host(&config.keys.address);
+    vec![place(here, &config.keys.address), reach(config).await]
+}
+
+fn place(here: bool, address: &str) -> Finding {
+    if here {
+        Finding::red("same-host", "Vault and key service stand on this one machine.")
+            .why("Whoever steals the machine has both halves: for evaluation only.")
+            .fix("leadglass-keyd on a host of its own, its address under [keys]")
     } else {
-        Finding::green("own-host", format!("The key service is on another host, {}.", config.keys.address))
-    }];
-    findings.push(reach(config).await);
-    findings
+        Finding::green("own-host", format!("The key service is on another host, {address}."))
+    }
+}
+
+/// Whether an address leads back to this machine: then a socket can be bound to it.
+pub(super) fn on_this_host(address: &str) -> bool {
+    let found = address.to_socket_addrs().map(Iterator::collect::<Vec<_>>).unwrap_or_default();
+    found.iter().any(|address| UdpSocket::bind((address.ip(), 0)).is_ok())
 }
 
 async fn reach(config: &Config) -> Finding {
@@ -31,7 +43,9 @@ async fn reach(config: &Config) -> Finding {
     let service = match service {
         Ok(service) => service,
         Err(error) => {
-            return Finding::red("key-identity", format!("The identity for the key service is unusable: {error:#}."));
+            return Finding::red("key-identity", format!("The identity for the key service is unusable: {error:#}."))
+                .why("Without it nothing can be opened, and new studies only as long as keys are left.")
+                .fix("leadglass-keyd ca issue client --label vault --out vault (on the key host)");
         }
     };
     let answer = service.health().await;
@@ -39,28 +53,34 @@ async fn reach(config: &Config) -> Finding {
     tasks.close();
     tasks.wait().await;
     match answer {
-        Ok(health) if health.sealed => Finding::red(
-            "key-service-sealed",
-            "The key service is sealed: nothing can be opened. Run `leadglass-keyd unseal` on its host.",
-        ),
+        Ok(health) if health.sealed => Finding::red("key-service-sealed", "The key service is sealed.")
+            .why("Nothing can be opened until somebody unseals it.")
+            .fix("leadglass-keyd unseal (on its host)"),
         Ok(health) => {
             Finding::green("key-service", format!("The key service answers, unsealed, version {}.", health.version))
         }
-        Err(error) if error.fault() == Fault::Busy => Finding::red(
-            "key-service-away",
-            format!(
-                "The key service at {address} does not answer ({error}): does it run, does a firewall stand between?"
-            ),
-        ),
-        Err(error) => Finding::red("key-service-refuses", format!("The key service at {address} refuses us: {error}.")),
+        Err(error) if error.fault() == Fault::Busy => {
+            Finding::red("key-service-away", format!("The key service at {address} does not answer: {error}."))
+                .why("Nothing can be opened, and new studies only as long as keys are left.")
+                .fix("systemctl status leadglass-keyd (on its host); does a firewall stand between?")
+        }
+        Err(error) => Finding::red("key-service-refuses", format!("The key service at {address} refuses us: {error}."))
+            .why("Nothing can be opened, and no new study stored.")
+            .fix("leadglass-keyd client list (on its host): is this vault enrolled with this certificate's key?"),
     }
 }
 
 /// What the key service says about its own recovery; asked on the key host only.
 pub(super) async fn recovery(keyd_data: Option<&Path>) -> Vec<Finding> {
-    let elsewhere = "Whether a dead key service could be brought back cannot be told from here: \
-                     run `leadglass-keyd doctor` on its host.";
-    let Some(data) = keyd_data else { return vec![Finding::yellow("recovery-elsewhere", elsewhere)] };
+    let Some(data) = keyd_data else {
+        let finding = Finding::yellow(
+            "recovery-elsewhere",
+            "Whether a dead key service could be brought back cannot be told from here.",
+        );
+        return vec![finding
+            .why("Without a fresh backup, its capsule and the printed sheet, a dead key host takes every image with it.")
+            .fix("leadglass-keyd doctor (on its host)")];
+    };
     match up::keyd_doctor(data).await {
         Ok(json) => match serde_json::from_value::<KeydDiagnosis>(json) {
             Ok(diagnosis) => diagnosis.findings.into_iter().map(KeydFinding::retold).collect(),
@@ -72,18 +92,40 @@ pub(super) async fn recovery(keyd_data: Option<&Path>) -> Vec<Finding> {
     }
 }
 
-/// Whether the recovery sheet still lies on the machine that it is to rescue.
-pub(super) fn sheet(path: &Path) -> Finding {
-    if path.exists() {
-        let sentence = format!(
-            "The recovery sheet lies on this machine, in {}: print it or copy it elsewhere, then delete the file.",
-            path.display()
-        );
-        Finding::red("sheet-here", sentence)
-    } else {
-        Finding::green("sheet-away", "The recovery sheet is not on this machine.")
+/// Whether a recovery sheet still lies on the machine that it is to rescue: in one of these directories, under any name.
+pub(super) fn sheets(dirs: &[PathBuf]) -> Vec<Finding> {
+    let mut found: Vec<PathBuf> = dirs
+        .iter()
+        .flat_map(|dir| fs::read_dir(dir).into_iter().flatten().flatten().take(MOST_FILES))
+        .map(|entry| entry.path())
+        .filter(|path| is_sheet(path))
+        .collect();
+    found.sort();
+    found.dedup();
+    if found.is_empty() {
+        return vec![Finding::green("sheet-away", "No recovery sheet was found on this machine.")];
     }
+    let finding = |path: PathBuf| {
+        Finding::red("sheet-here", format!("A recovery sheet lies on this machine, in {}.", path.display()))
+            .why("With a backup and a capsule it opens every key; and it dies with the machine that it is to rescue.")
+            .fix(format!("print it, then: shred -u {}", path.display()))
+    };
+    found.into_iter().map(finding).collect()
 }
+
+/// Known by its heading (keyd/src/capsule.rs); the rest is not read.
+fn is_sheet(path: &Path) -> bool {
+    use std::io::Read;
+    let mut head = [0; SHEET_HEADING.len()];
+    let small = fs::symlink_metadata(path).is_ok_and(|meta| meta.is_file() && meta.len() < SHEET_BYTES);
+    small && fs::File::open(path).and_then(|mut file| file.read_exact(&mut head)).is_ok() && head == *SHEET_HEADING
+}
+
+const SHEET_HEADING: &[u8; 24] = b"Leadglass recovery sheet";
+/// A sheet is a page.
+const SHEET_BYTES: u64 = 64 * 1024;
+/// Enough for any directory where a sheet would be put.
+const MOST_FILES: usize = 10_000;
 
 #[derive(Debug, Deserialize)]
 struct KeydDiagnosis {
@@ -114,12 +156,25 @@ mod tests {
     use crate::doctor::Light;
 
     #[test]
-    fn a_sheet_on_this_machine_is_red() {
+    fn a_sheet_on_this_machine_is_red_under_any_name() {
         let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("recovery-sheet.txt");
-        assert_eq!(sheet(&path).light, Light::Green);
-        std::fs::write(&path, "secret").unwrap();
-        assert_eq!(sheet(&path).light, Light::Red);
+        let look = || sheets(&[dir.path().to_owned(), dir.path().join("missing")]);
+        fs::write(dir.path().join("recovery-sheet.txt"), "about the Leadglass recovery sheet").unwrap();
+        assert_eq!(look()[0].light, Light::Green);
+        fs::write(dir.path().join("notes"), "Leadglass recovery sheet\n\nsecret").unwrap();
+        let found = look();
+        assert_eq!((found.len(), found[0].light), (1, Light::Red));
+        assert!(found[0].fix.as_ref().unwrap().ends_with("notes"));
+    }
+
+    #[test]
+    fn an_address_of_this_machine_is_known_as_one() {
+        for (address, here) in
+            [("127.0.0.1:8460", true), ("localhost:1", true), ("192.0.2.1:8460", false), ("nonsense", false)]
+        {
+            assert_eq!(on_this_host(address), here, "{address}");
+        }
+        assert_eq!((place(true, "a:1").light, place(false, "a:1").light), (Light::Red, Light::Green));
     }
 
     #[test]

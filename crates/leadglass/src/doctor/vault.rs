@@ -1,90 +1,69 @@
-//! The vault: who gets in, what lies open, what runs out.
+//! What the vault has on its disks: who else can read it, and how much room is left.
 
 use super::{Finding, open_to_others};
-use crate::{
-    certificate,
-    config::{Config, Device, Store},
-};
-use leadglass_model::{Clock, SystemClock, UnixMillis};
+use crate::config::{Config, Store};
 use nix::sys::statvfs::statvfs;
 use std::path::{Path, PathBuf};
 
 pub(super) fn look(config: &Config) -> Vec<Finding> {
-    let now = SystemClock.now();
-    let mut findings = Vec::new();
-    findings.extend(certificates(config, now));
-    findings.extend(private_keys(config));
+    let mut findings = private_keys(config);
     findings.extend(directories(config));
     findings.extend(disks(config));
-    findings.extend(listeners(config));
-    findings.extend(devices(&config.devices));
     findings
-}
-
-fn certificates(config: &Config, now: UnixMillis) -> Vec<Finding> {
-    let mut paths = vec![
-        ("the key service's authority", &config.keys.ca),
-        ("the vault towards the key service", &config.keys.certificate),
-        ("HTTPS", &config.http.certificate),
-    ];
-    if let Some(tls) = &config.dicom.tls {
-        paths.push(("DICOM over TLS", &tls.certificate));
-        paths.extend(tls.client_ca.iter().map(|ca| ("the customer's authority for devices", ca)));
-    }
-    paths.into_iter().map(|(whose, path)| certificate(whose, path, now)).collect()
-}
-
-fn certificate(whose: &str, path: &Path, now: UnixMillis) -> Finding {
-    match certificate::days_left(path, now) {
-        Ok(days) if days < 0 => {
-            Finding::red("certificate-ended", format!("The certificate of {whose} ended {} days ago.", -days))
-        }
-        Ok(days) if days < SOON_DAYS => {
-            Finding::yellow("certificate-ends", format!("The certificate of {whose} ends in {days} days."))
-        }
-        Ok(days) => Finding::green("certificate", format!("The certificate of {whose} is good for {days} days.")),
-        Err(error) => Finding::red("certificate-unusable", format!("The certificate of {whose}: {error:#}.")),
-    }
-}
-
-fn private_keys(config: &Config) -> Vec<Finding> {
-    let mut paths: Vec<&PathBuf> = vec![&config.keys.key, &config.http.key];
-    paths.extend(config.dicom.tls.as_ref().map(|tls| &tls.key));
-    paths.dedup();
-    let finding = |path: &PathBuf| match open_to_others(path) {
-        Ok(0) => Finding::green("key-private", format!("{} is its owner's alone.", path.display())),
-        Ok(_) => Finding::red(
-            "key-readable",
-            format!("Others can read the private key {}: chmod 600, and replace the key.", path.display()),
-        ),
-        Err(error) => Finding::red("key-missing", format!("{} cannot be looked at: {error}.", path.display())),
-    };
-    paths.into_iter().map(finding).collect()
 }
 
 /// Where sealed objects lie, if they lie on a disk of this host.
 fn objects(config: &Config) -> Option<&Path> {
     match &config.store {
         Store::Local { path, .. } => Some(path),
-        Store::S3(_) => None,
+        #[allow(unreachable_patterns, reason = "other stores lie elsewhere, however many there are")]
+        _ => None,
+    }
+}
+
+fn private_keys(config: &Config) -> Vec<Finding> {
+    let mut paths: Vec<&PathBuf> = vec![&config.keys.key, &config.http.key];
+    paths.extend(config.dicom.tls.as_ref().map(|tls| &tls.key));
+    paths.sort();
+    paths.dedup();
+    paths.into_iter().map(|path| private(path)).collect()
+}
+
+fn private(path: &Path) -> Finding {
+    match open_to_others(path) {
+        Ok(0) => Finding::green("key-private", format!("{} is its owner's alone.", path.display())),
+        Ok(_) => Finding::red("key-readable", format!("Others can read the private key {}.", path.display()))
+            .why("Who has it can pass for this vault. It may have been read already, so a new one is wanted too.")
+            .fix(format!("chmod 600 {}", path.display())),
+        Err(error) => Finding::red("key-missing", format!("{} cannot be looked at: {error}.", path.display()))
+            .why("Without its keys the vault does not start.")
+            .fix("as in deploy/leadglass.service: LoadCredentialEncrypted=, and the path under /run/credentials"),
     }
 }
 
 fn directories(config: &Config) -> Vec<Finding> {
-    let finding = |dir: &Path| match open_to_others(dir) {
+    [Some(config.data.as_path()), objects(config)].into_iter().flatten().map(directory).collect()
+}
+
+fn directory(dir: &Path) -> Finding {
+    match open_to_others(dir) {
         Ok(0) => Finding::green("data-private", format!("{} is its owner's alone.", dir.display())),
         Ok(_) => {
             let open = readable_below(dir);
-            let sentence =
-                format!("Others can enter {} ({open} files in it are open to them): chmod 700.", dir.display());
-            Finding::red("data-open", sentence)
+            Finding::red(
+                "data-open",
+                format!("Others can enter {} ({open} files in it are open to them).", dir.display()),
+            )
+            .why("What lies there is sealed, and still tells how many studies come, when, and how large.")
+            .fix(format!("chmod -R go= {}", dir.display()))
         }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             Finding::yellow("data-missing", format!("{} is not there yet; the first start makes it.", dir.display()))
         }
-        Err(error) => Finding::red("data-unusable", format!("{} cannot be looked at: {error}.", dir.display())),
-    };
-    [Some(config.data.as_path()), objects(config)].into_iter().flatten().map(finding).collect()
+        Err(error) => Finding::red("data-unusable", format!("{} cannot be looked at: {error}.", dir.display()))
+            .why("The vault needs it to store anything.")
+            .fix("leadglass doctor, as the account of the vault"),
+    }
 }
 
 /// Files that others may read, of the first so many that are found.
@@ -111,7 +90,7 @@ fn readable_below(dir: &Path) -> usize {
 fn disks(config: &Config) -> Vec<Finding> {
     let journal = config.limits.journal_bytes;
     let mut findings = vec![disk("the journal", &config.data, journal.saturating_mul(2))];
-    findings.extend(objects(config).map(|dir| disk("sealed objects", dir, journal.max(LITTLE_BYTES))));
+    findings.extend(objects(config).map(|path| disk("sealed objects", path, journal.max(LITTLE_BYTES))));
     findings
 }
 
@@ -122,78 +101,23 @@ fn disk(what: &str, dir: &Path, wanted: u64) -> Finding {
     let Ok(disk) = statvfs(there) else {
         return Finding::red("disk-unknown", format!("The disk of {} cannot be looked at.", dir.display()));
     };
-    let free = disk.blocks_available().saturating_mul(disk.fragment_size());
+    room(what, there, disk.blocks_available().saturating_mul(disk.fragment_size()), wanted)
+}
+
+fn room(what: &str, dir: &Path, free: u64, wanted: u64) -> Finding {
+    const WHY: &str = "When it is full, senders are told to wait; nothing that was acknowledged is lost.";
+    let fix = format!("df -h {}", dir.display());
     let gigabytes = free / 1_000_000_000;
     if free < LITTLE_BYTES {
-        Finding::red("disk-full", format!("The disk for {what} has {} MB left.", free / 1_000_000))
+        let sentence = format!("The disk for {what} has {} MB left.", free / 1_000_000);
+        Finding::red("disk-full", sentence).why(WHY).fix(fix)
     } else if free < wanted {
-        Finding::yellow("disk-low", format!("The disk for {what} has {gigabytes} GB left."))
+        Finding::yellow("disk-low", format!("The disk for {what} has {gigabytes} GB left.")).why(WHY).fix(fix)
     } else {
         Finding::green("disk", format!("The disk for {what} has {gigabytes} GB left."))
     }
 }
 
-fn listeners(config: &Config) -> Vec<Finding> {
-    let mut findings = Vec::new();
-    let clear = config.dicom.listen;
-    if !clear.ip().is_loopback() {
-        let advice = if config.dicom.tls.is_some() {
-            "senders that can should use DICOM over TLS"
-        } else {
-            "[dicom.tls] is off"
-        };
-        findings.push(Finding::yellow(
-            "dicom-clear",
-            format!(
-                "DICOM in clear is open on {clear}: whoever taps that network sees the images on their way; {advice}."
-            ),
-        ));
-    }
-    findings.push(match config.http.plain {
-        Some(plain) => Finding::yellow(
-            "plain-http",
-            format!(
-                "Plain HTTP is open on {plain}: every program on this machine can listen in. Only for a TLS proxy here."
-            ),
-        ),
-        None => Finding::green("https-only", "DICOMweb is served over HTTPS only."),
-    });
-    findings
-}
-
-fn devices(devices: &[Device]) -> Vec<Finding> {
-    if devices.is_empty() {
-        return vec![Finding::yellow("no-device", "No device is enrolled: nobody can send. Add [[devices]].")];
-    }
-    let wide = devices.iter().filter_map(|device| {
-        let (name, address) = (&device.name, &device.address);
-        let any_title = device.aet == "*";
-        let any_address = address == "any" || address.ends_with("/0");
-        match (any_title, any_address) {
-            (true, true) => Some(Finding::red(
-                "device-anybody",
-                format!("Device {name} is anybody: any AE title from any address. Name both."),
-            )),
-            (true, false) => {
-                Some(Finding::yellow("device-any-title", format!("Device {name} takes any AE title from {address}.")))
-            }
-            (false, true) => Some(Finding::yellow(
-                "device-any-address",
-                format!("Device {name} may call from any address: an AE title alone is no proof."),
-            )),
-            (false, false) => None,
-        }
-    });
-    let wide: Vec<Finding> = wide.collect();
-    if wide.is_empty() {
-        vec![Finding::green("devices", format!("{} devices are enrolled, each by title and address.", devices.len()))]
-    } else {
-        wide
-    }
-}
-
-/// A certificate that ends within so many days wants a hand.
-const SOON_DAYS: i64 = 21;
 /// A few large studies.
 const LITTLE_BYTES: u64 = 1 << 30;
 /// Enough to know that something is wrong.
@@ -205,24 +129,8 @@ mod tests {
     use crate::{doctor::Light, up::tests::vault_config};
     use std::{fs, os::unix::fs::PermissionsExt};
 
-    fn lights(findings: &[Finding], code: &str) -> Vec<Light> {
-        findings.iter().filter(|finding| finding.code == code).map(|finding| finding.light).collect()
-    }
-
-    #[test]
-    fn who_may_send_is_judged_by_title_and_address() {
-        let mut config = vault_config();
-        let mut judge = |aet: &str, address: &str| {
-            config.devices[0].aet = aet.to_owned();
-            config.devices[0].address = address.to_owned();
-            devices(&config.devices)[0].light
-        };
-        assert_eq!(judge("*", "any"), Light::Red);
-        assert_eq!(judge("*", "0.0.0.0/0"), Light::Red);
-        assert_eq!(judge("*", "loopback"), Light::Yellow);
-        assert_eq!(judge("CT1", "any"), Light::Yellow);
-        assert_eq!(judge("CT1", "10.0.0.7"), Light::Green);
-        assert_eq!(devices(&[])[0].light, Light::Yellow);
+    fn mode(path: &Path, mode: u32) {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
     }
 
     #[test]
@@ -231,45 +139,36 @@ mod tests {
         let mut config = vault_config();
         let key = dir.path().join("key.pem");
         fs::write(&key, "secret").unwrap();
-        config.keys.key.clone_from(&key);
-        config.http.key.clone_from(&key);
-        config.dicom.tls = None;
-        fs::set_permissions(&key, fs::Permissions::from_mode(0o640)).unwrap();
-        assert_eq!(lights(&private_keys(&config), "key-readable"), [Light::Red]);
-        fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
-        assert_eq!(lights(&private_keys(&config), "key-private"), [Light::Green]);
+        (config.keys.key, config.http.key, config.dicom.tls) = (key.clone(), key.clone(), None);
+        for (bits, code) in [(0o640, "key-readable"), (0o604, "key-readable"), (0o600, "key-private")] {
+            mode(&key, bits);
+            let codes: Vec<String> = private_keys(&config).into_iter().map(|finding| finding.code).collect();
+            assert_eq!(codes, [code], "{bits:o}");
+        }
+        assert_eq!(private(&dir.path().join("away.pem")).code, "key-missing");
     }
 
     #[test]
     fn a_data_directory_that_others_can_enter_is_red() {
         let dir = tempfile::tempdir().unwrap();
-        let mut config = vault_config();
-        config.data = dir.path().join("vault");
-        config.store = Store::local(dir.path().join("objects"));
-        fs::create_dir(&config.data).unwrap();
-        fs::write(config.data.join("x"), "x").unwrap();
-        fs::set_permissions(&config.data, fs::Permissions::from_mode(0o755)).unwrap();
-        fs::set_permissions(config.data.join("x"), fs::Permissions::from_mode(0o644)).unwrap();
-        let findings = directories(&config);
-        assert_eq!(lights(&findings, "data-open"), [Light::Red]);
-        assert!(findings[0].sentence.contains("(1 files"), "{}", findings[0].sentence);
-        assert_eq!(lights(&findings, "data-missing"), [Light::Yellow]);
+        let data = dir.path().join("vault");
+        assert_eq!(directory(&data).code, "data-missing");
+        fs::create_dir(&data).unwrap();
+        fs::write(data.join("x"), "x").unwrap();
+        mode(&data, 0o755);
+        mode(&data.join("x"), 0o644);
+        let finding = directory(&data);
+        assert_eq!((finding.code.as_str(), finding.light), ("data-open", Light::Red));
+        assert!(finding.sentence.contains("(1 files"), "{}", finding.sentence);
+        mode(&data, 0o700);
+        assert_eq!(directory(&data).code, "data-private");
     }
 
     #[test]
-    fn plain_listeners_are_named() {
-        let mut config = vault_config();
-        assert_eq!(lights(&listeners(&config), "plain-http"), [Light::Yellow]);
-        config.http.plain = None;
-        config.dicom.listen = ([10, 0, 0, 1], 11112).into();
-        let findings = listeners(&config);
-        assert_eq!(lights(&findings, "https-only"), [Light::Green]);
-        assert_eq!(lights(&findings, "dicom-clear"), [Light::Yellow]);
-    }
-
-    #[test]
-    fn a_certificate_that_is_not_there_is_red() {
-        let finding = certificate("nobody", Path::new("does-not-exist.pem"), UnixMillis(0));
-        assert_eq!(finding.light, Light::Red);
+    fn room_is_judged_by_what_the_journal_may_take() {
+        let judge = |free| room("it", Path::new("."), free, 4 * LITTLE_BYTES).code;
+        for (free, code) in [(LITTLE_BYTES - 1, "disk-full"), (LITTLE_BYTES, "disk-low"), (4 * LITTLE_BYTES, "disk")] {
+            assert_eq!(judge(free), code, "{free}");
+        }
     }
 }
