@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 pub mod big;
+pub mod devices;
 pub mod eyes;
 pub mod fixture;
 pub mod http;

@@ -61,6 +61,23 @@ pub fn echoscu(peer: SocketAddr, calling: &str, called: &str) -> Output {
 /// When it cannot be started.
 #[must_use]
 pub fn storescu(scratch: &Path, peer: SocketAddr, calling: &str, called: &str, f: &Fixture, file: &Path) -> Output {
+    storescu_with(&[], scratch, peer, calling, called, f, file)
+}
+
+/// The same with further words, about TLS for example.
+///
+/// # Panics
+/// When it cannot be started.
+#[must_use]
+pub fn storescu_with(
+    words: &[&str],
+    scratch: &Path,
+    peer: SocketAddr,
+    calling: &str,
+    called: &str,
+    f: &Fixture,
+    file: &Path,
+) -> Output {
     let config = scratch.join(format!("{}-{}.cfg", f.instance, peer.port()));
     let text = format!(
         "[[TransferSyntaxes]]\n[Own]\nTransferSyntax1 = {}\n[[PresentationContexts]]\n[Store]\nPresentationContext1 = {}\\Own\n\
@@ -69,6 +86,7 @@ pub fn storescu(scratch: &Path, peer: SocketAddr, calling: &str, called: &str, f
     );
     fs::write(&config, text).expect("the scratch folder is writable");
     dcmtk_command("storescu")
+        .args(words)
         .args(["-aet", calling, "-aec", called, "-xf"])
         .arg(&config)
         .args(["Own", &peer.ip().to_string(), &peer.port().to_string()])

@@ -1,29 +1,63 @@
-//! The TLS port of the DICOM listener, asked by dcmtk: with a certificate of ours, without one, with a stranger's, in clear.
+//! The TLS port of the DICOM listener, asked by dcmtk, pynetdicom and openssl: who gets in, who does not and what is said
+//! about it, and that what comes in comes back.
 
-use leadglass_tests::peers::{dcmtk, echoscu, said};
+#![allow(clippy::unwrap_used, reason = "a helper that cannot go on fails its test")]
+
+use leadglass_tests::devices::{audited, device, refusals, tls_port, told};
+use leadglass_tests::fixture::Fixture;
+use leadglass_tests::peers::{dcmtk, echoscu, run_python, said, storescu, storescu_with};
+use leadglass_tests::recorder::Recorder;
 use leadglass_tests::scratch;
 use leadglass_tests::vault::Vault;
+use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
-
-/// What `up.json` says beyond what the other tests read.
-fn told(vault: &Vault) -> serde_json::Value {
-    let text = std::fs::read(vault.folder().join("up.json")).expect("up.json is there");
-    serde_json::from_slice(&text).expect("up.json is JSON")
-}
 
 fn path(value: &serde_json::Value) -> &str {
     value.as_str().expect("a path")
 }
 
-/// `echoscu` to the TLS port, with these words about TLS.
-fn echo(up: &serde_json::Value, tls: &[&str]) -> Output {
-    let port = up["dicom"]["tls_port"].as_u64().expect("the TLS port").to_string();
+/// `echoscu` to the TLS port, with these words about TLS and titles.
+fn echo(up: &serde_json::Value, words: &[&str]) -> Output {
+    let port = tls_port(up).port().to_string();
     Command::new(dcmtk("echoscu"))
-        .args(tls)
+        .args(words)
         .args(["-to", "10", "-ta", "10", "-aec", path(&up["dicom"]["aet"]), "127.0.0.1", &port])
         .stdin(Stdio::null())
         .output()
         .expect("echoscu runs")
+}
+
+/// A hospital's own authority, and what it issues.
+struct Hospital {
+    dir: PathBuf,
+    issuer: Issuer<'static, KeyPair>,
+}
+
+impl Hospital {
+    fn new(dir: &Path, name: &str) -> Self {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        fs::write(dir.join(format!("{name}.pem")), params.self_signed(&key).unwrap().pem()).unwrap();
+        Self { dir: dir.to_owned(), issuer: Issuer::new(params, key) }
+    }
+
+    /// A device's certificate and key, valid until the end of that year.
+    fn issue(&self, name: &str, until: i32) -> (String, String) {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        params.not_before = rcgen::date_time_ymd(2015, 1, 1);
+        params.not_after = rcgen::date_time_ymd(until, 12, 31);
+        let at = |suffix: &str| self.dir.join(format!("{name}{suffix}.pem"));
+        fs::write(at(""), params.signed_by(&key, &self.issuer).unwrap().pem()).unwrap();
+        fs::write(at("-key"), key.serialize_pem()).unwrap();
+        (at("").display().to_string(), at("-key").display().to_string())
+    }
 }
 
 #[test]
@@ -41,22 +75,190 @@ fn only_a_certificate_of_our_own_gets_past_the_tls_port() {
     let clear = echo(&up, &[]);
     assert!(!clear.status.success(), "in clear: {}", said(&clear));
 
-    let (foreign_cert, foreign_key) = (scratch.path().join("foreign.pem"), scratch.path().join("foreign-key.pem"));
-    let made = Command::new("openssl")
-        .args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=stranger", "-keyout"])
-        .arg(&foreign_key)
-        .arg("-out")
-        .arg(&foreign_cert)
-        .output()
-        .expect("openssl runs");
-    assert!(made.status.success(), "{}", said(&made));
-    let (foreign_cert, foreign_key) = (foreign_cert.to_string_lossy(), foreign_key.to_string_lossy());
+    let stranger = Hospital::new(scratch.path(), "stranger");
+    let (foreign_cert, foreign_key) = stranger.issue("foreign", 2100);
     let stranger = echo(&up, &["+tls", &foreign_key, &foreign_cert, "+cf", ca]);
     assert!(!stranger.status.success(), "with a stranger's certificate: {}", said(&stranger));
+
+    // The vault's own towards the key service is of another authority, and no device's.
+    let tls = vault.folder().join("tls");
+    let own = ["vault-key.pem", "vault.pem"].map(|name| tls.join(name).display().to_string());
+    let own = echo(&up, &["+tls", &own[0], &own[1], "+cf", ca]);
+    assert!(!own.status.success(), "with the vault's own certificate: {}", said(&own));
 
     // Those who may are served as before, on both ports.
     assert!(echo(&up, &["+tls", key, cert, "+cf", ca]).status.success());
     let plain = echoscu(vault.dicom(), "ECHOSCU", path(&up["dicom"]["aet"]));
     assert!(plain.status.success(), "{}", said(&plain));
     assert!(vault.never_died());
+
+    for (reason, times) in [("no-certificate", 1), ("no-tls", 1), ("certificate-unknown-issuer", 2)] {
+        assert!(refusals(&vault, reason) >= times, "{reason}: {}", vault.metrics().text());
+        assert!(audited(&vault, reason), "{reason} stands in no entry");
+    }
+}
+
+/// dcmtk encodes some data sets anew; the recorder witnesses what it really sends.
+#[test]
+fn every_fixture_sent_by_dcmtk_over_tls_comes_back_as_it_was_sent() {
+    let (vault, recorder, scratch) = (Vault::up(), Recorder::listen(), scratch());
+    let up = told(&vault);
+    let words = ["+tls", path(&up["client"]["key"]), path(&up["client"]["cert"]), "+cf", path(&up["ca"])];
+    for f in Fixture::all() {
+        let seen = storescu(scratch.path(), recorder.address(), "STORESCU", "RECORDER", &f, &f.path());
+        assert!(seen.status.success(), "{} to the recorder: {}", f.file, said(&seen));
+        let aet = path(&up["dicom"]["aet"]);
+        let sent = storescu_with(&words, scratch.path(), tls_port(&up), "STORESCU", aet, &f, &f.path());
+        assert!(sent.status.success(), "{}: {}", f.file, said(&sent));
+        let witness = recorder.of(&f.instance).expect("the recorder got it");
+        assert!(vault.data_set_of(&f) == witness.data_set, "{}", f.file);
+    }
+}
+
+/// Sends each file as its raw bytes, one association under TLS each. Prints `file status` lines.
+const PYNETDICOM: &str = r#"
+import ssl, sys, warnings, pydicom
+from pathlib import Path
+from pynetdicom import AE, _config
+warnings.simplefilter("ignore")
+port, called, ca, cert, key, version = int(sys.argv[1]), sys.argv[2], sys.argv[3], sys.argv[4], sys.argv[5], sys.argv[6]
+_config.STORE_SEND_CHUNKED_DATASET = True
+context = ssl.create_default_context(ssl.Purpose.SERVER_AUTH, cafile=ca)
+context.load_cert_chain(cert, key)
+context.minimum_version = context.maximum_version = getattr(ssl.TLSVersion, version)
+for name in sys.argv[7:]:
+    meta = pydicom.dcmread(name, stop_before_pixels=True).file_meta
+    ae = AE(ae_title="PYNETDICOM")
+    ae.add_requested_context(meta.MediaStorageSOPClassUID, meta.TransferSyntaxUID)
+    association = ae.associate("127.0.0.1", port, ae_title=called, tls_args=(context, "localhost"))
+    if not association.is_established:
+        print(Path(name).name, "refused", flush=True)
+        continue
+    status = association.send_c_store(name)
+    print(Path(name).name, f"{status.Status:04x}" if "Status" in status else "none", flush=True)
+    association.release()
+"#;
+
+#[test]
+fn every_fixture_sent_by_pynetdicom_over_tls_1_2_and_1_3_comes_back_byte_for_byte() {
+    let fixtures = Fixture::all();
+    let vault = Vault::up();
+    let up = told(&vault);
+    let port = tls_port(&up).port().to_string();
+    let paths = [&up["dicom"]["aet"], &up["ca"], &up["client"]["cert"], &up["client"]["key"]].map(path);
+    for version in ["TLSv1_3", "TLSv1_2"] {
+        let mut arguments = vec![port.clone()];
+        arguments.extend(paths.iter().map(|word| (*word).to_owned()));
+        arguments.push(version.to_owned());
+        arguments.extend(fixtures.iter().map(|f| f.path().display().to_string()));
+        let output = run_python(PYNETDICOM, &arguments);
+        let lines = String::from_utf8_lossy(&output.stdout).into_owned();
+        for f in &fixtures {
+            assert!(lines.lines().any(|l| l == format!("{} 0000", f.file)), "{} {version}: {}", f.file, said(&output));
+            assert!(vault.data_set_of(f) == f.data_set(), "{}", f.file);
+        }
+    }
+}
+
+#[test]
+fn old_versions_and_weak_suites_get_no_handshake_and_no_session_is_resumed() {
+    let vault = Vault::up();
+    let up = told(&vault);
+    let address = tls_port(&up).to_string();
+    let (ca, cert, key) = (path(&up["ca"]), path(&up["client"]["cert"]), path(&up["client"]["key"]));
+    let ask = |words: &[&str]| {
+        let mut command = Command::new("openssl");
+        command.args([
+            "s_client",
+            "-connect",
+            &address,
+            "-CAfile",
+            ca,
+            "-cert",
+            cert,
+            "-key",
+            key,
+            "-verify_return_error",
+        ]);
+        command.args(words).stdin(Stdio::null()).output().expect("openssl runs")
+    };
+    for version in ["-tls1_2", "-tls1_3"] {
+        let taken = ask(&[version]);
+        assert!(taken.status.success(), "{version}: {}", said(&taken));
+        assert!(
+            said(&taken).contains("Verification: OK") || said(&taken).contains("Verify return code: 0"),
+            "{version}"
+        );
+    }
+    let weak = "DEFAULT@SECLEVEL=0";
+    for words in [
+        &["-tls1_1", "-cipher", weak][..],
+        &["-tls1", "-cipher", weak],
+        &["-tls1_2", "-cipher", "AES128-GCM-SHA256"],
+        &["-tls1_2", "-cipher", "ECDHE-ECDSA-AES128-SHA256:ECDHE-RSA-AES128-SHA256"],
+    ] {
+        let refused = ask(words);
+        assert!(!refused.status.success(), "{words:?}: {}", said(&refused));
+    }
+    let again = said(&ask(&["-tls1_2", "-reconnect"]));
+    assert!(again.contains("New, TLSv1.2") && !again.contains("Reused, TLSv1.2"), "{again}");
+    assert!(refusals(&vault, "tls-nothing-in-common") >= 2, "{}", vault.metrics().text());
+    assert!(vault.never_died());
+}
+
+/// The hospital's authority is trusted by the handshake; who gets in hangs on the key.
+#[test]
+fn a_customers_certificate_is_good_for_the_device_it_is_bound_to_and_for_nobody_else() {
+    let scratch = scratch();
+    let hospital = Hospital::new(scratch.path(), "hospital");
+    let (bound, bound_key) = hospital.issue("bound", 2100);
+    let (other, other_key) = hospital.issue("other", 2100);
+    let (expired, expired_key) = hospital.issue("expired", 2020);
+    let config = format!("[dicom]\nclient_ca = {:?}\n", scratch.path().join("hospital.pem").display().to_string());
+    let vault = Vault::with_config(&config);
+    let up = told(&vault);
+    let ca = path(&up["ca"]);
+    let added = device(&vault, &["add", "ct-1", "--aet", "CT1", "--address", "127.0.0.1", "--certificate", &bound]);
+    assert_eq!((added["level_number"].as_u64(), added["keys"][0]["issued_by"].as_str()), (Some(3), Some("other")));
+
+    let ask = |cert: &str, key: &str, calling: &str| echo(&up, &["+tls", key, cert, "+cf", ca, "-aet", calling]);
+    let taken = ask(&bound, &bound_key, "CT1");
+    assert!(taken.status.success(), "{}", said(&taken));
+    device(&vault, &["add", "elsewhere", "--address", "192.0.2.7", "--fingerprint", &fingerprint(&other)]);
+    let refused = [
+        ("certificate-expired", ask(&expired, &expired_key, "CT1")),
+        ("ae-wrong", ask(&bound, &bound_key, "CT2")),
+        ("address-wrong", ask(&other, &other_key, "CT1")),
+        ("called-ae-wrong", echo_to(&up, "LEADGLASS2", &["+tls", &bound_key, &bound, "+cf", ca, "-aet", "CT1"])),
+        ("called-ae-unknown", echo_to(&up, "NOBODY", &["+tls", &bound_key, &bound, "+cf", ca, "-aet", "CT1"])),
+    ];
+    for (reason, answer) in refused {
+        assert!(!answer.status.success(), "{reason}: {}", said(&answer));
+        assert_eq!(refusals(&vault, reason), 1, "{reason}: {}", vault.metrics().text());
+        assert!(audited(&vault, reason), "{reason} stands in no entry");
+    }
+    // A key of the hospital that nobody bound, then one that was taken away.
+    let (unbound, unbound_key) = hospital.issue("unbound", 2100);
+    assert!(!ask(&unbound, &unbound_key, "CT1").status.success());
+    assert_eq!(refusals(&vault, "certificate-unbound"), 1);
+    device(&vault, &["revoke", "ct-1"]);
+    assert!(!ask(&bound, &bound_key, "CT1").status.success());
+    assert_eq!(refusals(&vault, "device-revoked"), 1);
+    assert!(audited(&vault, "device-revoked"));
+    assert!(vault.never_died());
+}
+
+fn echo_to(up: &serde_json::Value, called: &str, words: &[&str]) -> Output {
+    let mut up = up.clone();
+    up["dicom"]["aet"] = called.into();
+    echo(&up, words)
+}
+
+/// As the help of `device add` says to make it.
+fn fingerprint(certificate: &str) -> String {
+    let line = format!(
+        "openssl x509 -in '{certificate}' -noout -pubkey | openssl pkey -pubin -outform DER | sha256sum | cut -d' ' -f1"
+    );
+    let output = Command::new("sh").args(["-c", &line]).output().expect("a shell runs");
+    String::from_utf8(output.stdout).unwrap().trim().to_owned()
 }
