@@ -172,6 +172,12 @@ impl Orthanc {
         me
     }
 
+    /// The address of its REST interface.
+    #[must_use]
+    pub fn base(&self) -> &str {
+        &self.base
+    }
+
     /// Takes a file in and gives its Orthanc id, or Orthanc's reason not to.
     ///
     /// # Errors
