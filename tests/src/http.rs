@@ -14,6 +14,8 @@ const PATIENCE: Duration = Duration::from_secs(180);
 pub struct Http {
     runtime: tokio::runtime::Runtime,
     client: reqwest::Client,
+    /// Speaks HTTP/2 where the peer does, as browsers and their like do.
+    modern: reqwest::Client,
 }
 
 /// A whole answer.
@@ -60,17 +62,22 @@ impl Http {
             .expect("the provider knows TLS 1.3")
             .with_root_certificates(roots)
             .with_no_client_auth();
-        let client = reqwest::Client::builder()
-            .tls_backend_preconfigured(tls)
-            .no_proxy()
-            .redirect(reqwest::redirect::Policy::none())
-            .timeout(PATIENCE)
-            // Between two requests nothing polls a kept connection, so its end would be noticed by the next request only.
-            .pool_max_idle_per_host(0)
-            .build()
-            .expect("a client");
+        let build = |alpn: &[&[u8]]| {
+            let mut tls = tls.clone();
+            tls.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
+            reqwest::Client::builder()
+                .tls_backend_preconfigured(tls)
+                .no_proxy()
+                .redirect(reqwest::redirect::Policy::none())
+                .timeout(PATIENCE)
+                // Between two requests nothing polls a kept connection, so its end would be noticed by the next request only.
+                .pool_max_idle_per_host(0)
+                .build()
+                .expect("a client")
+        };
+        let (client, modern) = (build(&[]), build(&[b"h2", b"http/1.1"]));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-        Self { runtime, client }
+        Self { runtime, client, modern }
     }
 
     /// GET; `None` when the peer could not be reached or broke off.
@@ -113,8 +120,34 @@ impl Http {
         })
     }
 
+    /// POST of a body that is made while it is sent, by HTTP/2 over TLS: the answer, and the version it came in.
+    ///
+    /// # Panics
+    /// When the peer could not be reached or broke off.
+    #[must_use]
+    pub fn send_stream(
+        &self,
+        url: &str,
+        ask: Ask<'_>,
+        content_type: &str,
+        pieces: impl Iterator<Item = Vec<u8>> + Send + 'static,
+    ) -> (Answer, reqwest::Version) {
+        let pieces = futures::stream::iter(pieces.map(Ok::<_, std::convert::Infallible>));
+        let request = Self::asking(self.modern.post(url), ask).header("content-type", content_type);
+        // A runtime of its own: with it the connection ends, which HTTP/2 would keep open unheeded.
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        runtime.block_on(async {
+            let answer = request.body(reqwest::Body::wrap_stream(pieces)).send().await.expect("an answer");
+            let version = answer.version();
+            (Self::whole(answer).await.expect("the answer comes whole"), version)
+        })
+    }
+
     fn request(&self, method: Method, url: &str, ask: Ask<'_>) -> reqwest::RequestBuilder {
-        let mut request = self.client.request(method, url);
+        Self::asking(self.client.request(method, url), ask)
+    }
+
+    fn asking(mut request: reqwest::RequestBuilder, ask: Ask<'_>) -> reqwest::RequestBuilder {
         if let Some(token) = ask.token {
             request = request.bearer_auth(token);
         }
@@ -133,17 +166,20 @@ impl Http {
             if let Some(body) = body {
                 request = request.body(body);
             }
-            let answer = request.send().await?;
-            let status = answer.status().as_u16();
-            let headers: Vec<(String, String)> = answer
-                .headers()
-                .iter()
-                .map(|(k, v)| (k.to_string(), String::from_utf8_lossy(v.as_bytes()).into_owned()))
-                .collect();
-            let content_type =
-                headers.iter().find(|(k, _)| k == "content-type").map(|(_, v)| v.clone()).unwrap_or_default();
-            Ok(Answer { status, content_type, headers, body: answer.bytes().await?.to_vec() })
+            Self::whole(request.send().await?).await
         })
+    }
+
+    async fn whole(answer: reqwest::Response) -> reqwest::Result<Answer> {
+        let status = answer.status().as_u16();
+        let headers: Vec<(String, String)> = answer
+            .headers()
+            .iter()
+            .map(|(k, v)| (k.to_string(), String::from_utf8_lossy(v.as_bytes()).into_owned()))
+            .collect();
+        let content_type =
+            headers.iter().find(|(k, _)| k == "content-type").map(|(_, v)| v.clone()).unwrap_or_default();
+        Ok(Answer { status, content_type, headers, body: answer.bytes().await?.to_vec() })
     }
 }
 

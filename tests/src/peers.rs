@@ -126,6 +126,7 @@ pub struct Orthanc {
     child: Child,
     base: String,
     http: Http,
+    log: PathBuf,
 }
 
 impl Orthanc {
@@ -135,20 +136,33 @@ impl Orthanc {
     /// When Orthanc is missing or does not answer.
     #[must_use]
     pub fn start(scratch: &Path, peers: &[(&str, &str, SocketAddr)]) -> Self {
+        Self::start_with(scratch, peers, &serde_json::json!({}))
+    }
+
+    /// As [`Orthanc::start`], with further members of its configuration.
+    ///
+    /// # Panics
+    /// As [`Orthanc::start`].
+    #[must_use]
+    pub fn start_with(scratch: &Path, peers: &[(&str, &str, SocketAddr)], further: &serde_json::Value) -> Self {
         let port = free_port();
         let modalities: serde_json::Map<String, serde_json::Value> = peers
             .iter()
             .map(|(name, aet, at)| ((*name).to_owned(), serde_json::json!([aet, at.ip().to_string(), at.port()])))
             .collect();
-        let config = serde_json::json!({
+        let mut config = serde_json::json!({
             "Name": "sender", "DicomAet": "ORTHANC", "StorageDirectory": scratch.join("orthanc"), "IndexDirectory": scratch.join("orthanc"),
             "HttpServerEnabled": true, "HttpPort": port, "HttpBindAddresses": ["127.0.0.1"], "RemoteAccessAllowed": false,
             "AuthenticationEnabled": false, "DicomServerEnabled": false, "Plugins": [], "DicomModalities": modalities,
             "DicomScuTimeout": 60, "ConcurrentJobs": 1, "CheckRevisions": false,
         });
+        for (member, value) in further.as_object().into_iter().flatten() {
+            config[member] = value.clone();
+        }
         let path = scratch.join("orthanc.json");
         fs::write(&path, config.to_string()).expect("the scratch folder is writable");
-        let log = fs::File::create(scratch.join("orthanc.log")).expect("a log file");
+        let words = scratch.join("orthanc.log");
+        let log = fs::File::create(&words).expect("a log file");
         let search = std::env::var_os("PATH").unwrap_or_default();
         let sbin = ["/usr/sbin", "/usr/local/sbin"].map(PathBuf::from);
         let program = std::env::split_paths(&search)
@@ -164,7 +178,7 @@ impl Orthanc {
             .stderr(log)
             .spawn()
             .expect("Orthanc starts");
-        let me = Self { child, base: format!("http://127.0.0.1:{port}"), http: Http::trusting(None) };
+        let me = Self { child, base: format!("http://127.0.0.1:{port}"), http: Http::trusting(None), log: words };
         let up = until(Duration::from_secs(60), || {
             me.http.try_get(&format!("{}/system", me.base), Ask::default()).is_some_and(|a| a.status == 200)
         });
@@ -203,6 +217,33 @@ impl Orthanc {
             body.into_bytes(),
         );
         if answer.status == 200 { Ok(()) } else { Err(answer.text()) }
+    }
+}
+
+impl Orthanc {
+    /// The DICOMweb plugin: a configuration that loads it must name it.
+    ///
+    /// # Panics
+    /// When it is missing.
+    #[must_use]
+    pub fn dicomweb_plugin() -> PathBuf {
+        let folders = ["/usr/share/orthanc/plugins", "/usr/lib/orthanc"];
+        let file = folders.map(|f| Path::new(f).join("libOrthancDicomWeb.so")).into_iter().find(|p| p.exists());
+        file.unwrap_or_else(|| {
+            panic!("Orthanc's DICOMweb plugin is missing: run tests/all once, or install orthanc-dicomweb")
+        })
+    }
+
+    /// Sends instances to a DICOMweb server of the configuration; an error is Orthanc's.
+    ///
+    /// # Errors
+    /// What Orthanc said.
+    pub fn stow(&self, ids: &[String], server: &str) -> Result<(), String> {
+        let body = serde_json::json!({ "Resources": ids, "Synchronous": true }).to_string();
+        let url = format!("{}/dicom-web/servers/{server}/stow", self.base);
+        let answer = self.http.send("POST", &url, Ask::default(), body.into_bytes());
+        let words = || fs::read_to_string(&self.log).unwrap_or_default();
+        if answer.status == 200 { Ok(()) } else { Err(format!("{}\n{}", answer.text(), words())) }
     }
 }
 

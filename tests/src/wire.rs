@@ -2,7 +2,7 @@
 //!
 //! An answer that breaks off is told from one that ended (RFC 9112 §8): what was given out before it broke is kept.
 
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Write as _};
 use std::net::TcpStream;
 use std::time::Duration;
 
@@ -38,10 +38,21 @@ pub fn get(base: &str, path: &str, headers: &[(&str, &str)]) -> io::Result<Came>
     }
     request.push_str("\r\n");
     stream.write_all(request.as_bytes())?;
+    read(&mut stream)
+}
+
+/// Reads an answer to the end of its connection.
+///
+/// # Errors
+/// When the peer says nothing for too long.
+pub fn read(stream: &mut impl io::Read) -> io::Result<Came> {
     let mut all = Vec::new();
-    // A reset ends the answer as a close does; what came before it counts.
+    // A reset ends the answer as a close does, and so does a TLS connection cut without a farewell; what came counts.
     if let Err(e) = stream.read_to_end(&mut all)
-        && e.kind() != io::ErrorKind::ConnectionReset
+        && !matches!(
+            e.kind(),
+            io::ErrorKind::ConnectionReset | io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionAborted
+        )
     {
         return Err(e);
     }

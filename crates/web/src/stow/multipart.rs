@@ -388,8 +388,8 @@ fn read_head(bytes: &[u8]) -> Result<PartHead, MultipartError> {
     Ok(head)
 }
 
-/// Characters of a boundary (RFC 2046 §5.1.1).
-pub(crate) const MAX_BOUNDARY: usize = 70;
+/// Characters of a boundary. RFC 2046 §5.1.1 allows 70; Orthanc's have 73.
+pub(crate) const MAX_BOUNDARY: usize = 128;
 /// Parts of a body.
 pub(crate) const MAX_PARTS: usize = 10_000;
 /// Bytes of a part's headers.
