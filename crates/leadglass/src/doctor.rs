@@ -9,6 +9,7 @@ mod finding;
 mod host;
 mod keys;
 mod limits;
+mod store;
 mod tokens;
 mod vault;
 
@@ -52,6 +53,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     findings.extend(doors::look(&config));
     findings.push(tokens::look(&config).await);
     findings.extend(vault::look(&config));
+    findings.extend(store::look(&config).await);
     findings.extend(devices::look(args.data.as_deref(), &config).await);
     findings.extend(host::look(&config, &place.config, place.keyd_data.is_some()));
     let diagnosis = Diagnosis::of(findings);
@@ -71,10 +73,9 @@ impl Place {
         let keyd_data = args.keyd_data.clone();
         match (&args.config, &args.data) {
             (Some(config), _) => Ok(Self { config: config.clone(), keyd_data }),
-            (None, Some(data)) => Ok(Self {
-                config: up::vault_config(data),
-                keyd_data: keyd_data.or_else(|| Some(up::keyd_data(data))),
-            }),
+            (None, Some(data)) => {
+                Ok(Self { config: up::vault_config(data), keyd_data: keyd_data.or_else(|| Some(up::keyd_data(data))) })
+            }
             (None, None) => anyhow::bail!("give --config FILE or --data DIR"),
         }
     }

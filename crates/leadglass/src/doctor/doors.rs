@@ -51,9 +51,9 @@ fn devices(devices: &[Device]) -> Vec<Finding> {
         devices.iter().filter(|device| device.fingerprint.is_none()).map(|device| device.name.as_str()).collect();
     if !unproven.is_empty() {
         let (count, some) = (unproven.len(), unproven.iter().take(NAMED).copied().collect::<Vec<_>>().join(", "));
-        let more = if count > NAMED { ", …" } else { "" };
+        let more = if count > NAMED { format!(" and {} more", count - NAMED) } else { String::new() };
         findings.push(
-            Finding::yellow("device-unproven", format!("{count} devices prove nothing but title and address: {some}{more}."))
+            Finding::yellow("device-unproven", format!("Nothing but title and address is proved by {some}{more}."))
                 .why("Titles are no secret and an address can be taken over on the same network: images could be slipped in.")
                 .fix("leadglass device certificate, then DICOM over TLS; or a network of its own for each"),
         );

@@ -12,6 +12,7 @@ use std::{
     sync::Arc,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use zeroize::Zeroizing;
 
 pub(super) async fn service(config: &Config) -> Vec<Finding> {
     let here = config.key_service_on_this_host || on_this_host(&config.keys.address);
@@ -113,15 +114,14 @@ pub(super) fn sheets(dirs: &[PathBuf]) -> Vec<Finding> {
     found.into_iter().map(finding).collect()
 }
 
-/// Known by its heading (keyd/src/capsule.rs); the rest is not read.
+/// Known by its secret line (keyd/src/capsule.rs), whatever stands around it.
 fn is_sheet(path: &Path) -> bool {
-    use std::io::Read;
-    let mut head = [0; SHEET_HEADING.len()];
     let small = fs::symlink_metadata(path).is_ok_and(|meta| meta.is_file() && meta.len() < SHEET_BYTES);
-    small && fs::File::open(path).and_then(|mut file| file.read_exact(&mut head)).is_ok() && head == *SHEET_HEADING
+    let Some(text) = small.then(|| fs::read(path).ok()).flatten().map(Zeroizing::new) else { return false };
+    text.split(|byte| *byte == b'\n').any(|line| line.trim_ascii_start().starts_with(SECRET_LINE))
 }
 
-const SHEET_HEADING: &[u8; 24] = b"Leadglass recovery sheet";
+const SECRET_LINE: &[u8] = b"AGE-SECRET-KEY-1";
 /// A sheet is a page.
 const SHEET_BYTES: u64 = 64 * 1024;
 /// Enough for any directory where a sheet would be put.
@@ -159,9 +159,9 @@ mod tests {
     fn a_sheet_on_this_machine_is_red_under_any_name() {
         let dir = tempfile::tempdir().unwrap();
         let look = || sheets(&[dir.path().to_owned(), dir.path().join("missing")]);
-        fs::write(dir.path().join("recovery-sheet.txt"), "about the Leadglass recovery sheet").unwrap();
+        fs::write(dir.path().join("recovery-sheet.txt"), "where the AGE-SECRET-KEY-1 is: in the safe").unwrap();
         assert_eq!(look()[0].light, Light::Green);
-        fs::write(dir.path().join("notes"), "Leadglass recovery sheet\n\nsecret").unwrap();
+        fs::write(dir.path().join("notes"), "A page.\n\nAGE-SECRET-KEY-1QQQ\n").unwrap();
         let found = look();
         assert_eq!((found.len(), found[0].light), (1, Light::Red));
         assert!(found[0].fix.as_ref().unwrap().ends_with("notes"));

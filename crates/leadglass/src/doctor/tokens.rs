@@ -29,7 +29,7 @@ fn judge(all: &[TokenInfo]) -> Finding {
         return Finding::green("tokens", "Every token ends.");
     };
     let (count, label) = (endless.len(), &first.grant.label);
-    Finding::yellow("tokens-endless", format!("{count} tokens never end; the oldest is \"{label}\"."))
+    Finding::yellow("tokens-endless", format!("Tokens that never end: {count}, the oldest is \"{label}\"."))
         .why("A token that leaked, in a script or a backup, opens studies until somebody notices.")
         .fix(format!(
             "leadglass token issue --days 90 …, then leadglass token revoke --tenant {} {}",
@@ -64,6 +64,6 @@ mod tests {
         ] {
             assert_eq!(judge(&tokens).code, code);
         }
-        assert!(judge(&[token(None, None)]).sentence.starts_with("1 tokens"));
+        assert!(judge(&[token(None, None)]).sentence.contains("never end: 1,"));
     }
 }
