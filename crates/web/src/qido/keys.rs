@@ -161,8 +161,8 @@ fn is_keyword(name: &str) -> bool {
 fn bad_key(name: &str, why: &str) -> Problem {
     // The key's name came from the caller: only a known shape is repeated.
     let known = name.len() <= 64 && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'.');
-    let name = if known { name } else { "a key" };
-    Problem::new(Fault::BadInput, "query", format!("The query's {name} cannot be used: {why}."))
+    let which = if known { format!("The query's {name}") } else { "A key of the query".to_owned() };
+    Problem::new(Fault::BadInput, "query", format!("{which} cannot be used: {why}."))
 }
 
 /// Results of one answer at most; the others are on the next pages.

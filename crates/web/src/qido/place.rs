@@ -54,7 +54,8 @@ mod tests {
 
     #[test]
     fn addresses_are_those_that_the_caller_used() {
-        let table: &[(&str, &[(&str, &str)], &str)] = &[
+        type Headers = &'static [(&'static str, &'static str)];
+        let table: &[(&str, Headers, &str)] = &[
             ("/dicomweb/studies", &[("host", "vault.example:8443")], "https://vault.example:8443/dicomweb/studies/1.2"),
             ("https://vault.example/dicomweb/studies", &[], "https://vault.example/dicomweb/studies/1.2"),
             ("http://[::1]:8080/x", &[], "http://[::1]:8080/dicomweb/studies/1.2"),
