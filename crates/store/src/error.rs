@@ -75,10 +75,7 @@ impl From<object_store::Error> for StoreError {
             }
             (object_store::Error::NotFound { .. }, _) => Self::Missing,
             (object_store::Error::AlreadyExists { .. }, _) => Self::Conflict,
-            (
-                object_store::Error::PermissionDenied { .. } | object_store::Error::Unauthenticated { .. },
-                Some(told),
-            ) => Self::Refused { source: told },
+            (_, Some(told)) if told.refuses() => Self::Refused { source: told },
             (_, Some(told)) if told.passing() => Self::Away { source: told },
             // Not its source: that may quote the request.
             (_, Some(told)) => Self::Io { source: Box::new(told) },

@@ -49,9 +49,14 @@ impl Told {
         (remote || transport).then(|| Self { status: None, code: None, cause: Some(harmless(&lowest.to_string())) })
     }
 
-    /// A failure with that status.
-    pub(crate) fn answered(status: u16) -> Self {
-        Self { status: Some(status), code: None, cause: None }
+    /// An answer with that status, and this text.
+    pub(crate) fn answered(status: u16, text: &[u8]) -> Self {
+        Self { status: Some(status), code: code(&String::from_utf8_lossy(text)), cause: None }
+    }
+
+    /// Whether it says that we may not.
+    pub(crate) fn refuses(&self) -> bool {
+        matches!(self.status, Some(401 | 403))
     }
 
     /// A failure in words of our own.

@@ -143,7 +143,13 @@ impl Parts {
             }
             (_, Err(e)) => e,
         };
-        close(objects, id).await;
+        if matches!(failed, StoreError::Away { .. }) {
+            // To ask it once more, for as long, is nothing that a sender should wait for.
+            let objects = objects.clone();
+            tokio::spawn(async move { close(&objects, id).await });
+        } else {
+            close(objects, id).await;
+        }
         Err(failed)
     }
 

@@ -49,7 +49,7 @@ impl Uploads {
             body.extend_from_slice(&piece);
         }
         if !status.is_success() {
-            let told = Told::answered(status.as_u16());
+            let told = Told::answered(status.as_u16(), &body);
             return Err(Error::Generic { store: "S3", source: Box::new(told) });
         }
         parse(&body, name.as_ref()).ok_or_else(|| failed("an answer that is no list of uploads"))
