@@ -7,7 +7,7 @@ use super::{
     destination::{Destination, FIRST_PAUSE, LONGEST_PAUSE},
     item::{Item, Origin, Pieces, SourceError},
     kind::{Kind, SNIFF_BYTES},
-    ledger::{Entry, ItemKey, Ledger, Mark, Namer, short},
+    ledger::{Entry, ItemKey, Ledger, Mark, Namer},
     patient::{Finder, NoPatient, Patient},
     stow::{Ending, Load, Passed, Verdict, send},
 };

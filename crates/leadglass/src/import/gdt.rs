@@ -298,7 +298,8 @@ mod tests {
 
     #[test]
     fn what_is_in_doubt_is_an_error_that_repeats_no_content() {
-        let cases: [(&[(u16, &[u8])], GdtError); 9] = [
+        type Given<'a> = &'a [(u16, &'a [u8])];
+        let cases: [(Given<'_>, GdtError); 9] = [
             (&[(3101, b"CANARY")], GdtError::NoPatient),
             (&[(3000, b"")], GdtError::NoPatient),
             (&[(3000, b"1"), (3000, b"2")], GdtError::Twice { field: 3000 }),

@@ -117,10 +117,7 @@ impl Item {
         match &self.origin {
             Origin::File(path) => {
                 let path = path.clone();
-                Ok(pump(
-                    move || open_file(path.expose()).map_err(|e| SourceError::of(&e)),
-                    |file, tx| copy_pieces(file, tx),
-                ))
+                Ok(pump(move || open_file(path.expose()).map_err(|e| SourceError::of(&e)), copy_pieces))
             }
             Origin::Entry(archive, index) => Ok(archive.pieces(*index)),
             Origin::Instance(server, instance) => server.pieces(&instance.id).await,
