@@ -9,7 +9,7 @@ use super::{
     kind::{Kind, SNIFF_BYTES},
     ledger::{Entry, ItemKey, Ledger, Mark, Namer},
     patient::{Finder, NoPatient, Patient},
-    stow::{Ending, Load, Passed, Verdict, send},
+    stow::{Ending, Letter, Load, Passed, Verdict, send},
 };
 use bytes::{Bytes, BytesMut};
 use futures::{StreamExt, stream};
@@ -133,6 +133,7 @@ impl Carrier {
         } else {
             None
         };
+        let instance = kind.announces(first);
         held.fill(&mut pieces, SMALL_BYTES + 1).await?;
         let Some(to) = &self.to else {
             return Ok(match held.over {
@@ -141,7 +142,8 @@ impl Carrier {
                 false => Outcome::Would(kind, item.bytes),
             });
         };
-        let task = Task { to, item, kind, patient: patient.as_ref() };
+        let letter = Letter { kind, patient: patient.as_ref(), instance: instance.as_ref(), bytes: item.bytes };
+        let task = Task { to, item, letter };
         let carried = if held.over {
             let bytes = held.bytes.freeze();
             if kind == Kind::Headless && !is_dicom(&bytes) {
@@ -220,7 +222,7 @@ impl Carrier {
                 (None, Some(pieces)) => Load::Streamed(pieces),
                 (None, None) => Load::Streamed(task.item.open().await?),
             };
-            let (verdict, passed) = send(task.to, task.kind, task.patient, load, task.item.bytes).await;
+            let (verdict, passed) = send(task.to, task.letter, load).await;
             let (why, after) = match verdict {
                 Verdict::Stored => return Ok(Delivered::Stored(passed)),
                 Verdict::Refused(code) => return Ok(Delivered::Refused(code, passed)),
@@ -266,7 +268,7 @@ impl Carrier {
     async fn note(&self, task: &Task<'_>, carried: &Carried, mark: Mark, code: Option<String>) -> Result<(), Trouble> {
         let Some(ledger) = &self.ledger else { return Ok(()) };
         let Carried { key, bytes, digest, .. } = *carried;
-        let sameness = self.sameness(&digest, task.patient);
+        let sameness = self.sameness(&digest, task.letter.patient);
         let entry = Entry { item: key, digest, sameness, bytes, mark, code };
         let noted = if self.durably { ledger.note_durably(&entry).await } else { ledger.note(&entry).await };
         noted.map_err(|_| Trouble::Ending(Ending::Ledger))
@@ -276,8 +278,7 @@ impl Carrier {
 struct Task<'a> {
     to: &'a Destination,
     item: &'a Item,
-    kind: Kind,
-    patient: Option<&'a Patient>,
+    letter: Letter<'a>,
 }
 
 enum Delivered {

@@ -2,6 +2,7 @@
 //!
 //! Source: PS3.10 §7.1 (DICM after 128 free bytes), JFIF/EXIF start of image, PNG §5.2, PDF 32000-1 §7.5.2, APPNOTE.TXT §4.3.7.
 
+use leadglass_model::SopInstanceUid;
 use leadglass_tap::part10::{HeadReader, HeadStep, PREAMBLE};
 use serde::Serialize;
 
@@ -51,6 +52,17 @@ impl Kind {
     /// Goes in as an upload, once it is known whose it is.
     pub const fn needs_patient(self) -> bool {
         matches!(self, Self::Jpeg | Self::Png | Self::Pdf)
+    }
+
+    /// The instance that file meta in these first bytes announces (Media Storage SOP Instance UID, PS3.10 §7.1).
+    pub fn announces(self, first: &[u8]) -> Option<SopInstanceUid> {
+        if !self.is_dicom() {
+            return None;
+        }
+        match HeadReader::new().feed(first) {
+            Ok(HeadStep::Done { head, .. }) => head.meta.sop_instance_uid,
+            _ => None,
+        }
     }
 
     /// Its media type (RFC 9110 §8.3.1).
@@ -111,6 +123,13 @@ const MEDIA_STORAGE_DIRECTORY: &str = "1.2.840.10008.1.3.10";
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_announces_its_instance() {
+        let dx = include_bytes!("../../../../fixtures/dx.dcm");
+        assert!(Kind::Dicom.announces(dx).is_some());
+        assert!(Kind::Jpeg.announces(dx).is_none() && Kind::Headless.announces(b"\x08\x00\x05\x00CS").is_none());
+    }
 
     #[test]
     fn a_file_is_what_its_first_bytes_say() {

@@ -11,7 +11,7 @@ use super::{
 };
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
-use leadglass_model::{Entropy, Phi, SystemEntropy};
+use leadglass_model::{Entropy, Phi, SopInstanceUid, SystemEntropy};
 use parking_lot::Mutex;
 use reqwest::{Body, RequestBuilder, Response, StatusCode, header};
 use serde_json::Value;
@@ -27,8 +27,8 @@ pub enum Ending {
     /// 403.
     #[error("This token may not store. It takes one of the role device or clinician")]
     Denied,
-    /// 404, 405.
-    #[error("This address takes no images by STOW-RS or as uploads. It should be that of a vault")]
+    /// 404, 405, or a success that says nothing of what was sent: a portal, a proxy, a web site.
+    #[error("This is no vault: it takes no images by STOW-RS or as uploads, or does not say what became of them")]
     NoService,
     /// Nobody answered for as long as was waited.
     #[error("The vault does not answer")]
@@ -92,6 +92,19 @@ pub enum Verdict {
     Ends(Ending),
 }
 
+/// What is known of a thing that is sent.
+#[derive(Debug, Clone, Copy)]
+pub struct Letter<'a> {
+    /// What it is.
+    pub kind: Kind,
+    /// Whose it is; it goes in as an upload.
+    pub patient: Option<&'a Patient>,
+    /// The instance that its file meta announces.
+    pub instance: Option<&'a SopInstanceUid>,
+    /// Its length, about.
+    pub bytes: u64,
+}
+
 /// What is sent.
 pub enum Load {
     /// All of it.
@@ -121,13 +134,8 @@ struct Watch {
 /// Sends one thing.
 ///
 /// Cancel safety: safe; a request that is dropped leaves nothing, or the whole.
-pub async fn send(
-    to: &Destination,
-    kind: Kind,
-    patient: Option<&Patient>,
-    load: Load,
-    about: u64,
-) -> (Verdict, Passed) {
+pub async fn send(to: &Destination, letter: Letter<'_>, load: Load) -> (Verdict, Passed) {
+    let Letter { kind, patient, instance, bytes: about } = letter;
     let watch = Arc::new(Mutex::new(Watch::default()));
     let boundary = boundary();
     let (path, form, head, tail) = match patient {
@@ -145,7 +153,8 @@ pub async fn send(
         .header(header::ACCEPT, if patient.is_none() { "application/dicom+json" } else { "application/json" })
         .timeout(LEAST_TIME + Duration::from_secs(about / LEAST_BYTES_PER_SECOND))
         .body(body(head.into_exposed(), load, tail, &watch));
-    let verdict = judge(request, patient.is_some()).await;
+    let proof = if patient.is_some() { Proof::Upload } else { Proof::Instance(instance) };
+    let verdict = judge(request, proof).await;
     let seen = watch.lock();
     let passed = Passed { digest: seen.hasher.finalize(), bytes: seen.bytes };
     let verdict = match (verdict, seen.error) {
@@ -227,7 +236,33 @@ fn fields(boundary: &str, patient: &Patient, kind: Kind) -> Phi<String> {
     Phi::new(form)
 }
 
-async fn judge(request: RequestBuilder, upload: bool) -> Verdict {
+/// What an answer must say before what was sent counts as stored: a status alone is said by any web site.
+#[derive(Debug, Clone, Copy)]
+enum Proof<'a> {
+    /// The first file of the form is stored.
+    Upload,
+    /// This instance is referenced; any, where the file does not say which it is.
+    Instance(Option<&'a SopInstanceUid>),
+}
+
+impl Proof<'_> {
+    fn is_in(self, answer: &Value) -> bool {
+        match self {
+            Self::Upload => answer["files"][0]["outcome"] == "stored",
+            Self::Instance(sent) => {
+                let answer = if answer.is_array() { &answer[0] } else { answer };
+                // Referenced SOP Sequence (0008,1199), Referenced SOP Instance UID (0008,1155).
+                let items = answer["00081199"]["Value"].as_array();
+                items.into_iter().flatten().filter_map(|item| item["00081155"]["Value"][0].as_str()).any(|uid| {
+                    let uid = uid.trim_end_matches(['\0', ' ']);
+                    sent.map_or(!uid.is_empty(), |sent| sent.expose() == uid)
+                })
+            }
+        }
+    }
+}
+
+async fn judge(request: RequestBuilder, proof: Proof<'_>) -> Verdict {
     let answer = match request.send().await {
         Ok(answer) => answer,
         Err(error) if error.is_connect() => return Verdict::Later { after: None, why: Ending::Away },
@@ -248,13 +283,13 @@ async fn judge(request: RequestBuilder, upload: bool) -> Verdict {
         StatusCode::REQUEST_TIMEOUT => Verdict::CutOff,
         StatusCode::PAYLOAD_TOO_LARGE => Verdict::Refused("too-large".to_owned()),
         StatusCode::BAD_GATEWAY | StatusCode::GATEWAY_TIMEOUT => Verdict::Later { after, why: Ending::Away },
-        _ if upload && status.is_success() => Verdict::Stored,
         // An instance that waits in quarantine is stored.
         _ if status.is_success() || status == StatusCode::CONFLICT => match failure(&answer) {
             Some(reason) if is_busy(reason) => Verdict::Later { after, why: Ending::Full },
             Some(reason) => Verdict::Refused(format!("failure-{reason:04X}")),
-            None if status.is_success() => Verdict::Stored,
-            None => Verdict::Refused(said()),
+            None if !status.is_success() => Verdict::Refused(said()),
+            None if proof.is_in(&answer) => Verdict::Stored,
+            None => Verdict::Ends(Ending::NoService),
         },
         _ if status.is_client_error() => Verdict::Refused(said()),
         _ => Verdict::Broken(said()),
@@ -325,6 +360,29 @@ mod tests {
         assert_eq!(failure(&json!({ "00081199": { "Value": [{}] } })), None);
         assert_eq!(failure(&Value::Null), None);
         assert!(is_busy(0xA700) && is_busy(0x0213) && !is_busy(0xA900));
+    }
+
+    #[test]
+    fn only_an_answer_that_speaks_of_what_was_sent_is_proof() {
+        let sent = SopInstanceUid::parse("1.2.3.4").unwrap();
+        let names = |uid: &str| json!({ "00081199": { "vr": "SQ", "Value": [{ "00081155": { "vr": "UI", "Value": [uid] } }] } });
+        for (answer, of_sent, of_any) in [
+            (names("1.2.3.4"), true, true),
+            (json!([names("1.2.3.4")]), true, true),
+            (names("1.2.3.5"), false, true),
+            (names(""), false, false),
+            (json!({ "00081199": { "vr": "SQ", "Value": [{}] } }), false, false),
+            (json!({ "00081199": { "vr": "SQ" } }), false, false),
+            (json!({}), false, false),
+            (Value::Null, false, false),
+        ] {
+            assert_eq!(Proof::Instance(Some(&sent)).is_in(&answer), of_sent, "{answer}");
+            assert_eq!(Proof::Instance(None).is_in(&answer), of_any, "{answer}");
+        }
+        assert!(Proof::Upload.is_in(&json!({ "files": [{ "file": 1, "outcome": "stored" }] })));
+        for answer in [json!({ "files": [{ "outcome": "refused" }] }), json!({ "files": [] }), json!({}), Value::Null] {
+            assert!(!Proof::Upload.is_in(&answer), "{answer}");
+        }
     }
 
     #[test]

@@ -393,6 +393,13 @@ const UNFINISHED: [&str; 6] = [".part", ".tmp", ".crdownload", ".filepart", ".pa
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::import::{
+        destination::Destination,
+        ledger::{Ledger, Namer},
+        patient::Finder,
+    };
+    use leadglass_model::{SystemClock, SystemEntropy};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     #[test]
     fn a_dicom_file_that_is_still_being_written_does_not_end_cleanly() {
@@ -428,5 +435,64 @@ mod tests {
         assert!(config(&["move", below.to_str().unwrap()]).is_err());
         assert!(config(&["move"]).is_err() && config(&["burn"]).is_err() && config(&["keep", "x"]).is_err());
         assert!(config(&[]).is_ok() && config(&["delete"]).is_ok());
+    }
+
+    const YES: &[u8] =
+        b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 6\r\nConnection: close\r\n\r\n<html>";
+
+    /// Says 200 to every form that is sent, as portals and parked domains do.
+    async fn yes_sayer() -> std::net::SocketAddr {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(async move {
+            while let Ok((socket, _)) = listener.accept().await {
+                tokio::spawn(async move {
+                    let (mut read, mut write) = socket.into_split();
+                    let (mut seen, mut piece) = (Vec::new(), vec![0; 65_536]);
+                    while !seen.ends_with(b"--\r\n")
+                        && let Ok(n @ 1..) = read.read(&mut piece).await
+                    {
+                        seen.extend_from_slice(&piece[..n]);
+                    }
+                    let _ = write.write_all(YES).await;
+                });
+            }
+        });
+        address
+    }
+
+    #[tokio::test]
+    async fn what_a_server_that_says_yes_to_everything_took_is_not_stored_and_not_deleted() {
+        let _installed = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let base = format!("http://{}", yes_sayer().await);
+        let dx: &[u8] = include_bytes!("../../../../../fixtures/dx.dcm");
+        for (name, bytes) in [("image.dcm", dx), ("P-1_Doe.jpg", &[0xFF, 0xD8, 0xFF, 0xD9])] {
+            let dir = tempfile::tempdir().unwrap();
+            let (folder, ledger) = (dir.path().join("export"), dir.path().join("ledger"));
+            std::fs::create_dir(&folder).unwrap();
+            let path = folder.join(name);
+            std::fs::write(&path, bytes).unwrap();
+            let http = reqwest::Client::builder().no_proxy().build().unwrap();
+            let token = zeroize::Zeroizing::new("lg_x".to_owned());
+            let carrier = Carrier {
+                to: Some(Destination { http, base: base.clone(), token }),
+                ledger: Some(Ledger::open(&ledger, &[b"v"], Arc::new(SystemClock), &SystemEntropy).unwrap()),
+                namer: Namer::fleeting(&SystemEntropy),
+                finder: Finder { patterns: vec!["{patient_id}_{name}.jpg".parse().unwrap()] },
+                patience: Duration::from_secs(60),
+                durably: true,
+                stop: tokio_util::sync::CancellationToken::new(),
+            };
+            let then = [PathBuf::from("delete")];
+            let config =
+                Config::new(std::slice::from_ref(&folder), &then, Duration::ZERO, Duration::from_secs(1), true);
+            let came = bring(&config.unwrap(), &carrier, &path, Stamp::of(&path).unwrap()).await;
+            assert!(matches!(came, Came::Ended(Ending::NoService)), "{name}");
+            assert!(Ending::NoService.to_string().contains("no vault") && !Ending::NoService.passes());
+            assert!(path.exists(), "{name} is still there");
+            carrier.ledger.as_ref().unwrap().close().await.unwrap();
+            let written = std::fs::read_to_string(&ledger).unwrap();
+            assert!(!written.contains("outcome"), "{name}: {written}");
+        }
     }
 }
