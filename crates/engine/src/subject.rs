@@ -181,11 +181,12 @@ impl Subjects {
     async fn keep(&self, wraps: Vec<&SubjectWrap>) -> Result<(), RecordError> {
         let records = wraps.iter().map(|w| (w.subject.0.to_vec(), Zeroizing::new(w.wrapped.to_vec()))).collect();
         self.records.put_absent(Table::Subjects, records).await?;
-        let mut fresh = self.fresh.lock();
-        let mut keys = self.keys.lock();
         for wrap in wraps {
-            if let Some(Fresh { key, .. }) = fresh.remove(&wrap.subject) {
-                keys.put(wrap.subject, key);
+            // What the records hold counts, whoever was first.
+            let held = self.read(wrap.subject)?.ok_or(RecordError::Changed)?;
+            let mut fresh = self.fresh.lock();
+            if fresh.remove(&wrap.subject).is_some() {
+                self.keys.lock().put(wrap.subject, Arc::new(held));
             }
         }
         Ok(())

@@ -8,7 +8,7 @@
 //! put); then each file gets its name, never replacing one (whole objects, perhaps to be forgotten again by power loss); then
 //! the names are synced. Only after that anything is answered.
 //!
-//! Many files are synced with the whole file system (`syncfs`), a few one by one. The former also waits for what others
+//! Many files are synced with the whole file system (`syncfs`, where it tells of failed writes), a few one by one. The former also waits for what others
 //! write to that disk, which is why it is for callers whose own promise was kept before, as the drain's is by the journal;
 //! in return a file costs four system calls and no wait of its own.
 
@@ -67,8 +67,9 @@ struct Waiting {
 
 /// An object's bytes under a temporary name.
 struct Staged {
-    claim: Claim,
+    // Dropped first: while the claim is held, nobody else has a file of that name.
     temporary: Temporary,
+    claim: Claim,
     pieces: Vec<Bytes>,
 }
 
@@ -87,7 +88,7 @@ impl Drop for Temporary {
 fn put_files(folder: &Path, waiting: Vec<Waiting>) -> Result<(), StoreError> {
     // Opened before the first byte is written: it is told of every write that fails from here on.
     let disk = File::open(folder)?;
-    let many = waiting.len() >= MANY_FILES;
+    let many = waiting.len() >= MANY_FILES && syncfs_tells();
     let mut buffer = Buffer::new(WRITE_BYTES);
     let staged = waiting.into_iter().map(|waiting| stage(folder, waiting, many, &mut buffer));
     let staged = staged.collect::<Result<Vec<_>, _>>()?;
@@ -101,6 +102,14 @@ fn put_files(folder: &Path, waiting: Vec<Waiting>) -> Result<(), StoreError> {
     }
     let folders: BTreeSet<&Path> = named.iter().filter_map(|whole| whole.parent()).collect();
     folders.into_iter().try_for_each(|dir| Ok(File::open(dir)?.sync_all()?))
+}
+
+/// Whether `syncfs` answers with the errors of the writes before it: Linux does from 5.8 on (syncfs(2)).
+fn syncfs_tells() -> bool {
+    let name = rustix::system::uname();
+    let mut numbers = name.release().to_str().unwrap_or_default().split(|c: char| !c.is_ascii_digit());
+    let mut next = || numbers.next().and_then(|n| n.parse::<u32>().ok()).unwrap_or(0);
+    (next(), next()) >= (5, 8)
 }
 
 /// Writes the bytes under a temporary name; syncs them unless somebody does so for `many`.
@@ -135,7 +144,7 @@ fn stage(folder: &Path, waiting: Waiting, many: bool, buffer: &mut Buffer) -> Re
             file.sync()?;
         }
     }
-    Ok(Staged { claim, temporary, pieces })
+    Ok(Staged { temporary, claim, pieces })
 }
 
 /// Gives the bytes their name. Answers which.

@@ -11,8 +11,9 @@ use bytes::Bytes;
 use leadglass_audit::{CodeWord, Counts, Event, NewEntry, Outcome};
 use leadglass_index::{IndexError, InstanceRow, QuarantineReason, RowKey, SealUnder, Table};
 use leadglass_keys::SealingKey;
-use leadglass_model::{Acknowledged, EnrolmentLevel, EntryId, ObjectId, StudyRef, UnixMillis};
+use leadglass_model::{Acknowledged, Durable, EnrolmentLevel, EntryId, ObjectId, StudyRef, UnixMillis};
 use leadglass_seal::{ContentStart, ObjectSealer, SealOptions, Sealed, SealedName};
+use leadglass_store::StoreError;
 use std::sync::Arc;
 
 /// Decides, seals what is not sealed yet, and commits. One transfer at a time decides about one SOP instance.
@@ -76,11 +77,17 @@ async fn whole(shared: &Arc<Shared>, received: &Received, pieces: &[Bytes]) -> R
         Ack::Journal => Some(out.into()),
         Ack::Store => {
             let durable = shared.objects.put(object, vec![out.into()]).await.map_err(IngestError::Store)?;
-            debug_assert_eq!((durable.object(), durable.sealed_len()), (object, sealed.sealed_len));
+            check(&durable, object, &sealed)?;
             None
         }
     };
     commit(shared, received, seat, succession, object, sealed, inline, received_at).await
+}
+
+/// What became durable is what was sealed, or the row would pin a length that nobody finds.
+fn check(durable: &Durable, object: ObjectId, sealed: &Sealed) -> Result<(), IngestError> {
+    let same = (durable.object(), durable.sealed_len()) == (object, sealed.sealed_len);
+    if same { Ok(()) } else { Err(IngestError::Store(StoreError::Conflict)) }
 }
 
 /// It was sealed while it came, under a key chosen early; what is known of it now decides whether that was right.
@@ -111,7 +118,7 @@ async fn flowing(shared: &Arc<Shared>, received: &Received, flow: Flow) -> Resul
     let mut upload = upload;
     upload.write(out.into()).await.map_err(IngestError::Store)?;
     let durable = upload.finish().await.map_err(IngestError::Store)?;
-    debug_assert_eq!((durable.object(), durable.sealed_len()), (object, sealed.sealed_len));
+    check(&durable, object, &sealed)?;
     commit(shared, received, seat, succession, object, sealed, None, received_at).await
 }
 
