@@ -234,6 +234,8 @@ fn what_cannot_be_matched_is_refused(vault: &Vault) {
         "StudyDate=2024",
         "PatientName=a*b*c*d*e*f*g*h*i*",
         "limit=many",
+        "ModalitiesInStudy=,",
+        "includefield=NoSuchAttribute",
     ] {
         let answer = ask(vault, &format!("/studies?{query}"));
         assert_eq!((answer.status, answer.content_type.as_str()), (400, "application/problem+json"), "{query}");

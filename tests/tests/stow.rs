@@ -674,6 +674,21 @@ fn hostile_bodies_are_refused_quickly_and_others_are_served() {
     assert!(matches!(metadata("xml", laughs), Some(400)));
     let xxe = b"<!DOCTYPE x [<!ENTITY a SYSTEM 'file:///etc/hostname'>]><NativeDicomModel><DicomAttribute tag='00100010' vr='LO'><Value>&a;</Value></DicomAttribute></NativeDicomModel>";
     assert!(matches!(metadata("xml", xxe), Some(400)));
+    // One part that is pointed at again and again, by less than the elements that are taken, and by more.
+    let pointing = |count: usize| {
+        let items = vec![r#"{"00091010":{"vr":"OB","BulkDataURI":"a"}}"#; count].join(",");
+        let model = format!(
+            r#"{{"00080016":{{"vr":"UI","Value":["1.2.840.10008.5.1.4.1.1.7"]}},"00080018":{{"vr":"UI","Value":["1.2.3"]}},"00081140":{{"vr":"SQ","Value":[{items}]}}}}"#
+        );
+        [
+            model.as_bytes(),
+            b"\r\n--b-1\r\nContent-Type: application/octet-stream\r\nContent-Location: a\r\n\r\n",
+            &[7; 4_500],
+        ]
+        .concat()
+    };
+    assert!(matches!(metadata("json", &pointing(40_000)), Some(413)));
+    assert!(matches!(metadata("json", &pointing(150_000)), Some(413)));
     let bulk =
         [b"--b-1\r\nContent-Type: application/octet-stream\r\nContent-Location: a\r\n\r\n".to_vec(), vec![7; 70 << 20]]
             .concat();

@@ -6,6 +6,8 @@
 use super::attributes::{self, Level};
 use crate::Problem;
 use axum::http::StatusCode;
+use dicom_core::dictionary::DataDictionary as _;
+use dicom_dictionary_std::StandardDataDictionary;
 use leadglass_index::{DateRange, DeepQuery, NamePattern, Pattern, QueryError, TextPattern, TimeRange};
 use leadglass_model::{Fault, Phi, SeriesUid, SopClassUid, SopInstanceUid, StudyUid, UidError};
 
@@ -22,7 +24,7 @@ pub(crate) struct Asked {
 pub(crate) fn read(level: Level, query: &str) -> Result<Asked, Problem> {
     let mut out = Asked::default();
     out.query.study.limit = Some(MAX_RESULTS);
-    let mut seen: Vec<u32> = Vec::new();
+    let (mut seen, mut universal) = (Vec::new(), Vec::new());
     for (count, (name, value)) in url::form_urlencoded::parse(query.as_bytes()).enumerate() {
         if count == MAX_KEYS {
             return Err(Problem::new(Fault::BadInput, "query", "The query has too many keys."));
@@ -32,7 +34,7 @@ pub(crate) fn read(level: Level, query: &str) -> Result<Asked, Problem> {
             "limit" => out.query.study.limit = Some(number(&name, &value)?.min(MAX_RESULTS)),
             "offset" => out.query.study.offset = number(&name, &value)?,
             // Every attribute of the level is answered; one that is kept nowhere here is left out.
-            "includefield" => {}
+            "includefield" => fields(value.expose()).map_err(|why| bad_key(&name, why))?,
             // Names fold case and accents always.
             "fuzzymatching" => match value.expose().as_str() {
                 "true" | "false" | "" => {}
@@ -52,7 +54,7 @@ pub(crate) fn read(level: Level, query: &str) -> Result<Asked, Problem> {
                     return Err(bad_key(&name, "it is there twice"));
                 }
                 seen.push(tag);
-                set(&mut out.query, tag, value.expose()).map_err(|why| bad_key(&name, &why))?;
+                set(&mut out.query, tag, value.expose(), &mut universal).map_err(|why| bad_key(&name, &why))?;
             }
         }
     }
@@ -79,8 +81,9 @@ fn key(level: Level, name: &str, value: &Phi<String>) -> Result<Option<u32>, Pro
     }
 }
 
-/// Sets one condition. The error says what is wrong and never repeats the value.
-fn set(query: &mut DeepQuery, tag: u32, value: &str) -> Result<(), String> {
+/// Sets one condition. The error says what is wrong and never repeats the value. `universal` are the keys of which one
+/// piece matches everything, so that all of it does.
+fn set(query: &mut DeepQuery, tag: u32, value: &str, universal: &mut Vec<u32>) -> Result<(), String> {
     let bad = |error: QueryError| error.to_string();
     let (study, series, instance) = (&mut query.study, &mut query.series, &mut query.instance);
     match tag {
@@ -96,9 +99,9 @@ fn set(query: &mut DeepQuery, tag: u32, value: &str) -> Result<(), String> {
         0x0020_0010 => study.study_id = Pattern::parse(value).map_err(bad)?,
         0x0008_1030 => study.description = TextPattern::parse(value).map_err(bad)?,
         0x0008_0090 => study.referring_physician = NamePattern::parse(value).map_err(bad)?,
-        0x0008_0061 => patterns(value, &mut study.modalities)?,
+        0x0008_0061 => codes(value, &mut study.modalities, tag, universal)?,
         0x0020_000E => uids(value, SeriesUid::parse, &mut series.uids)?,
-        0x0008_0060 => patterns(value, &mut series.modality)?,
+        0x0008_0060 => codes(value, &mut series.modality, tag, universal)?,
         0x0020_0011 => series.number = Some(integer(value)?),
         0x0008_103E => series.description = TextPattern::parse(value).map_err(bad)?,
         0x0008_0021 => series.date = DateRange::parse(value).map_err(bad)?,
@@ -132,16 +135,29 @@ fn uids<T>(value: &str, parse: fn(&str) -> Result<T, UidError>, out: &mut Vec<T>
     if out.is_empty() { Err("it names no UID".to_owned()) } else { Ok(()) }
 }
 
-fn patterns(value: &str, out: &mut Vec<Pattern>) -> Result<(), String> {
-    let parsed: Vec<_> = list(value)
-        .take(MAX_CODES)
-        .map(Pattern::parse)
-        .collect::<Result<_, _>>()
-        .map_err(|e: QueryError| e.to_string())?;
-    if parsed.iter().all(Option::is_some) {
-        out.extend(parsed.into_iter().flatten());
+/// A list of which each piece adds more matches: one that matches everything makes the others idle, before and after it.
+fn codes(value: &str, out: &mut Vec<Pattern>, tag: u32, universal: &mut Vec<u32>) -> Result<(), String> {
+    let mut is_empty = true;
+    for code in list(value) {
+        is_empty = false;
+        match Pattern::parse(code).map_err(|error: QueryError| error.to_string())? {
+            Some(_) if out.len() == MAX_CODES => return Err(format!("it names more than {MAX_CODES} codes")),
+            Some(pattern) => out.push(pattern),
+            None => universal.push(tag),
+        }
     }
-    Ok(())
+    if universal.contains(&tag) {
+        out.clear();
+    }
+    if is_empty { Err("it names no code".to_owned()) } else { Ok(()) }
+}
+
+/// Attributes that are asked for beside the rows: each by a tag, a keyword of the standard, or a path of those through
+/// sequences (PS3.18 §8.3.4.3).
+fn fields(value: &str) -> Result<(), &'static str> {
+    let is_attribute = |name: &str| attributes::tag(name).is_some() || StandardDataDictionary.by_name(name).is_some();
+    let is_field = |field: &str| field == "all" || field.split('.').all(is_attribute);
+    if list(value).all(is_field) { Ok(()) } else { Err("it names an attribute that the standard does not have") }
 }
 
 fn integer<T: std::str::FromStr>(value: &str) -> Result<T, String> {
@@ -204,6 +220,7 @@ mod tests {
             "includefield=all",
             "includefield=StudyDescription&includefield=00081030&includefield=00400275.00400009",
             "StudyDate=20200101-&StudyTime=0800-1200&PatientBirthDate=-19700101",
+            "includefield=&includefield=all,00091001,0040A730.0040A168.CodeValue,PixelSpacing",
             "PatientComments=&SomethingElse=&00091001=",
         ] {
             assert!(read(Level::Study, query).is_ok(), "{query}");
@@ -228,6 +245,15 @@ mod tests {
             "offset=1e3",
             "StudyInstanceUID=abc",
             "StudyInstanceUID=,",
+            "ModalitiesInStudy=,",
+            "ModalitiesInStudy=CT&ModalitiesInStudy=%5C,",
+            "includefield=NoSuchAttribute",
+            "includefield=StudyDescription,patientname",
+            "includefield=0008103",
+            "includefield=0008,1030",
+            "includefield=RequestAttributesSequence.Nothing",
+            "includefield=RequestAttributesSequence.",
+            "includefield=<script>",
             "StudyDate=yesterday",
             "StudyTime=25",
             "<script>=1",
@@ -252,6 +278,25 @@ mod tests {
         assert!(read(Level::Instance, "Rows=70000").is_err());
         assert!(read(Level::Study, &"PatientID=&".repeat(65)).is_err());
         assert!(read(Level::Study, &format!("StudyInstanceUID={}", "1.2,".repeat(1001))).is_err());
+    }
+
+    #[test]
+    fn more_codes_than_are_matched_are_refused_and_none_is_dropped() {
+        let codes = |count: usize| format!("ModalitiesInStudy={}", vec!["CT"; count].join(","));
+        assert_eq!(study(&codes(MAX_CODES)).modalities.len(), MAX_CODES);
+        assert!(read(Level::Study, &codes(MAX_CODES + 1)).is_err());
+        assert!(read(Level::Study, &format!("{}&{}", codes(MAX_CODES), codes(1))).is_err(), "in pieces");
+    }
+
+    #[test]
+    fn a_list_of_which_one_piece_matches_everything_matches_everything() {
+        for query in
+            ["Modality=CT&Modality=*", "Modality=*&Modality=CT", "Modality=CT,*", "Modality=CT&00080060=MR%5C*"]
+        {
+            assert!(read(Level::Series, query).unwrap().query.series.modality.is_empty(), "{query}");
+        }
+        let both = read(Level::Series, "Modality=*&ModalitiesInStudy=CT").unwrap().query;
+        assert_eq!((both.series.modality.len(), both.study.modalities.len()), (0, 1), "the one key and not the other");
     }
 
     #[test]

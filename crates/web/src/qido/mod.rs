@@ -1,7 +1,8 @@
 //! QIDO-RS (PS3.18 §10.6): studies, series and instances, of one study or of all.
 //!
-//! What is answered: every attribute of the level, and those of the levels above; `includefield` may ask for what it
-//! likes, what is kept nowhere in the index is left out (opening each instance's metadata for a list would need its keys).
+//! What is answered: every attribute of the level, and those of the levels above; `includefield` may ask for
+//! any attribute of the standard or any tag, what is kept nowhere in the index is left out (opening each instance's metadata
+//! for a list would need its keys); a name that is none is refused, for a typing error must not look like an absent value.
 //! A search without results is answered 200 with an empty list, as PS3.18 has it since 2026a. A study or series in the
 //! path that the caller may not see is absent: 404. What cannot be matched is refused: 400. More than a search can look
 //! through in five seconds: 413.

@@ -51,6 +51,8 @@ impl Failure {
     pub(super) const NOT_UNDERSTOOD: Self = Self { reason: CANNOT_UNDERSTAND, kind: Kind::Refused };
     /// The instance is of another study than the address.
     pub(super) const OTHER_STUDY: Self = Self { reason: MISMATCH, kind: Kind::Refused };
+    /// It is longer than what is taken.
+    pub(super) const TOO_LONG: Self = Self { reason: OUT_OF_RESOURCES, kind: Kind::TooLong };
     /// It was not tried any more.
     pub(super) const NOT_TRIED: Self = Self { reason: OUT_OF_RESOURCES, kind: Kind::Busy };
     /// The transfer syntax of its bulk data is none that its media type can have.
@@ -65,7 +67,7 @@ impl Failure {
 impl From<&IngestError> for Failure {
     fn from(error: &IngestError) -> Self {
         if matches!(error, IngestError::TooLong { .. }) {
-            return Self { reason: OUT_OF_RESOURCES, kind: Kind::TooLong };
+            return Self::TOO_LONG;
         }
         let (reason, kind) = match error.fault() {
             Fault::BadInput => (CANNOT_UNDERSTAND, Kind::Refused),

@@ -5,15 +5,15 @@
 
 use super::{
     super::outcome::{Failure, Names},
-    Bulk, BulkPart,
+    Allowance, Bulk, BulkPart,
     data_set::{DataSet, Element, Value},
 };
 use bytes::Bytes;
 use leadglass_model::{SeriesUid, SopClassUid, SopInstanceUid, StudyUid, TransferSyntaxUid};
 use leadglass_tap::{Framing, Syntax, Tag, Vr, part10};
 
-/// The file's bytes, in order.
-pub(super) fn file(set: &DataSet, bulk: &Bulk) -> Result<Vec<Bytes>, Failure> {
+/// The file's bytes, in order. They use up `room`; what has none is too long.
+pub(super) fn file(set: &DataSet, bulk: &Bulk, room: &mut Allowance) -> Result<Vec<Bytes>, Failure> {
     let Names { class: Some(class), instance: Some(instance), .. } = names(set) else {
         return Err(Failure::NOT_UNDERSTOOD);
     };
@@ -24,9 +24,9 @@ pub(super) fn file(set: &DataSet, bulk: &Bulk) -> Result<Vec<Bytes>, Failure> {
     };
     let syntax = TransferSyntaxUid::parse(&uid).map_err(|_| Failure::BULK_SYNTAX)?;
     let head = part10::write_head(&class, &instance, &syntax, None);
-    let mut writer = Writer { bulk, pieces: Vec::new(), buffer: head };
+    let mut writer = Writer { bulk, room, pieces: Vec::new(), buffer: head };
     writer.data_set(set, &pixels, if set.is_beyond_ascii() { Words::Utf8 } else { Words::AsTheyAre }, Level::Top)?;
-    writer.flush();
+    writer.flush()?;
     Ok(writer.pieces)
 }
 
@@ -155,6 +155,8 @@ enum Level {
 
 struct Writer<'a> {
     bulk: &'a Bulk,
+    /// Encoded bytes that the request may still become.
+    room: &'a mut Allowance,
     pieces: Vec<Bytes>,
     buffer: Vec<u8>,
 }
@@ -191,10 +193,11 @@ impl Writer<'_> {
             }
             Value::Bulk(uri) => {
                 let parts = self.bulk.get(uri).ok_or(Failure::NOT_UNDERSTOOD)?;
+                self.admit(parts)?;
                 let len = parts.iter().map(|part| part.len).sum::<u64>();
                 let even = usize::try_from(len.next_multiple_of(2)).map_err(|_| Failure::NOT_UNDERSTOOD)?;
                 self.header(tag, element.vr, even)?;
-                parts.iter().for_each(|part| self.part(part));
+                parts.iter().try_for_each(|part| self.part(part))?;
                 if len % 2 == 1 {
                     self.buffer.push(if element.vr.is_binary() { 0 } else { b' ' });
                 }
@@ -214,12 +217,13 @@ impl Writer<'_> {
 
     /// Encapsulated pixel data: an empty offset table, then one fragment a part.
     fn fragments(&mut self, parts: &[BulkPart]) -> Result<(), Failure> {
+        self.admit(parts)?;
         self.undefined(Tag::PIXEL_DATA, Vr::OB);
         self.marker(Tag::ITEM, 0);
         for part in parts {
             let even = u32::try_from(part.len.next_multiple_of(2)).map_err(|_| Failure::NOT_UNDERSTOOD)?;
             self.marker(Tag::ITEM, even);
-            self.part(part);
+            self.part(part)?;
             if part.len % 2 == 1 {
                 self.buffer.push(0);
             }
@@ -264,15 +268,23 @@ impl Writer<'_> {
         self.buffer.extend_from_slice(&element.to_le_bytes());
     }
 
-    fn part(&mut self, part: &BulkPart) {
-        self.flush();
-        self.pieces.extend(part.pieces.iter().cloned());
+    /// Makes room for parts before any of them is looked at: metadata may point at them as often as they like.
+    fn admit(&mut self, parts: &[BulkPart]) -> Result<(), Failure> {
+        parts.iter().try_for_each(|part| self.room.spend(part.len.max(MIN_PART_COST))).ok_or(Failure::TOO_LONG)
     }
 
-    fn flush(&mut self) {
+    fn part(&mut self, part: &BulkPart) -> Result<(), Failure> {
+        self.flush()?;
+        self.pieces.extend(part.pieces.iter().cloned());
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<(), Failure> {
+        self.room.spend(self.buffer.len() as u64).ok_or(Failure::TOO_LONG)?;
         if !self.buffer.is_empty() {
             self.pieces.push(std::mem::take(&mut self.buffer).into());
         }
+        Ok(())
     }
 }
 
@@ -282,126 +294,8 @@ const JPEG_LOSSLESS: &str = "1.2.840.10008.1.2.4.70";
 const TRANSFER_SYNTAX: Tag = Tag(0x0002, 0x0010);
 const UTF8: &[u8] = b"ISO_IR 192";
 const UNDEFINED: u32 = u32::MAX;
+/// What pointing at a part costs at least, in bytes: an empty one must be visited, too.
+const MIN_PART_COST: u64 = 16;
 
 #[cfg(test)]
-mod tests {
-    use super::{super::json, *};
-    use crate::stow::media::MediaType;
-    use leadglass_model::Phi;
-    use leadglass_tap::{BulkForm, Limits, Part10Tap, part10::TappedFile};
-
-    fn tapped(pieces: &[Bytes]) -> TappedFile {
-        let mut tap = Part10Tap::new(Limits::default());
-        pieces.iter().for_each(|piece| tap.feed(piece).unwrap());
-        tap.finish().unwrap()
-    }
-
-    fn part(content_type: &str, bytes: &[u8]) -> BulkPart {
-        let pieces = vec![Bytes::copy_from_slice(bytes)];
-        BulkPart { media: MediaType::parse(content_type).unwrap(), pieces, len: bytes.len() as u64 }
-    }
-
-    fn set_of(json: &str) -> DataSet {
-        json::read(json.as_bytes(), 1).unwrap().remove(0).unwrap()
-    }
-
-    const NAMED: &str =
-        r#""00080016":{"vr":"UI","Value":["1.2.840.10008.5.1.4.1.1.7"]},"00080018":{"vr":"UI","Value":["1.2.3"]}"#;
-
-    /// Metadata that the tap made of a file, and the bytes they point at, become a data set of the same metadata.
-    #[test]
-    fn every_fixture_survives_the_way_through_its_own_metadata() {
-        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fixtures");
-        let mut seen = 0;
-        for entry in std::fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            if path.extension().is_none_or(|e| e != "dcm") {
-                continue;
-            }
-            let file = std::fs::read(&path).unwrap();
-            let TappedFile { syntax, dataset_start, instance, .. } = tapped(&[file.clone().into()]);
-            let (Some(metadata), false, Framing::Native) = (instance.metadata_json, syntax.deflated, syntax.framing)
-            else {
-                continue;
-            };
-            let mut bulk = Bulk::new();
-            for value in instance.bulk {
-                let start = usize::try_from(dataset_start + value.offset).unwrap();
-                let mut bytes = file[start..start + usize::try_from(value.len).unwrap()].to_vec();
-                if let BulkForm::BigEndian(width) = value.form {
-                    bytes.chunks_exact_mut(width).for_each(<[u8]>::reverse);
-                }
-                let location = Phi::new(value.path);
-                bulk.entry(location).or_default().push(part("application/octet-stream", &bytes));
-            }
-            let set = json::read(metadata.expose(), 1).unwrap().remove(0).unwrap();
-            let made = tapped(&super::file(&set, &bulk).unwrap());
-            let text = |json: &[u8]| serde_json::from_slice::<serde_json::Value>(json).unwrap();
-            let mut expected = text(metadata.expose());
-            let mut made_json = text(made.instance.metadata_json.unwrap().expose());
-            // A text that turned out ASCII needs no character set, one that did not has UTF-8.
-            for json in [&mut expected, &mut made_json] {
-                json.as_object_mut().unwrap().remove("00080005");
-            }
-            assert_eq!(made_json, expected, "{}", path.display());
-            seen += 1;
-        }
-        assert!(seen > 10, "{seen} fixtures");
-    }
-
-    #[test]
-    fn compressed_parts_become_fragments_of_the_syntax_they_name() {
-        let set = set_of(&format!(r#"{{{NAMED},"7FE00010":{{"vr":"OB","BulkDataURI":"frames"}}}}"#));
-        for (media, first, expected) in [
-            ("image/jp2; transfer-syntax=1.2.840.10008.1.2.4.91", &[1u8, 2, 3][..], "1.2.840.10008.1.2.4.91"),
-            ("image/jpeg", &[0xFF, 0xD8, 0xFF, 0xE0, 0, 4, 1, 2, 0xFF, 0xC0, 0], "1.2.840.10008.1.2.4.50"),
-            ("image/jpeg", &[0xFF, 0xD8, 0xFF, 0xC3, 0], "1.2.840.10008.1.2.4.70"),
-            ("application/octet-stream; transfer-syntax=1.2.840.10008.1.2.5", &[1, 2], "1.2.840.10008.1.2.5"),
-        ] {
-            let parts = vec![part(media, first), part(media, &[9])];
-            let bulk = Bulk::from([(Phi::new("frames".to_owned()), parts)]);
-            let pieces = super::file(&set, &bulk).unwrap();
-            assert_eq!(tapped(&pieces).meta.transfer_syntax.unwrap().as_str(), expected);
-            let mut tail =
-                vec![0xE0, 0x7F, 0x10, 0, b'O', b'B', 0, 0, 255, 255, 255, 255, 0xFE, 0xFF, 0, 0xE0, 0, 0, 0, 0];
-            tail.extend([0xFE, 0xFF, 0, 0xE0, u8::try_from(first.len().next_multiple_of(2)).unwrap(), 0, 0, 0]);
-            tail.extend(first);
-            tail.resize(tail.len() + first.len() % 2, 0);
-            tail.extend([0xFE, 0xFF, 0, 0xE0, 2, 0, 0, 0, 9, 0, 0xFE, 0xFF, 0xDD, 0xE0, 0, 0, 0, 0]);
-            assert!(pieces.concat().ends_with(&tail), "{media}");
-        }
-        let parts = vec![part("image/jpeg; transfer-syntax=1.2.840.10008.1.2.4.90", &[1])];
-        let bulk = Bulk::from([(Phi::new("frames".to_owned()), parts)]);
-        assert_eq!(super::file(&set, &bulk).unwrap_err(), Failure::BULK_SYNTAX);
-        assert_eq!(
-            super::file(&set, &Bulk::new()).unwrap_err(),
-            Failure::NOT_UNDERSTOOD,
-            "what did not come is not fetched"
-        );
-    }
-
-    #[test]
-    fn text_beyond_ascii_says_once_that_it_is_utf8() {
-        let item = r#"{"00080005":{"vr":"CS","Value":["ISO_IR 100"]},"00080104":{"vr":"LO","Value":["Zähne"]}}"#;
-        for declared in ["", r#""00080005":{"vr":"CS","Value":["ISO_IR 100"]},"#] {
-            let set = set_of(&format!(r#"{{{declared}{NAMED},"00082228":{{"vr":"SQ","Value":[{item}]}}}}"#));
-            let made = super::file(&set, &Bulk::new()).unwrap().concat();
-            let count = |word: &[u8]| made.windows(word.len()).filter(|w| *w == word).count();
-            assert_eq!((count(b"ISO_IR 192"), count(b"ISO_IR 100")), (1, 0));
-            assert!(!tapped(&[made.into()]).instance.marks.undecodable_text);
-        }
-        let plain = set_of(&format!(r#"{{"00080005":{{"vr":"CS","Value":["ISO_IR 100"]}},{NAMED}}}"#));
-        let made = super::file(&plain, &Bulk::new()).unwrap().concat();
-        assert!(made.windows(10).any(|w| w == b"ISO_IR 100"), "what is ASCII keeps its declaration");
-    }
-
-    #[test]
-    fn a_text_too_long_for_its_vr_is_written_as_unknown() {
-        let long = "x".repeat(70_000);
-        let set = set_of(&format!(r#"{{{NAMED},"00081030":{{"vr":"LO","Value":["{long}"]}}}}"#));
-        let made = super::file(&set, &Bulk::new()).unwrap().concat();
-        let header = [&[0x08, 0x00, 0x30, 0x10], b"UN\0\0".as_slice(), &70_000u32.to_le_bytes()].concat();
-        assert!(made.windows(header.len()).any(|w| w == header));
-        tapped(&[made.into()]);
-    }
-}
+mod tests;

@@ -4,7 +4,7 @@
 //! level by level, so the depth that is allowed bounds the work.
 
 use super::{
-    MAX_DEPTH, ModelError,
+    Allowance, MAX_DEPTH, ModelError,
     data_set::{self, DataSet, Element, Value, ValueWriter},
 };
 use base64::{Engine as _, prelude::BASE64_STANDARD};
@@ -12,44 +12,56 @@ use leadglass_model::Phi;
 use leadglass_tap::Vr;
 use serde::{
     Deserialize,
-    de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor},
+    de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor},
 };
 use serde_json::value::RawValue;
 use std::{borrow::Cow, collections::BTreeMap, fmt};
 
-/// Reads metadata: an array of data sets, or one alone. An error means that it is no JSON of that form; a data set whose
-/// content is not understood fails by itself.
-pub(super) fn read(text: &[u8], most: usize) -> Result<Vec<Result<DataSet, ModelError>>, ModelError> {
+/// Reads metadata: an array of data sets, or one alone. An error means that it is no JSON of that form, or
+/// more of it than is read; a data set whose content is not understood fails by itself.
+pub(super) fn read(
+    text: &[u8],
+    most: usize,
+    elements: &mut Allowance,
+) -> Result<Vec<Result<DataSet, ModelError>>, ModelError> {
     let raw: &RawValue = serde_json::from_slice(text).map_err(|_| ModelError::Syntax)?;
-    if raw.get().starts_with('{') {
-        return Ok(vec![data_set(raw, 0)]);
-    }
     let mut sets = Vec::new();
-    each(raw, |raw| {
+    let mut one = |raw| {
         if sets.len() >= most {
             return Err(ModelError::TooMany);
         }
-        sets.push(data_set(raw, 0));
+        match data_set(raw, 0, elements) {
+            Err(ModelError::TooManyElements) => return Err(ModelError::TooManyElements),
+            set => sets.push(set),
+        }
         Ok(())
-    })?;
+    };
+    if raw.get().starts_with('{') {
+        one(raw)?
+    } else {
+        each(raw, one)?
+    }
     Ok(sets)
 }
 
-fn data_set(raw: &RawValue, depth: usize) -> Result<DataSet, ModelError> {
+fn data_set(raw: &RawValue, depth: usize, elements: &mut Allowance) -> Result<DataSet, ModelError> {
     if depth > MAX_DEPTH {
         return Err(ModelError::TooDeep);
     }
-    let Members(members) = serde_json::from_str(raw.get()).map_err(|_| ModelError::Syntax)?;
+    let mut reader = serde_json::Deserializer::from_str(raw.get());
+    let members = Members(elements).deserialize(&mut reader);
+    let members =
+        members.map_err(|_| if elements.is_overdrawn() { ModelError::TooManyElements } else { ModelError::Syntax })?;
     let mut set = DataSet::default();
     for (name, member) in members {
         let tag = data_set::tag(&name)?;
         let vr = data_set::vr(&member.vr)?;
-        set.put(tag, Element { vr, value: value(vr, member, depth)? })?;
+        set.put(tag, Element { vr, value: value(vr, member, depth, elements)? })?;
     }
     Ok(set)
 }
 
-fn value(vr: Vr, member: Member<'_>, depth: usize) -> Result<Value, ModelError> {
+fn value(vr: Vr, member: Member<'_>, depth: usize, elements: &mut Allowance) -> Result<Value, ModelError> {
     match member {
         Member { bulk: Some(uri), value: None, inline: None, .. } => Ok(Value::Bulk(Phi::new(uri.into_owned()))),
         Member { inline: Some(text), value: None, bulk: None, .. } if vr.is_binary() => {
@@ -62,8 +74,9 @@ fn value(vr: Vr, member: Member<'_>, depth: usize) -> Result<Value, ModelError> 
         Member { value: Some(values), bulk: None, inline: None, .. } if vr == Vr::SQ => {
             let mut items = Vec::new();
             each(values, |raw| {
+                elements.spend(1).ok_or(ModelError::TooManyElements)?;
                 // An empty item is written as null by some (PS3.18 §F.2.5).
-                items.push(if raw.get() == "null" { DataSet::default() } else { data_set(raw, depth + 1)? });
+                items.push(if raw.get() == "null" { DataSet::default() } else { data_set(raw, depth + 1, elements)? });
                 Ok(())
             })?;
             Ok(Value::Items(items))
@@ -163,33 +176,39 @@ impl PersonName<'_> {
     }
 }
 
-/// The members of an object; of a name that comes twice the first stands.
-struct Members<'a>(BTreeMap<String, Member<'a>>);
+/// Reads the members of an object, each an element; of a name that comes twice the first stands.
+struct Members<'e>(&'e mut Allowance);
 
-impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Reader;
-        impl<'de> Visitor<'de> for Reader {
-            type Value = Members<'de>;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members<'de>, A::Error> {
-                let mut members = BTreeMap::new();
-                while let Some((name, member)) = map.next_entry::<String, Member<'de>>()? {
-                    members.entry(name).or_insert(member);
-                }
-                Ok(Members(members))
-            }
+impl<'de> DeserializeSeed<'de> for Members<'_> {
+    type Value = BTreeMap<String, Member<'de>>;
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Members<'_> {
+    type Value = BTreeMap<String, Member<'de>>;
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut members = BTreeMap::new();
+        while let Some((name, member)) = map.next_entry::<String, Member<'de>>()? {
+            self.0.spend(1).ok_or_else(|| A::Error::custom("too many elements"))?;
+            members.entry(name).or_insert(member);
         }
-        deserializer.deserialize_map(Reader)
+        Ok(members)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::MAX_ELEMENTS, *};
     use leadglass_tap::Tag;
+
+    fn read(text: &[u8], most: usize) -> Result<Vec<Result<DataSet, ModelError>>, ModelError> {
+        super::read(text, most, &mut Allowance::of(MAX_ELEMENTS))
+    }
 
     fn bytes(json: &str, tag: Tag) -> Vec<u8> {
         let mut sets = read(json.as_bytes(), 10).unwrap();
@@ -249,5 +268,21 @@ mod tests {
         assert!(read(brackets.as_bytes(), 1).is_err());
         let deep = nested(200_000);
         assert!(read(deep.as_bytes(), 1).map_or(true, |sets| sets[0].is_err()));
+    }
+
+    #[test]
+    fn elements_and_items_are_counted_over_all_data_sets() {
+        // Four each: an element, two items, and an element in one of them.
+        let set = r#"{"00081140":{"vr":"SQ","Value":[null,{"00081155":{"vr":"UI"}}]}}"#;
+        let read = |sets: &str, most| super::read(sets.as_bytes(), 10, &mut Allowance::of(most)).map(|sets| sets.len());
+        for (sets, len) in [(set.to_owned(), 1), (format!("[{set},{set}]"), 2)] {
+            assert_eq!(read(&sets, 4 * len), Ok(usize::try_from(len).unwrap()));
+            assert_eq!(read(&sets, 4 * len - 1), Err(ModelError::TooManyElements), "of the whole request");
+        }
+        let mut left = Allowance::of(6);
+        assert!(super::read(set.as_bytes(), 10, &mut left).is_ok());
+        assert!(super::read(set.as_bytes(), 10, &mut left).is_err(), "and of all its parts");
+        let twice = r#"{"00100020":{"vr":"LO"},"00100020":{"vr":"LO"}}"#;
+        assert_eq!(read(twice, 1), Err(ModelError::TooManyElements));
     }
 }

@@ -3,8 +3,10 @@
 //!
 //! Metadata may point at any part, and several parts may be frames of one value, so all of it is held until the body is
 //! over: [`MAX_METADATA_BYTES`] and [`MAX_BULK_BYTES`] a request, [`PLACES`] requests at one time. Whoever has more sends
-//! files. What metadata point at outside of the body is never fetched.
+//! files. What they become is bounded as well: [`MAX_ELEMENTS`], and [`MAX_ENCODED_BYTES`] however often they point at one
+//! part. What metadata point at outside of the body is never fetched.
 
+mod allowance;
 mod data_set;
 mod encode;
 mod json;
@@ -19,6 +21,7 @@ use super::{
     outcome::{Failure, Names},
 };
 use crate::Problem;
+use allowance::Allowance;
 use axum::http::StatusCode;
 use bytes::Bytes;
 use data_set::DataSet;
@@ -48,6 +51,8 @@ enum ModelError {
     TooDeep,
     #[error("there are more than {MAX_PARTS} instances")]
     TooMany,
+    #[error("there are more than {MAX_ELEMENTS} elements and items")]
+    TooManyElements,
 }
 
 /// A part that metadata point at.
@@ -92,12 +97,13 @@ pub(super) async fn take(
     // A document of some megabytes takes a moment to read.
     let read = tokio::task::spawn_blocking(move || read(&metadata, notation)).await;
     let sets = read.map_err(|_| Problem::new(Fault::Broken, "internal", "The metadata could not be read."))??;
+    let mut room = Allowance::of(MAX_ENCODED_BYTES);
     for set in sets {
         let Ok(set) = set else {
             filing.fail(Names::default(), Failure::NOT_UNDERSTOOD);
             continue;
         };
-        match encode::file(&set, &bulk) {
+        match encode::file(&set, &bulk, &mut room) {
             Ok(pieces) => {
                 drop(set);
                 let mut arriving = filing.begin();
@@ -182,11 +188,12 @@ impl Open {
 /// All data sets of all metadata parts, in order. A data set that is not understood fails by itself.
 fn read(metadata: &[Vec<u8>], notation: Notation) -> Result<Vec<Result<DataSet, ModelError>>, Problem> {
     let mut sets = Vec::new();
+    let mut elements = Allowance::of(MAX_ELEMENTS);
     for text in metadata {
         match notation {
-            Notation::Json => sets.extend(json::read(text, MAX_PARTS).map_err(unreadable)?),
-            Notation::Xml => match xml::read(text) {
-                Err(ModelError::Syntax) => return Err(unreadable(ModelError::Syntax)),
+            Notation::Json => sets.extend(json::read(text, MAX_PARTS, &mut elements).map_err(unreadable)?),
+            Notation::Xml => match xml::read(text, &mut elements) {
+                Err(error @ (ModelError::Syntax | ModelError::TooManyElements)) => return Err(unreadable(error)),
                 set => sets.push(set),
             },
         }
@@ -195,6 +202,9 @@ fn read(metadata: &[Vec<u8>], notation: Notation) -> Result<Vec<Result<DataSet, 
 }
 
 fn unreadable(error: ModelError) -> Problem {
+    if error == ModelError::TooManyElements {
+        return too_large("The metadata have more than 100,000 elements and items; send files.");
+    }
     Problem::new(Fault::BadInput, "metadata", format!("The metadata cannot be read: {error}."))
 }
 
@@ -206,6 +216,10 @@ fn too_large(sentence: &'static str) -> Problem {
 const MAX_METADATA_BYTES: usize = 8 << 20;
 /// Bytes of bulk data of one request.
 const MAX_BULK_BYTES: usize = 64 << 20;
+/// Bytes of all data sets that one request's metadata become: what it may send.
+const MAX_ENCODED_BYTES: u64 = (MAX_METADATA_BYTES + MAX_BULK_BYTES) as u64;
+/// Elements and items of all metadata of one request: each is kept, be its value empty.
+const MAX_ELEMENTS: u64 = 100_000;
 /// Requests of this kind at one time.
 pub(super) const PLACES: usize = 2;
 /// Sequences inside of one another. The engine's tap counts their items too, and allows 64 of both.

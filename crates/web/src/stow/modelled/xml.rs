@@ -4,7 +4,7 @@
 //! XML and characters by number, and nothing outside of the text is ever read.
 
 use super::{
-    MAX_DEPTH, ModelError,
+    Allowance, MAX_DEPTH, ModelError,
     data_set::{self, DataSet, Element, Value, ValueWriter},
 };
 use base64::{Engine as _, prelude::BASE64_STANDARD};
@@ -17,14 +17,14 @@ use quick_xml::{
 };
 
 /// Reads one document: one data set.
-pub(super) fn read(text: &[u8]) -> Result<DataSet, ModelError> {
+pub(super) fn read(text: &[u8], elements: &mut Allowance) -> Result<DataSet, ModelError> {
     let text = std::str::from_utf8(text).map_err(|_| ModelError::Syntax)?;
     let mut reader = Reader::from_str(text.trim_start_matches('\u{FEFF}'));
     reader.config_mut().expand_empty_elements = true;
     let mut walk = Walk::default();
     loop {
         match reader.read_event().map_err(|_| ModelError::Syntax)? {
-            Event::Start(start) => walk.open(&start)?,
+            Event::Start(start) => walk.open(&start, elements)?,
             Event::End(_) => walk.close()?,
             Event::Text(text) => walk.text(&text.xml10_content().map_err(|_| ModelError::Syntax)?),
             Event::CData(text) => walk.text(&text.xml10_content().map_err(|_| ModelError::Syntax)?),
@@ -81,7 +81,7 @@ struct Attribute {
 }
 
 impl Walk {
-    fn open(&mut self, start: &BytesStart<'_>) -> Result<(), ModelError> {
+    fn open(&mut self, start: &BytesStart<'_>, elements: &mut Allowance) -> Result<(), ModelError> {
         if self.open.len() > MAX_OPEN {
             return Err(ModelError::TooDeep);
         }
@@ -89,8 +89,15 @@ impl Walk {
         let node = match (self.open.last_mut(), name.as_ref()) {
             (None, b"NativeDicomModel") if self.done.is_none() => Node::Set(DataSet::default()),
             (None, _) => return Err(ModelError::Syntax),
-            (Some(Node::Set(_)), b"DicomAttribute") => Node::Attribute(Box::new(Attribute::of(start)?)),
+            (Some(Node::Set(_)), b"DicomAttribute") => {
+                let attribute = Attribute::of(start)?;
+                // A creator may become an element, too.
+                let count = if attribute.creator.is_some() { 2 } else { 1 };
+                elements.spend(count).ok_or(ModelError::TooManyElements)?;
+                Node::Attribute(Box::new(attribute))
+            }
             (Some(Node::Attribute(attribute)), b"Item") if attribute.vr == Vr::SQ => {
+                elements.spend(1).ok_or(ModelError::TooManyElements)?;
                 self.sequences += 1;
                 if self.sequences > MAX_DEPTH {
                     return Err(ModelError::TooDeep);
@@ -226,7 +233,11 @@ const MAX_ATTRIBUTES: usize = 8;
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::MAX_ELEMENTS, *};
+
+    fn read(text: &[u8]) -> Result<DataSet, ModelError> {
+        super::read(text, &mut Allowance::of(MAX_ELEMENTS))
+    }
 
     fn model(inside: &str) -> String {
         format!(r#"<?xml version="1.0" encoding="UTF-8"?><NativeDicomModel xmlns="n">{inside}</NativeDicomModel>"#)
@@ -259,6 +270,14 @@ mod tests {
         let bulk = r#"<DicomAttribute tag="7FE00010" vr="OW"><BulkData uri="a&amp;b"/></DicomAttribute>"#;
         let set = read(model(bulk).as_bytes()).unwrap();
         assert!(matches!(&set.elements[&Tag(0x7FE0, 0x10)].value, Value::Bulk(uri) if uri.expose() == "a&b"));
+    }
+
+    #[test]
+    fn elements_items_and_creators_are_counted() {
+        let inside = r#"<DicomAttribute tag="00081140" vr="SQ"><Item><DicomAttribute tag="00090001" vr="LO" privateCreator="ACME"/></Item></DicomAttribute>"#;
+        let read = |most| super::read(model(inside).as_bytes(), &mut Allowance::of(most)).map(drop);
+        assert_eq!(read(4), Ok(()));
+        assert_eq!(read(3), Err(ModelError::TooManyElements));
     }
 
     #[test]
