@@ -135,34 +135,31 @@ fn continued(uid: &SeriesUid, all: &[SeriesRow]) -> Result<Line, Problem> {
     Ok(Line { series, instances: row.instances })
 }
 
-/// The patient as the newest of these studies has it; as typed, where there is no study.
+/// The patient as the newest study has it that fits all that was typed; as typed, where there is no study.
+///
+/// One number may be several people's: two practices gave it, or one gave it twice. So a study fits as a whole or not at
+/// all, and where those that fit could be of two people it must be said of which.
 fn known_patient<'a>(about: &About, rows: impl Iterator<Item = &'a StudyRow>) -> Result<Patient, Problem> {
-    let rows: Vec<&StudyRow> = rows.collect();
-    let fits = |row: &&StudyRow| about.issuer.is_empty() || text(row.issuer.as_ref()) == about.issuer.expose();
-    let of_issuer: Vec<&StudyRow> = rows.iter().copied().filter(fits).collect();
-    let Some(newest) = of_issuer.first() else {
+    let of_issuer = |row: &&StudyRow| about.issuer.is_empty() || text(row.issuer.as_ref()) == about.issuer.expose();
+    let group: Vec<&StudyRow> = rows.filter(of_issuer).collect();
+    if group.is_empty() {
         return if about.study.is_some() { Err(differs()) } else { typed_patient(about) };
-    };
-    let issuers = of_issuer.iter().filter_map(|row| row.issuer.as_ref().map(|issuer| issuer.expose().trim()));
-    if issuers.collect::<std::collections::BTreeSet<_>>().len() > 1 {
-        return Err(Problem::new(
-            Fault::Conflict,
-            "patient-ambiguous",
-            "Several patients have this number. Say who issued it (issuer_of_patient_id), or name a study.",
-        ));
     }
-    let id = text(newest.patient_id.as_ref());
-    let same_id = about.patient_id.is_empty() || about.patient_id.expose() == id;
-    // A name may have changed over the years: any of the known ones will do.
-    let same_name = about.patient_name.is_empty()
-        || of_issuer.iter().any(|row| same_name(about.patient_name.expose(), text(row.patient_name.as_ref())));
-    let days = || of_issuer.iter().map(|row| digits(text(row.birth_date.as_ref()))).filter(|day| !day.is_empty());
-    let same_day =
-        about.birth_date.is_empty() || days().next().is_none() || days().any(|day| day == about.birth_date.expose());
-    let sexes = || of_issuer.iter().filter_map(|row| Sex::parse(text(row.sex.as_ref()))).filter(|s| *s != Sex::Unknown);
-    let same_sex = about.sex == Sex::Unknown || sexes().next().is_none() || sexes().any(|sex| sex == about.sex);
-    if !(same_id && same_name && same_day && same_sex) {
-        return Err(differs());
+    // Who is not named is an issuer, too.
+    if differ(group.iter().map(|row| Some(text(row.issuer.as_ref())))) {
+        return Err(ambiguous());
+    }
+    let fitting: Vec<&StudyRow> = group.iter().copied().filter(|row| fits(about, row, &group)).collect();
+    let Some(newest) = fitting.first() else { return Err(differs()) };
+    let several_names =
+        fitting.iter().any(|row| !one_name(text(newest.patient_name.as_ref()), text(row.patient_name.as_ref())));
+    // A name changes over the years, a day of birth does not: without it two names are two people.
+    let without_day = fitting.iter().any(|row| day(row).is_none());
+    if differ(fitting.iter().map(|row| day(row)))
+        || differ(fitting.iter().map(|row| sex(row)))
+        || (several_names && without_day)
+    {
+        return Err(ambiguous());
     }
     let known = |value: Option<&Phi<String>>, typed: &Text| {
         let known = Text::known(value);
@@ -173,8 +170,43 @@ fn known_patient<'a>(about: &About, rows: impl Iterator<Item = &'a StudyRow>) ->
         issuer: known(newest.issuer.as_ref(), &about.issuer),
         name: known(newest.patient_name.as_ref(), &about.patient_name),
         birth_date: known(newest.birth_date.as_ref(), &about.birth_date),
-        sex: Sex::parse(text(newest.sex.as_ref())).filter(|sex| *sex != Sex::Unknown).unwrap_or(about.sex),
+        sex: sex(newest).unwrap_or(about.sex),
     })
+}
+
+/// Whether one study's patient is the one that was typed. A gap in it is no contradiction as long as none of `group`, the
+/// studies under the same number, has another word there.
+fn fits(about: &About, row: &StudyRow, group: &[&StudyRow]) -> bool {
+    let same_id = about.patient_id.is_empty() || about.patient_id.expose() == text(row.patient_id.as_ref());
+    let name = about.patient_name.expose();
+    let same_name = name.is_empty() || same_name(name, text(row.patient_name.as_ref()));
+    let typed_day = about.birth_date.expose();
+    let same_day = typed_day.is_empty()
+        || match day(row) {
+            Some(known) => known == typed_day,
+            None => group.iter().filter_map(|row| day(row)).all(|known| known == typed_day),
+        };
+    let same_sex = about.sex == Sex::Unknown
+        || match sex(row) {
+            Some(known) => known == about.sex,
+            None => group.iter().filter_map(|row| sex(row)).all(|known| known == about.sex),
+        };
+    same_id && same_name && same_day && same_sex
+}
+
+/// Whether two of the known values are not the same.
+fn differ<T: PartialEq>(values: impl Iterator<Item = Option<T>>) -> bool {
+    let mut known = values.flatten();
+    let first = known.next();
+    known.any(|value| first.as_ref() != Some(&value))
+}
+
+fn day(row: &StudyRow) -> Option<String> {
+    Some(digits(text(row.birth_date.as_ref()))).filter(|day| !day.is_empty())
+}
+
+fn sex(row: &StudyRow) -> Option<Sex> {
+    Sex::parse(text(row.sex.as_ref())).filter(|sex| *sex != Sex::Unknown)
 }
 
 /// A patient whom nobody knows yet.
@@ -205,6 +237,11 @@ fn same_name(typed: &str, known: &str) -> bool {
     typed == known || NamePattern::parse(typed).ok().flatten().is_some_and(|name| name.matches(known))
 }
 
+/// Whether two known names are one. Neither is a pattern, whatever stands in it.
+fn one_name(a: &str, b: &str) -> bool {
+    a == b || (!a.is_empty() && !a.contains(['*', '?', '=']) && same_name(a, b))
+}
+
 /// `YYYY.MM.DD` was written before 1993.
 fn digits(day: &str) -> String {
     day.chars().filter(|c| *c != '.').collect()
@@ -215,6 +252,14 @@ fn differs() -> Problem {
         Fault::Conflict,
         "patient-differs",
         "The vault knows this patient's number with another name, date of birth or sex. Check the number; if it is right, leave the name empty and what is known is taken.",
+    )
+}
+
+fn ambiguous() -> Problem {
+    Problem::new(
+        Fault::Conflict,
+        "patient-ambiguous",
+        "Several patients have this number. Type name and date of birth as well, say who issued the number (issuer_of_patient_id), or name a study.",
     )
 }
 
@@ -269,14 +314,15 @@ mod tests {
     fn what_is_typed_must_not_contradict_what_is_known() {
         let rows = [row("Müller^Zoë", None), row("Schmidt^Zoë", None)];
         let find = |fields: &[(&str, &str)]| known_patient(&about(fields), rows.iter());
-        for fine in [
-            &[("patient_id", "P-1")][..],
-            &[("patient_id", "P-1"), ("patient_name", "muller^zoe")],
-            &[("patient_id", "P-1"), ("patient_name", "Schmidt^Zoë"), ("birth_date", "1984-02-29")],
-            &[("patient_id", "P-1"), ("sex", "F")],
+        // One person under two names; who types the earlier one gets the study that has it, never the other name.
+        for (fine, name) in [
+            (&[("patient_id", "P-1")][..], "Müller^Zoë"),
+            (&[("patient_id", "P-1"), ("patient_name", "muller^zoe")], "Müller^Zoë"),
+            (&[("patient_id", "P-1"), ("patient_name", "Schmidt^Zoë"), ("birth_date", "1984-02-29")], "Schmidt^Zoë"),
+            (&[("patient_id", "P-1"), ("sex", "F")], "Müller^Zoë"),
         ] {
             let patient = find(fine).unwrap();
-            assert_eq!((patient.name.expose(), patient.id.expose()), ("Müller^Zoë", "P-1"), "{fine:?}");
+            assert_eq!((patient.name.expose(), patient.id.expose()), (name, "P-1"), "{fine:?}");
         }
         for wrong in [
             &[("patient_id", "P-1"), ("patient_name", "Meier^Zoë")][..],
@@ -287,6 +333,72 @@ mod tests {
         }
         let sex = find(&[("patient_id", "P-1"), ("sex", "F")]).unwrap().sex;
         assert_eq!(sex, Sex::Female, "what is typed fills a gap");
+    }
+
+    /// Name, number, issuer, day of birth and sex; what is empty is not known.
+    type Known = (&'static str, &'static str, &'static str, &'static str, &'static str);
+
+    const ALPHA: Known = ("Alpha^Anna", "P-77", "", "", "");
+    const BETA: Known = ("Beta^Bert", "P-77", "HOSPITAL", "", "");
+    const DELTA: Known = ("Delta^Dora", "P-88", "", "19800101", "F");
+    const EPS: Known = ("Eps^Emil", "P-88", "", "1990.02.02", "M");
+    const DELTA_BARE: Known = ("Delta^Dora", "P-88", "", "", "");
+    const EPS_BARE: Known = ("Eps^Emil", "P-88", "", "", "");
+
+    #[test]
+    fn one_number_of_two_people_names_neither_until_all_that_is_typed_fits_one_of_them() {
+        const AMBIGUOUS: Result<&str, &str> = Err("patient-ambiguous");
+        const DIFFERS: Result<&str, &str> = Err("patient-differs");
+        let (anna, bert, dora, emil) = ("Alpha^Anna", "Beta^Bert", "Delta^Dora", "Eps^Emil");
+        let cases: [(&[Known], [&str; 4], Result<&str, &str>); 18] = [
+            (&[ALPHA, BETA], ["", "", "", ""], AMBIGUOUS),
+            (&[BETA, ALPHA], ["", "", "", ""], AMBIGUOUS),
+            (&[BETA, ALPHA], [anna, "", "", ""], AMBIGUOUS),
+            (&[ALPHA, BETA], ["", "HOSPITAL", "", ""], Ok(bert)),
+            (&[ALPHA, BETA], [anna, "HOSPITAL", "", ""], DIFFERS),
+            (&[DELTA, EPS], ["", "", "", ""], AMBIGUOUS),
+            (&[DELTA, EPS], [dora, "", "1990-02-02", ""], DIFFERS),
+            (&[EPS, DELTA], [dora, "", "1990-02-02", ""], DIFFERS),
+            (&[DELTA, EPS], [dora, "", "1980-01-01", ""], Ok(dora)),
+            (&[EPS, DELTA], [dora, "", "1980-01-01", ""], Ok(dora)),
+            (&[EPS, DELTA], [dora, "", "", "M"], DIFFERS),
+            (&[EPS, DELTA], ["", "", "1980-01-01", "M"], DIFFERS),
+            (&[DELTA, EPS], ["", "", "1990-02-02", ""], Ok(emil)),
+            // A gap is filled by nobody's word against another's.
+            (&[DELTA_BARE, DELTA], [dora, "", "1990-02-02", ""], DIFFERS),
+            (&[DELTA_BARE, DELTA], [dora, "", "1980-01-01", ""], Ok(dora)),
+            (&[DELTA_BARE, EPS], ["", "", "", ""], AMBIGUOUS),
+            (&[DELTA_BARE, EPS_BARE], ["", "", "", ""], AMBIGUOUS),
+            (&[DELTA_BARE, EPS_BARE], [emil, "", "", ""], Ok(emil)),
+        ];
+        let phi = |text: &str| Some(Phi::new(text.to_owned())).filter(|phi| !phi.expose().is_empty());
+        for (known, [name, issuer, day, sex], expected) in cases {
+            let rows: Vec<StudyRow> = known
+                .iter()
+                .map(|(name, id, issuer, day, sex)| StudyRow {
+                    patient_id: phi(id),
+                    birth_date: phi(day),
+                    sex: phi(sex),
+                    ..row(name, Some(*issuer).filter(|issuer| !issuer.is_empty()))
+                })
+                .collect();
+            let typed = [
+                ("patient_id", known[0].1),
+                ("patient_name", name),
+                ("issuer_of_patient_id", issuer),
+                ("birth_date", day),
+                ("sex", sex),
+            ];
+            let typed: Vec<(&str, &str)> = typed.into_iter().filter(|(_, value)| !value.is_empty()).collect();
+            match (known_patient(&about(&typed), rows.iter()), expected) {
+                (Ok(patient), Ok(name)) => assert_eq!(patient.name.expose(), name, "{known:?} {typed:?}"),
+                (Err(problem), Err(code)) => {
+                    let told = format!("{problem:?}");
+                    assert!(told.contains(code) && told.contains("409"), "{known:?} {typed:?}: {told}, not {code}");
+                }
+                (found, _) => panic!("{known:?} {typed:?}: {:?}, not {expected:?}", found.is_ok()),
+            }
+        }
     }
 
     #[test]
