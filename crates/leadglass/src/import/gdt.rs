@@ -112,6 +112,18 @@ impl Gdt {
     }
 }
 
+/// Whether a file that does not parse may be one that names `image` (6305): for certain not, when its lines can be read and
+/// the files among them are others.
+pub fn may_name(bytes: &[u8], image: Option<&str>) -> bool {
+    let (true, Some(image), Ok(fields)) = (bytes.len() <= MAX_BYTES, image, Fields::read(bytes)) else { return true };
+    let Ok(charset) = fields.once(9206).and_then(Charset::of) else { return true };
+    fields.all(6305).any(|raw| {
+        charset
+            .decode(raw)
+            .map_or(true, |path| path.rsplit(['\\', '/']).next().unwrap_or_default().trim().eq_ignore_ascii_case(image))
+    })
+}
+
 /// `last^first`, nothing when both are empty.
 pub fn person_name(last: &str, first: &str) -> Option<String> {
     match (last.trim(), first.trim()) {

@@ -1,6 +1,6 @@
 //! What a file is, by its first bytes; never by its name.
 //!
-//! Source: PS3.10 §7.1 (DICM after 128 free bytes), JFIF/EXIF start of image, PNG §5.2, PDF 32000-1 §7.5.2, APPNOTE.TXT §4.3.7.
+//! Source: PS3.10 §7.1 (DICM after 128 free bytes), JFIF/EXIF start of image, PNG §5.2, RFC 9649 §2.4, PDF 32000-1 §7.5.2, APPNOTE.TXT §4.3.7.
 
 use leadglass_model::SopInstanceUid;
 use leadglass_tap::part10::{HeadReader, HeadStep, PREAMBLE};
@@ -20,6 +20,8 @@ pub enum Kind {
     Jpeg,
     /// PNG.
     Png,
+    /// WebP.
+    Webp,
     /// PDF.
     Pdf,
     /// A ZIP archive.
@@ -37,6 +39,7 @@ impl Kind {
         match first {
             [0xFF, 0xD8, 0xFF, ..] => Self::Jpeg,
             [0x89, b'P', b'N', b'G', b'\r', b'\n', 0x1A, b'\n', ..] => Self::Png,
+            [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P', ..] => Self::Webp,
             [b'%', b'P', b'D', b'F', b'-', ..] => Self::Pdf,
             [b'P', b'K', 3, 4, ..] | [b'P', b'K', 5, 6, ..] => Self::Archive,
             _ if begins_as_data_set(first) => Self::Headless,
@@ -51,7 +54,7 @@ impl Kind {
 
     /// Goes in as an upload, once it is known whose it is.
     pub const fn needs_patient(self) -> bool {
-        matches!(self, Self::Jpeg | Self::Png | Self::Pdf)
+        matches!(self, Self::Jpeg | Self::Png | Self::Webp | Self::Pdf)
     }
 
     /// The instance that file meta in these first bytes announces (Media Storage SOP Instance UID, PS3.10 §7.1).
@@ -71,6 +74,7 @@ impl Kind {
             Self::Dicom | Self::Headless | Self::Directory => "application/dicom",
             Self::Jpeg => "image/jpeg",
             Self::Png => "image/png",
+            Self::Webp => "image/webp",
             Self::Pdf => "application/pdf",
             Self::Archive | Self::Other => "application/octet-stream",
         }
@@ -81,6 +85,7 @@ impl Kind {
         match self {
             Self::Jpeg => "upload.jpg",
             Self::Png => "upload.png",
+            Self::Webp => "upload.webp",
             Self::Pdf => "upload.pdf",
             _ => "upload",
         }
@@ -140,6 +145,9 @@ mod tests {
         assert_eq!(Kind::of(b"\x08\x00\x05\x00\x0A\x00\x00\x00ISO_IR 100"), Kind::Headless);
         assert_eq!(Kind::of(&[0xFF, 0xD8, 0xFF, 0xE0, 0, 16]), Kind::Jpeg);
         assert_eq!(Kind::of(b"\x89PNG\r\n\x1a\n...."), Kind::Png);
+        assert_eq!(Kind::of(b"RIFF\x1a\0\0\0WEBPVP8 "), Kind::Webp);
+        assert!(Kind::Webp.needs_patient() && Kind::Webp.media_type() == "image/webp");
+        assert_eq!(Kind::of(b"RIFF\x1a\0\0\0WAVEfmt "), Kind::Other);
         assert_eq!(Kind::of(b"%PDF-1.7\n"), Kind::Pdf);
         assert_eq!(Kind::of(b"PK\x03\x04...."), Kind::Archive);
         for other in [&b""[..], b"DICM", b"{\\rtf1", b"8000\r\n", &[0; 4096], b"\x08\x00\x05\x00xx\x0A\x09text"] {

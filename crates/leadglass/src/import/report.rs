@@ -194,6 +194,7 @@ const fn word(kind: Kind) -> &'static str {
         Kind::Directory => "dicomdir",
         Kind::Jpeg => "jpeg",
         Kind::Png => "png",
+        Kind::Webp => "webp",
         Kind::Pdf => "pdf",
         Kind::Archive => "zip",
     }
