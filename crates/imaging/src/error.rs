@@ -30,6 +30,9 @@ pub enum UploadError {
     /// Larger than [`MAX_PIXELS`](crate::MAX_PIXELS) or longer than [`MAX_SIDE`](crate::MAX_SIDE).
     #[error("the picture is larger than is decoded")]
     TooLarge,
+    /// Decoding it takes more than [`MAX_WORK_BYTES`](crate::MAX_WORK_BYTES), or far more than so small a file is worth.
+    #[error("decoding the picture takes too much memory")]
+    TooMuchMemory,
     /// There is no memory to decode it.
     #[error("no memory to decode the picture")]
     NoMemory,
@@ -53,6 +56,7 @@ impl UploadError {
             Self::Damaged { .. } => "damaged",
             Self::Empty => "empty",
             Self::TooLarge => "too-large",
+            Self::TooMuchMemory => "image-too-large",
             Self::NoMemory => "busy",
         }
     }
@@ -68,6 +72,9 @@ impl UploadError {
             Self::Damaged { .. } => "The file is damaged. Open it, save it anew and send that.",
             Self::Empty => "The picture is empty.",
             Self::TooLarge => "The picture has more than 64 megapixels. Make it smaller and send it again.",
+            Self::TooMuchMemory => {
+                "This picture takes too much memory to decode. Make it smaller, or save it as an ordinary JPEG, and send it again."
+            }
             Self::NoMemory => "There are too many large pictures in work. Send it again in a moment.",
         }
     }

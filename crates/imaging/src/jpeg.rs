@@ -21,6 +21,8 @@ pub(crate) struct Jpeg {
     /// Coded by the baseline process with tables as it wants them: fit for transfer syntax 1.2.840.10008.1.2.4.50.
     pub(crate) baseline: bool,
     pub(crate) progressive: bool,
+    /// Bytes of all its coefficients, two each.
+    pub(crate) coefficient_bytes: u64,
     scans: usize,
     kept: Vec<Range<usize>>,
 }
@@ -253,6 +255,7 @@ impl Seen {
             colours,
             baseline: frame.kind == SOF0 && !wide_tables,
             progressive: frame.kind == SOF2,
+            coefficient_bytes: frame.coefficient_bytes(),
             scans,
             kept,
         })
@@ -288,6 +291,14 @@ impl Frame {
         let (height, width) = (number(*h1, *h2), number(*w1, *w2));
         check_size(width, height)?;
         Ok(Self { kind, precision: *precision, height, width, components })
+    }
+
+    /// Of all components, padded to whole interleaved units (A.2.4).
+    fn coefficient_bytes(&self) -> u64 {
+        let h_max = self.components.iter().map(|c| c.h).max().unwrap_or(1);
+        let v_max = self.components.iter().map(|c| c.v).max().unwrap_or(1);
+        let units = u64::from(self.width.div_ceil(8 * h_max)) * u64::from(self.height.div_ceil(8 * v_max));
+        units * self.components.iter().map(|c| u64::from(c.h * c.v)).sum::<u64>() * 64 * 2
     }
 
     /// Blocks that the first scan of a component holds (A.2.2, A.2.3).

@@ -38,4 +38,4 @@ pub use moment::{Moment, MomentError, Offset};
 pub use record::{Laterality, Patient, Record, Series, Sex, Study};
 pub use text::{Text, TextError};
 pub use uid::fresh_uid;
-pub use upload::{Format, MAX_DECODED_BYTES, MAX_PIXELS, MAX_SIDE, Upload};
+pub use upload::{Format, MAX_DECODED_BYTES, MAX_PIXELS, MAX_SIDE, MAX_WORK_BYTES, Upload};

@@ -61,9 +61,10 @@ impl Photo {
         let turn = |orientation| if orientation == Orientation::NoTransforms { 0 } else { 3 * pixels };
         match self {
             Self::Jpeg(it) if it.goes_untouched() => 0,
-            // A progressive one is held as coefficients of two bytes until its last scan.
-            Self::Jpeg(it) => pixels * if it.progressive { 3 + 2 * 4 } else { 3 } + turn(it.orientation),
-            Self::Png(it) => pixels * it.decoded_bytes_per_pixel + turn(it.orientation),
+            // A progressive one is held as coefficients until its last scan. It is turned while it is coded again.
+            Self::Jpeg(it) => pixels * 3 + if it.progressive { it.coefficient_bytes } else { 0 },
+            // Once it is reduced, the rest is given back before it is turned.
+            Self::Png(it) => pixels * it.decoded_bytes_per_pixel + turn(it.orientation).max(pixels * it.kept_bytes()),
             Self::WebP(it) => pixels * (it.decoded_bytes_per_pixel() + 4) + turn(it.orientation),
         }
     }
@@ -92,9 +93,10 @@ impl Photo {
             Self::Jpeg(it) if it.goes_untouched() => Ok(untouched(&it, bytes)),
             Self::Jpeg(it) => {
                 let arrived = ratio(it.width, it.height, it.samples(), it.kept(bytes).iter().map(Bytes::len).sum());
-                let pixels = pixels::jpeg(&it.for_decoder(bytes))?.turned(it.orientation)?;
-                let (width, height, samples) = (pixels.width, pixels.height, pixels.samples);
-                let coded = pixels.into_jpeg()?;
+                let pixels = pixels::jpeg(&it.for_decoder(bytes))?;
+                let samples = pixels.samples;
+                let (width, height) = pixels.turned_size(it.orientation);
+                let coded = pixels.into_jpeg(it.orientation)?;
                 let again = ratio(width, height, samples, coded.len());
                 // The encoder writes a JFIF segment; the picture goes in without.
                 let clean = Jpeg::parse(&coded)?.kept(&coded);
@@ -108,13 +110,13 @@ impl Photo {
                 })
             }
             Self::Png(it) => {
-                let pixels = pixels::png(&it.for_decoder(bytes))?.turned(it.orientation)?;
-                Ok(Made::native(pixels, Vec::new()))
+                let pixels = pixels::png(&it.for_decoder(bytes))?;
+                Ok(Made::native(pixels.turned(it.orientation)?, Vec::new()))
             }
             Self::WebP(it) => {
-                let pixels = pixels::webp(&it.for_decoder(bytes))?.turned(it.orientation)?;
+                let pixels = pixels::webp(&it.for_decoder(bytes))?;
                 let lossy = it.lossy.then(|| (ratio(it.width, it.height, 3, it.coded_bytes()), WEBP));
-                Ok(Made::native(pixels, lossy.into_iter().collect()))
+                Ok(Made::native(pixels.turned(it.orientation)?, lossy.into_iter().collect()))
             }
         }
     }

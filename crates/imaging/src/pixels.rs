@@ -5,7 +5,7 @@
 use crate::{MAX_DECODED_BYTES, UploadError};
 use bytes::Bytes;
 use image::{
-    ColorType, DynamicImage, GrayImage, ImageDecoder, Limits, RgbImage,
+    ColorType, DynamicImage, GenericImageView, GrayImage, ImageDecoder, Limits, RgbImage,
     codecs::{
         jpeg::{JpegDecoder, JpegEncoder},
         png::PngDecoder,
@@ -113,6 +113,10 @@ fn narrow(data: &mut Vec<u8>, colour: ColorType) -> Result<(u16, bool), UploadEr
         }
     }
     data.truncate(out);
+    // What waits to be stored holds no more than what is stored; for less than half a copy is not worth it.
+    if out <= data.capacity() / 2 {
+        data.shrink_to_fit();
+    }
     Ok((if samples == 3 { 3 } else { 1 }, deep || seen_through))
 }
 
@@ -143,15 +147,64 @@ impl Pixels {
         Ok(Self { width: picture.width(), height: picture.height(), samples, data: picture.into_bytes(), reduced })
     }
 
-    /// Codes it as a baseline JPEG.
-    pub(crate) fn into_jpeg(self) -> Result<Bytes, UploadError> {
-        let colour = if self.samples == 1 { ColorType::L8 } else { ColorType::Rgb8 };
+    /// Width and height once it is turned.
+    pub(crate) fn turned_size(&self, orientation: Orientation) -> (u32, u32) {
+        if swaps_sides(orientation) { (self.height, self.width) } else { (self.width, self.height) }
+    }
+
+    /// Codes it as a baseline JPEG, the right side up, without a turned copy.
+    pub(crate) fn into_jpeg(self, orientation: Orientation) -> Result<Bytes, UploadError> {
+        let Self { width, height, samples, data, .. } = self;
+        let broken = UploadError::Damaged { what: "fewer pixels than it says" };
         let mut out = Vec::new();
-        JpegEncoder::new_with_quality(&mut out, QUALITY)
-            .encode(&self.data, self.width, self.height, colour.into())
-            .map_err(refused)?;
+        let mut encoder = JpegEncoder::new_with_quality(&mut out, QUALITY);
+        if samples == 1 {
+            let picture = GrayImage::from_raw(width, height, data).ok_or(broken)?;
+            encoder.encode_image(&Turned { picture, orientation }).map_err(refused)?;
+        } else {
+            let picture = RgbImage::from_raw(width, height, data).ok_or(broken)?;
+            encoder.encode_image(&Turned { picture, orientation }).map_err(refused)?;
+        }
         Ok(out.into())
     }
+}
+
+/// A picture as it looks once it is turned.
+struct Turned<T> {
+    picture: T,
+    orientation: Orientation,
+}
+
+impl<T: GenericImageView> GenericImageView for Turned<T> {
+    type Pixel = T::Pixel;
+
+    fn dimensions(&self) -> (u32, u32) {
+        let (width, height) = self.picture.dimensions();
+        if swaps_sides(self.orientation) { (height, width) } else { (width, height) }
+    }
+
+    fn get_pixel(&self, x: u32, y: u32) -> T::Pixel {
+        let (width, height) = self.picture.dimensions();
+        let (right, bottom) = (|x: u32| width - 1 - x, |y: u32| height - 1 - y);
+        let (x, y) = match self.orientation {
+            Orientation::NoTransforms => (x, y),
+            Orientation::FlipHorizontal => (right(x), y),
+            Orientation::FlipVertical => (x, bottom(y)),
+            Orientation::Rotate180 => (right(x), bottom(y)),
+            Orientation::Rotate90 => (y, bottom(x)),
+            Orientation::Rotate270 => (right(y), x),
+            Orientation::Rotate90FlipH => (y, x),
+            Orientation::Rotate270FlipH => (right(y), bottom(x)),
+        };
+        self.picture.get_pixel(x, y)
+    }
+}
+
+const fn swaps_sides(orientation: Orientation) -> bool {
+    matches!(
+        orientation,
+        Orientation::Rotate90 | Orientation::Rotate270 | Orientation::Rotate90FlipH | Orientation::Rotate270FlipH
+    )
 }
 
 /// Of 100: what a second coding takes away is below what a first one at a camera's usual quality did.
@@ -169,6 +222,28 @@ mod tests {
         let mut opaque = vec![1, 255, 2, 255];
         assert_eq!(narrow(&mut opaque, ColorType::La8).unwrap(), (1, false));
         assert_eq!(opaque, [1, 2]);
+    }
+
+    #[test]
+    fn a_turned_view_is_the_turned_picture() {
+        let picture =
+            RgbImage::from_fn(5, 3, |x, y| image::Rgb([u8::try_from(x).unwrap(), u8::try_from(y).unwrap(), 7]));
+        for exif in 1..=8 {
+            let orientation = Orientation::from_exif(exif).unwrap();
+            let mut turned = DynamicImage::ImageRgb8(picture.clone());
+            turned.apply_orientation(orientation);
+            let turned = turned.into_rgb8();
+            let view = Turned { picture: picture.clone(), orientation };
+            assert_eq!(view.dimensions(), turned.dimensions(), "{exif}");
+            assert!(turned.enumerate_pixels().all(|(x, y, pixel)| view.get_pixel(x, y) == *pixel), "{exif}");
+        }
+    }
+
+    #[test]
+    fn what_was_decoded_wide_holds_no_more_than_what_is_left() {
+        let mut data = vec![0; 8 << 10];
+        narrow(&mut data, ColorType::Rgba16).unwrap();
+        assert_eq!((data.len(), data.capacity()), (3 << 10, 3 << 10));
     }
 
     #[test]

@@ -95,6 +95,15 @@ impl Png {
         Ok(Self { width, height, orientation, decoded_bytes_per_pixel: decoded, kept })
     }
 
+    /// Bytes a pixel of a copy that is made once it is reduced; 0 where too little is given back to be worth one.
+    pub(crate) fn kept_bytes(&self) -> u64 {
+        match self.decoded_bytes_per_pixel {
+            6.. => 3,
+            2 | 4 => 1,
+            _ => 0,
+        }
+    }
+
     /// The picture without what was left behind.
     pub(crate) fn for_decoder(&self, bytes: &[u8]) -> Vec<u8> {
         let kept = self.kept.iter().map(|range| bytes.get(range.clone()).unwrap_or_default());

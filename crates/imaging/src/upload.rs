@@ -15,8 +15,11 @@ use leadglass_model::Entropy;
 pub const MAX_PIXELS: u64 = 64 << 20;
 /// Pixels of a side: Rows and Columns have 16 bits.
 pub const MAX_SIDE: u32 = 65_535;
-/// Bytes that a decoder may give: 64 megapixels of four samples of 16 bits.
-pub const MAX_DECODED_BYTES: u64 = 512 << 20;
+/// Bytes that a decoder may give.
+pub const MAX_DECODED_BYTES: u64 = MAX_WORK_BYTES;
+/// Bytes of memory that making one instance may take at its peak, beyond the upload itself: 64 megapixels from a phone,
+/// whichever side is up.
+pub const MAX_WORK_BYTES: u64 = 384 << 20;
 
 /// An upload that was recognised and fits the limits. Nothing of it is decoded yet.
 #[derive(Clone)]
@@ -65,7 +68,12 @@ impl Upload {
         if photo.work_pixels() > MAX_WORK_PIXELS {
             return Err(UploadError::Unsupported { what: "a JPEG of so many scans" });
         }
-        Ok(Self { bytes, kind: Kind::Photo(photo) })
+        let upload = Self { bytes, kind: Kind::Photo(photo) };
+        let (work, sent) = (upload.work_bytes(), upload.bytes.len() as u64);
+        if work > MAX_WORK_BYTES || work.saturating_sub(FREE_BYTES) > sent.saturating_mul(MAX_GROWTH) {
+            return Err(UploadError::TooMuchMemory);
+        }
+        Ok(upload)
     }
 
     /// What it is.
@@ -82,7 +90,7 @@ impl Upload {
         match &self.kind {
             Kind::Photo(photo) => match photo.work_bytes() {
                 0 => 0,
-                // A decoder is given a cleaned copy, and makes one of its own.
+                // A decoder is given a cleaned copy, and may make one of its own.
                 bytes => bytes + 2 * self.bytes.len() as u64,
             },
             Kind::Document(_) => 0,
@@ -111,3 +119,8 @@ pub(crate) fn check_size(width: u32, height: u32) -> Result<(), UploadError> {
 
 /// Pixels that a decoder may compute, every pass counted: what bounds its time. A picture of 64 megapixels may have 16 scans.
 const MAX_WORK_PIXELS: u64 = 16 * MAX_PIXELS;
+/// Bytes that a decoder may take for one byte sent, beyond the first [`FREE_BYTES`]. A page of text scanned at one bit a
+/// pixel stays below; deflate ends at 1,032 bytes for one, other codings do not end at all.
+const MAX_GROWTH: u64 = 500;
+/// So much a picture of a few bytes may take.
+const FREE_BYTES: u64 = 16 << 20;

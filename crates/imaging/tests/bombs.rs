@@ -9,7 +9,7 @@ use image::{
     ColorType, ExtendedColorType, ImageEncoder,
     codecs::{jpeg::JpegEncoder, png::PngEncoder, webp::WebPEncoder},
 };
-use leadglass_imaging::{MAX_PIXELS, Upload, UploadError};
+use leadglass_imaging::{MAX_PIXELS, MAX_WORK_BYTES, Upload, UploadError};
 use leadglass_model::SystemEntropy;
 use proptest::prelude::*;
 
@@ -91,7 +91,7 @@ fn the_limit_is_where_it_is_said_to_be() {
         // Enough data for one bit a pixel, all of it junk.
         let at = find(&bytes, b"IDAT").unwrap();
         let len = u32::from_be_bytes(bytes[at - 4..at].try_into().unwrap());
-        let more = 20_000_u32;
+        let more = 120_000_u32;
         bytes[at - 4..at].copy_from_slice(&(len + more).to_be_bytes());
         bytes.splice(at + 4..at + 4, std::iter::repeat_n(0, more as usize));
         bytes
@@ -99,6 +99,55 @@ fn the_limit_is_where_it_is_said_to_be() {
     let side = u32::try_from(MAX_PIXELS.isqrt()).unwrap();
     assert!(Upload::recognise(grey(side).into()).is_ok());
     assert_eq!(refused(grey(side + 1)), UploadError::TooLarge);
+}
+
+/// A PNG that says it is of this size, form and depth, with `data` bytes of junk.
+fn junk_png(height: u32, width: u32, form: [u8; 2], data: usize) -> Result<Upload, UploadError> {
+    let mut bytes = lying_png(height, width);
+    bytes[24..26].copy_from_slice(&form);
+    let at = find(&bytes, b"IDAT").unwrap();
+    let len = u32::from_be_bytes(bytes[at - 4..at].try_into().unwrap());
+    bytes[at - 4..at].copy_from_slice(&(len + u32::try_from(data).unwrap()).to_be_bytes());
+    bytes.splice(at + 4..at + 4, std::iter::repeat_n(0, data));
+    Upload::recognise(bytes.into())
+}
+
+/// A JPEG that says it is of this size and lies on its side, with `data` bytes of junk.
+fn junk_jpeg(height: u16, width: u16, data: usize) -> Result<Upload, UploadError> {
+    let tiff = b"II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\0\0\0\0";
+    let body = [&b"Exif\0\0"[..], tiff].concat();
+    let segment = [&b"\xFF\xE1"[..], &u16::try_from(body.len() + 2).unwrap().to_be_bytes(), &body].concat();
+    let whole = lying_jpeg(height, width);
+    let end = whole.len() - 2;
+    Upload::recognise([&whole[..2], &segment, &whole[2..end], &vec![0; data], b"\xFF\xD9"].concat().into())
+}
+
+#[test]
+fn what_phones_and_scanners_send_fits_and_what_takes_more_memory_than_there_is_does_not() {
+    let mib = 1 << 20;
+    for (what, fits) in [
+        ("48 megapixels, turned", junk_jpeg(6_000, 8_000, 14 * mib)),
+        ("64 megapixels, turned", junk_jpeg(8_000, 8_000, 30 * mib)),
+        ("24 megapixels of colour", junk_png(4_000, 6_000, [8, 2], 30 * mib)),
+        ("48 megapixels with transparency", junk_png(6_000, 8_000, [8, 6], 30 * mib)),
+        ("24 megapixels of 16 bits", junk_png(4_000, 6_000, [16, 2], 50 * mib)),
+        ("a page of 600 dots an inch", junk_png(7_016, 4_960, [1, 0], 60_000)),
+    ] {
+        let work = fits.map(|upload| upload.work_bytes());
+        assert!(work.is_ok_and(|work| (1..=MAX_WORK_BYTES).contains(&work)), "{what}: {work:?}");
+    }
+    for (what, large) in [
+        ("64 megapixels of four samples of 16 bits", junk_png(8_190, 8_190, [16, 6], 10 * mib)),
+        ("eight hundred bytes for one", junk_png(4_096, 4_096, [8, 2], 60_000)),
+        ("a bit a pixel, thousands of bytes for one", junk_png(8_190, 8_190, [1, 0], 20_000)),
+    ] {
+        let error = large.unwrap_err();
+        assert_eq!((error, error.code()), (UploadError::TooMuchMemory, "image-too-large"), "{what}");
+    }
+    let mut blank = webp();
+    let at = find(&blank, b"VP8L").unwrap() + 9;
+    blank[at..at + 4].copy_from_slice(&(4_095_u32 | 4_095 << 14).to_le_bytes());
+    assert_eq!(refused(blank), UploadError::TooMuchMemory, "a coding that needs no data");
 }
 
 #[test]

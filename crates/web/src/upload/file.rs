@@ -5,8 +5,9 @@ use super::{
     outcome::{Outcome, Refusal},
     patient::Subject,
 };
+use bytes::Bytes;
 use leadglass_engine::{Announced, Engine, IngestError, Source};
-use leadglass_imaging::{Format, Instance, Record, Series, Upload, fresh_uid};
+use leadglass_imaging::{Format, Instance, Record, Series, Upload, UploadError, fresh_uid};
 use leadglass_model::{SeriesUid, SopInstanceUid, StudyUid, SystemEntropy};
 use std::{sync::Arc, time::Duration};
 use tokio::sync::Semaphore;
@@ -63,17 +64,18 @@ impl Filing {
         let mib = upload.work_bytes().div_ceil(1 << 20);
         let mib = u32::try_from(mib).unwrap_or(u32::MAX).min(super::WORK_MIB.try_into().unwrap_or(u32::MAX));
         let work = tokio::time::timeout(WORK_TIME, self.work.clone().acquire_many_owned(mib)).await;
-        let Ok(Ok(work)) = work else { return Err(Refusal::NO_ROOM) };
+        let Ok(Ok(mut work)) = work else { return Err(Refusal::NO_ROOM) };
         let made = aside(move || {
-            let made = upload.into_instance(&record, &SystemEntropy);
-            drop(work);
-            made
+            let made = upload.into_instance(&record, &SystemEntropy)?;
+            // The decoder's memory is given back; what it made is held until it is stored.
+            let held = made.pieces.iter().map(Bytes::len).sum::<usize>().div_ceil(1 << 20).min(work.num_permits());
+            Ok::<_, UploadError>((made, work.split(held)))
         });
-        let made = made.await??;
+        let (made, made_room) = made.await??;
         let instance = made.sop_instance.clone();
         self.ingest(made).await.map_err(|error| told(&error))?;
         // The bytes of an untouched picture were in use until now.
-        drop(room);
+        drop((room, made_room));
         Ok(Stored { study, series, instance })
     }
 

@@ -132,5 +132,6 @@ fn not_a_form() -> Problem {
 const CALLING: &str = "UPLOAD";
 /// MiB of files that all uploads together may hold: four of the largest.
 const ROOM_MIB: usize = 256;
-/// MiB that all decoders together may take: one picture of 64 megapixels in the most wasteful form, or a dozen from phones.
-const WORK_MIB: usize = 1_024;
+/// MiB that all decoders together may take, and what they made until it is stored: the largest picture that is decoded at
+/// all ([`leadglass_imaging::MAX_WORK_BYTES`]), or three of 24 megapixels.
+const WORK_MIB: usize = 384;
