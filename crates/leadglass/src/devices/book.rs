@@ -247,16 +247,14 @@ impl Shelf {
         Ok(())
     }
 
-    /// A key names one device of one tenant, for ever: a revoked one does not come back under another name.
+    /// A key names one device of one tenant, for ever: a revoked one does not come back under another name, a replaced
+    /// one under none.
     fn is_free(&self, sha256: &[u8; 32], id: ReceiverId) -> Result<(), DeskError> {
-        match self.roll.by_key(sha256) {
-            Some(entry) if entry.device.id != id => Err(DeskError::new(
-                Fault::Conflict,
-                "key-taken",
-                "This key is, or was, another device's. Make a new one.",
-            )),
-            _ => Ok(()),
+        if self.roll.is_free(sha256, id) {
+            return Ok(());
         }
+        let sentence = "This key is another device's, or was one's before it was replaced. Make a new one.";
+        Err(DeskError::new(Fault::Conflict, "key-taken", sentence))
     }
 
     async fn revoke(&self, permit: &Permit<Administer>, id: ReceiverId) -> Result<(), DeskError> {
@@ -288,14 +286,7 @@ impl Shelf {
         let mut sha256 = [0; 32];
         hex::decode_to_slice(&issued.sha256, &mut sha256).expect("it was written as 64 digits");
         self.is_free(&sha256, id)?;
-        device.keys.retain(|key| key.sha256 != sha256);
-        if request.replace {
-            device.keys.clear();
-        }
-        device.keys.push(BoundKey { sha256, ends: Some(UnixMillis(issued.ends_ms)), own: true });
-        // The newest and the one before it: the modality works until somebody has put the new one in.
-        let earlier = device.keys.len().saturating_sub(KEYS);
-        device.keys.drain(..earlier);
+        device.bind(BoundKey { sha256, ends: Some(UnixMillis(issued.ends_ms)), own: true }, request.replace);
         self.write(permit, &device, EnrolmentChange::Certified, Expected::Version(version)).await?;
         issued.server_authority = self.server_authority.clone();
         Ok(issued)
@@ -420,8 +411,6 @@ async fn read_all(records: &TenantRecords) -> anyhow::Result<Vec<Entry>> {
 
 /// Devices of one tenant, revoked ones included.
 const MAX_DEVICES: usize = 4_096;
-/// Keys that are good for one device at one time.
-const KEYS: usize = 2;
 const PAGE: usize = 256;
 /// A modality's service technician does not come tomorrow.
 pub const SOON_DAYS: i64 = 30;

@@ -31,6 +31,8 @@ pub struct Enrolment {
     pub allowed: Pins,
     /// The keys it may prove, the newest last.
     pub keys: Vec<BoundKey>,
+    /// Hashes of keys that it proved once and that others took the place of, the latest last. They are good for nobody.
+    pub past_keys: Vec<[u8; 32]>,
     /// When it was enrolled.
     pub enrolled: UnixMillis,
     /// When that ended.
@@ -160,6 +162,7 @@ impl Wanted {
             port,
             allowed,
             keys,
+            past_keys: Vec::new(),
             enrolled: now,
             revoked: None,
         };
@@ -190,6 +193,18 @@ pub(super) fn bad(code: &'static str, sentence: impl Into<String>) -> DeskError 
 }
 
 impl Enrolment {
+    /// Binds a key; with `replace` it is the only one. Keys that are good no longer are remembered.
+    pub fn bind(&mut self, key: BoundKey, replace: bool) {
+        self.keys.retain(|bound| bound.sha256 != key.sha256);
+        // The newest and the one before it: the modality works until somebody has put the new one in.
+        let good = if replace { 0 } else { KEYS - 1 };
+        let gone = self.keys.drain(..self.keys.len().saturating_sub(good)).map(|bound| bound.sha256);
+        self.past_keys.extend(gone);
+        let forgotten = self.past_keys.len().saturating_sub(MAX_PAST_KEYS);
+        self.past_keys.drain(..forgotten);
+        self.keys.push(key);
+    }
+
     /// For the list.
     pub fn view(&self, now: UnixMillis, seen: impl Fn(&[u8; 32]) -> Option<UnixMillis>) -> DeviceView {
         let key = |key: &BoundKey| {
@@ -233,6 +248,7 @@ impl Enrolment {
             sop_classes: self.allowed.sop_classes.clone(),
             transfer_syntaxes: self.allowed.transfer_syntaxes.clone(),
             keys: self.keys.clone(),
+            past_keys: self.past_keys.iter().copied().map(Digest).collect(),
             enrolled: self.enrolled,
             revoked: self.revoked,
         };
@@ -255,6 +271,7 @@ impl Enrolment {
             port: row.port,
             allowed: Pins::parse(row.sop_classes, row.transfer_syntaxes).ok()?,
             keys: row.keys,
+            past_keys: row.past_keys.into_iter().map(|Digest(sha256)| sha256).collect(),
             enrolled: row.enrolled,
             revoked: row.revoked,
         })
@@ -279,9 +296,16 @@ struct Row {
     sop_classes: Vec<String>,
     transfer_syntaxes: Vec<String>,
     keys: Vec<BoundKey>,
+    /// Records of before there was this field do not have it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    past_keys: Vec<Digest>,
     enrolled: UnixMillis,
     revoked: Option<UnixMillis>,
 }
+
+#[derive(Serialize, Deserialize)]
+#[serde(transparent)]
+struct Digest(#[serde(with = "digits")] [u8; 32]);
 
 /// 32 bytes as hexadecimal digits.
 mod digits {
@@ -298,6 +322,10 @@ mod digits {
     }
 }
 
+/// Keys that are good for one device at one time.
+const KEYS: usize = 2;
+/// Replaced keys that are remembered of one device: a year's each, for a lifetime.
+const MAX_PAST_KEYS: usize = 64;
 const MAX_NAME: usize = 48;
 const MAX_PINS: usize = 64;
 const MILLIS_A_DAY: i128 = 86_400_000;
@@ -347,10 +375,38 @@ mod tests {
         })
         .unwrap();
         device.keys.push(BoundKey { sha256: [7; 32], ends: Some(NOW), own: true });
+        let value = device.encode();
+        assert!(!String::from_utf8_lossy(&value).contains("past_keys"), "a record as it was before there were any");
+        assert_eq!(Enrolment::decode(device.tenant, device.id.as_bytes(), &value), Some(device.clone()));
+        device.past_keys = vec![[6; 32], [5; 32]];
         device.revoked = Some(NOW);
         let value = device.encode();
         assert_eq!(Enrolment::decode(device.tenant, device.id.as_bytes(), &value), Some(device));
         assert_eq!(Enrolment::decode(TenantId::from_bytes([2; 16]), &[1; 15], &value), None);
+    }
+
+    #[test]
+    fn keys_that_others_took_the_place_of_are_remembered() {
+        let mut device = parse(of_level(EnrolmentLevel::Certificate)).unwrap();
+        let key = |n: u8| BoundKey { sha256: [n; 32], ends: Some(NOW), own: true };
+        let bound = |device: &Enrolment| device.keys.iter().map(|key| key.sha256[0]).collect::<Vec<_>>();
+        let past = |device: &Enrolment| device.past_keys.iter().map(|sha256| sha256[0]).collect::<Vec<_>>();
+        for n in 1..=3 {
+            device.bind(key(n), false);
+        }
+        assert_eq!((bound(&device), past(&device)), (vec![2, 3], vec![1]));
+        // Another certificate over a key that it has takes nothing from it.
+        device.bind(key(2), false);
+        assert_eq!((bound(&device), past(&device)), (vec![3, 2], vec![1]));
+        device.bind(key(4), true);
+        assert_eq!((bound(&device), past(&device)), (vec![4], vec![1, 3, 2]));
+        device.bind(key(4), true);
+        assert_eq!((bound(&device), past(&device)), (vec![4], vec![1, 3, 2]));
+        for n in 5..=100 {
+            device.bind(key(n), false);
+        }
+        assert_eq!(bound(&device), [99, 100]);
+        assert_eq!(past(&device), (35..=98).collect::<Vec<_>>(), "the latest 64");
     }
 
     #[test]

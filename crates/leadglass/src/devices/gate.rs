@@ -442,4 +442,19 @@ mod tests {
         assert!(decision.enrolment.is_cancelled());
         assert_eq!(ask(&rules, &caller), Err("certificate-unbound"));
     }
+
+    #[test]
+    fn a_replaced_key_is_good_for_nobody() {
+        let rules = rules(vec![]);
+        let (der, sha256) = certificate();
+        let mut device = enrol(&rules, EnrolmentLevel::Certificate, named("ct"), Some(sha256));
+        let (own, other) = (device.id, ReceiverId::from_bytes([9; 16]));
+        let free = |id| rules.roll.is_free(&sha256, id);
+        assert_eq!((free(own), free(other)), (true, false));
+        device.bind(BoundKey { sha256: [8; 32], ends: None, own: true }, true);
+        rules.roll.put(Entry::new(device, 2));
+        assert_eq!((free(own), free(other)), (false, false));
+        let caller = Caller { certificate: Some(der), ..caller("LEADGLASS", "CT1", "10.0.0.7", 2762) };
+        assert_eq!(ask(&rules, &caller), Err("certificate-unbound"));
+    }
 }

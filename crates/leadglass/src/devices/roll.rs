@@ -59,6 +59,14 @@ impl Roll {
         self.entries.read().iter().find(has).cloned()
     }
 
+    /// Whether a device may be known by a key: nobody else is or was, and it was not replaced before, whosever it was.
+    pub fn is_free(&self, sha256: &[u8; 32], id: ReceiverId) -> bool {
+        self.entries.read().iter().all(|Entry { device, .. }| {
+            let has = device.keys.iter().any(|key| key.sha256 == *sha256);
+            !device.past_keys.contains(sha256) && (!has || device.id == id)
+        })
+    }
+
     /// A device of a tenant.
     pub fn by_id(&self, tenant: TenantId, id: ReceiverId) -> Option<Entry> {
         self.entries.read().iter().find(|entry| entry.device.id == id && entry.device.tenant == tenant).cloned()
