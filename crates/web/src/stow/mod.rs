@@ -7,6 +7,7 @@
 //!
 //! Each instance succeeds or fails by itself; the answer lists what became of each.
 
+mod door;
 mod filing;
 mod incoming;
 mod media;
@@ -20,8 +21,8 @@ use axum::{
     extract::{ConnectInfo, Path, Request, State},
     http::{HeaderMap, StatusCode, header, request::Parts},
     response::{IntoResponse, Response},
-    routing::{MethodRouter, post},
 };
+pub(crate) use door::Door;
 use filing::Filing;
 use incoming::{BodyError, Incoming};
 use leadglass_engine::Source;
@@ -30,31 +31,7 @@ use media::{Form, MediaType};
 use modelled::Notation;
 use multipart::{Event, Multipart, MultipartError};
 use outcome::{Failure, Names, Report};
-use std::{net::SocketAddr, sync::Arc, time::Duration};
-use tokio::sync::Semaphore;
-
-/// Bounds what all requests together may hold in memory. Clones share it.
-#[derive(Debug, Clone)]
-pub(crate) struct Door {
-    places: Arc<Semaphore>,
-    committing: Arc<Semaphore>,
-    modelling: Arc<Semaphore>,
-}
-
-impl Door {
-    pub(crate) fn new() -> Self {
-        Self {
-            places: Arc::new(Semaphore::new(PLACES)),
-            committing: Arc::new(Semaphore::new(COMMITTING)),
-            modelling: Arc::new(Semaphore::new(modelled::PLACES)),
-        }
-    }
-
-    /// `POST` of `/studies` and of `/studies/{study}`.
-    pub(crate) fn route(&self) -> MethodRouter<App> {
-        post(store).layer(Extension(self.clone()))
-    }
-}
+use std::{net::SocketAddr, sync::Arc};
 
 /// Came over the plain listener: from a proxy on the same host.
 #[derive(Debug, Clone, Copy)]
@@ -88,17 +65,15 @@ async fn take(
     parts: &Parts,
     incoming: &mut Incoming,
 ) -> Result<Response, Problem> {
-    let permit = caller?.store()?;
+    let caller = caller?;
+    let permit = caller.store()?;
     let form = Form::accepted(text(&parts.headers, header::ACCEPT)?).ok_or_else(not_acceptable)?;
     let study = match study {
         Some(uid) => Some(StudyUid::parse(&uid).map_err(|_| bad("study", "The address does not name a study."))?),
         None => None,
     };
     let shape = Shape::of(&parts.headers)?;
-    let place = tokio::time::timeout(DOOR_TIME, door.places.clone().acquire_owned()).await;
-    let Ok(Ok(_place)) = place else {
-        return Err(Problem::new(Fault::Busy, "busy", "Too many senders at the moment; send again later."));
-    };
+    let _place = door.enter(caller.session).await?;
     let agent = text(&parts.headers, header::USER_AGENT).ok().flatten().unwrap_or("STOW-RS");
     let address = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(peer)| peer.ip().to_string());
     // Who sends is a person or a service, not a device: its pseudonym names it as a receiver, too.
@@ -106,12 +81,13 @@ async fn take(
     let calling = agent.chars().filter(|c| !c.is_control()).take(MAX_AGENT).collect();
     let source = Arc::new(Source::new(&permit, receiver, Phi::new(calling), Phi::new(address.unwrap_or_default())));
 
-    let mut filing = Filing::new(app.engine.clone(), source, study, door.committing.clone());
+    let mut filing = Filing::new(app.engine.clone(), source, study, door.committing());
     let read = match shape {
         Shape::One => one(incoming, &mut filing).await,
         Shape::Files(reader) => files(incoming, &mut filing, reader).await,
         Shape::Modelled(notation, reader) => {
-            modelled::take(incoming, &mut filing, reader, notation, &door.modelling).await
+            let _place = door.model(caller.session).await?;
+            modelled::take(incoming, &mut filing, reader, notation).await
         }
     };
     let report = filing.finish().await;
@@ -264,12 +240,5 @@ impl From<BodyError> for Problem {
 const DICOM: &str = "application/dicom";
 const FORMS: &str = "Send application/dicom, or multipart/related with the type application/dicom, application/dicom+json or application/dicom+xml.";
 
-/// Requests that send at one time. Each holds one instance that is not longer than what the engine holds, or a few parts
-/// of one that flows, and a window of those being committed.
-const PLACES: usize = 32;
-/// Instances of all requests that are being committed at one time.
-const COMMITTING: usize = 64;
-/// So long a request waits for its place.
-const DOOR_TIME: Duration = Duration::from_secs(10);
 /// Characters of a User-Agent that go into the audit entry's sealed part.
 const MAX_AGENT: usize = 64;

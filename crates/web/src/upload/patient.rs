@@ -350,7 +350,8 @@ mod tests {
         const AMBIGUOUS: Result<&str, &str> = Err("patient-ambiguous");
         const DIFFERS: Result<&str, &str> = Err("patient-differs");
         let (anna, bert, dora, emil) = ("Alpha^Anna", "Beta^Bert", "Delta^Dora", "Eps^Emil");
-        let cases: [(&[Known], [&str; 4], Result<&str, &str>); 18] = [
+        type Case<'a> = (&'a [Known], [&'a str; 4], Result<&'a str, &'a str>);
+        let cases: [Case<'_>; 18] = [
             (&[ALPHA, BETA], ["", "", "", ""], AMBIGUOUS),
             (&[BETA, ALPHA], ["", "", "", ""], AMBIGUOUS),
             (&[BETA, ALPHA], [anna, "", "", ""], AMBIGUOUS),

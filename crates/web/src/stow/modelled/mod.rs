@@ -26,8 +26,7 @@ use axum::http::StatusCode;
 use bytes::Bytes;
 use data_set::DataSet;
 use leadglass_model::{Fault, Phi};
-use std::collections::HashMap;
-use tokio::sync::Semaphore;
+use std::{collections::HashMap, time::Duration};
 
 /// How the metadata are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,12 +87,15 @@ pub(super) async fn take(
     filing: &mut Filing,
     reader: Multipart,
     notation: Notation,
-    places: &Semaphore,
 ) -> Result<(), Problem> {
-    let Ok(Ok(_place)) = tokio::time::timeout(super::DOOR_TIME, places.acquire()).await else {
-        return Err(Problem::new(Fault::Busy, "busy", "Too many senders of metadata at the moment; send again later."));
-    };
-    let Held { metadata, bulk, .. } = hold(incoming, filing, reader, notation).await?;
+    let held = tokio::time::timeout(HOLD_TIME, hold(incoming, filing, reader, notation)).await;
+    let Held { metadata, bulk, .. } = held.map_err(|_| {
+        Problem::with_status(
+            StatusCode::REQUEST_TIMEOUT,
+            "too-slow",
+            "Metadata and bulk data took longer than five minutes to arrive.",
+        )
+    })??;
     // A document of some megabytes takes a moment to read.
     let read = tokio::task::spawn_blocking(move || read(&metadata, notation)).await;
     let sets = read.map_err(|_| Problem::new(Fault::Broken, "internal", "The metadata could not be read."))??;
@@ -220,6 +222,8 @@ const MAX_BULK_BYTES: usize = 64 << 20;
 const MAX_ENCODED_BYTES: u64 = (MAX_METADATA_BYTES + MAX_BULK_BYTES) as u64;
 /// Elements and items of all metadata of one request: each is kept, be its value empty.
 const MAX_ELEMENTS: u64 = 100_000;
+/// So long they may take to arrive: whoever sends a little now and then would keep the others out.
+const HOLD_TIME: Duration = Duration::from_secs(300);
 /// Requests of this kind at one time.
 pub(super) const PLACES: usize = 2;
 /// Sequences inside of one another. The engine's tap counts their items too, and allows 64 of both.
