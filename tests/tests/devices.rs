@@ -76,6 +76,10 @@ fn a_device_is_enrolled_certified_listed_and_revoked_while_the_vault_runs() {
     assert!(send(&vault, &third).status.success());
 
     vault.restart();
+    // A key that was replaced does not come back under another name.
+    let replaced = issued["sha256"].as_str().unwrap();
+    let taken = try_device(&vault, &["add", "ct-2", "--fingerprint", replaced]);
+    assert!(!taken.status.success() && said(&taken).contains("another device's"), "{}", said(&taken));
     assert!(send(&vault, &third).status.success(), "it is known after a restart");
     device(&vault, &["revoke", "ct-1"]);
     assert!(!send(&vault, &third).status.success());

@@ -278,6 +278,48 @@ fn what_is_no_photo_or_wants_too_much_is_refused_and_the_rest_is_stored() {
     assert_eq!(studies(&vault, "PatientID=BOMB-1").len(), 2);
 }
 
+/// Writes `black.png`, 8190 pixels square of four samples of 16 bits, all zero, and `photo.png` of 24 megapixels.
+const LARGE: &str = r#"
+import struct, sys, zlib
+from PIL import Image
+side, folder = 8190, sys.argv[1]
+chunk = lambda name, body: struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+pack = zlib.compressobj(9)
+data = b"".join(pack.compress(bytes(1 + side * 8)) for _ in range(side)) + pack.flush()
+head = struct.pack(">IIBBBBB", side, side, 16, 6, 0, 0, 0)
+with open(folder + "/black.png", "wb") as out:
+    out.write(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", data) + chunk(b"IEND", b""))
+bands = [Image.effect_noise((750, 500), 60).resize((6000, 4000), Image.Resampling.BICUBIC) for _ in range(3)]
+Image.merge("RGB", bands).save(folder + "/photo.png", compress_level=1)
+"#;
+
+#[test]
+fn a_small_file_that_is_a_large_picture_costs_no_memory_and_a_large_photo_is_stored() {
+    let (vault, folder) = (Vault::up(), scratch());
+    let made = Command::new(python()).args(["-c", LARGE]).arg(folder.path()).output().unwrap();
+    assert!(made.status.success(), "{}", said(&made));
+    let read = |name: &str| std::fs::read(folder.path().join(name)).unwrap();
+    let (black, photo) = (read("black.png"), read("photo.png"));
+    assert!(black.len() < 600_000 && (8 << 20..64 << 20).contains(&photo.len()), "{} {}", black.len(), photo.len());
+    let about = || vec![Field("patient_id", "LARGE-1"), Field("patient_name", "Test^Large")];
+    let with = |bytes| about().into_iter().chain([File(bytes)]).collect::<Vec<_>>();
+
+    let pid = vault.now().pids.vault;
+    forget_peak(pid).unwrap();
+    let before = resident_bytes(pid);
+    for _ in 0..3 {
+        assert_eq!(refused(&send(&vault, &with(&black))), (400, "image-too-large".to_owned()));
+    }
+    assert!(peak_bytes(pid) < before + (64 << 20), "{} before, {} at the peak", before, peak_bytes(pid));
+
+    let stored = files(&send(&vault, &with(&photo))).remove(0);
+    // 24 megapixels of three bytes, the file as it came, and two cleaned copies of it at most.
+    let most = (6_000 * 4_000 * 3 + 3 * photo.len() as u64) + (96 << 20);
+    assert!(peak_bytes(pid) < before + most, "{} before, {} at the peak", before, peak_bytes(pid));
+    assert!(retrieve(&vault, &stored).len() > 6_000 * 4_000 * 3);
+    assert!(vault.never_died());
+}
+
 #[test]
 fn the_page_loads_from_the_vault_alone() {
     let vault = Vault::up();

@@ -106,7 +106,7 @@ fn busy() -> Problem {
 /// of one that flows, and a window of those being committed.
 const PLACES: usize = 32;
 /// Of those, of one session.
-const PLACES_OF_ONE: usize = 8;
+const PLACES_OF_ONE: usize = 24;
 /// Instances of all requests that are being committed at one time.
 const COMMITTING: usize = 64;
 /// So long a request waits for its place.

@@ -1,3 +1,5 @@
+//! Laws of the parser: whatever the pieces, the same parts.
+
 use super::*;
 use proptest::prelude::*;
 

@@ -1,3 +1,5 @@
+//! What data sets become, and what is refused.
+
 use super::{
     super::{MAX_ELEMENTS, MAX_ENCODED_BYTES, json},
     *,
