@@ -8,9 +8,9 @@
 //! put); then each file gets its name, never replacing one (whole objects, perhaps to be forgotten again by power loss); then
 //! the names are synced. Only after that anything is answered.
 //!
-//! Many files are synced with the whole file system (`syncfs`, where it tells of failed writes), a few one by one. The former also waits for what others
-//! write to that disk, which is why it is for callers whose own promise was kept before, as the drain's is by the journal;
-//! in return a file costs four system calls and no wait of its own.
+//! Many files are synced with the whole file system (`syncfs`, where it tells of failed writes), a few one by one. The
+//! former also waits for what others write to that disk, which is why it is for callers whose own promise was kept before,
+//! as the drain's is by the journal; in return a file costs four system calls and no wait of its own.
 
 use crate::{Objects, StoreError, local, objects::Claim};
 use bytes::Bytes;
