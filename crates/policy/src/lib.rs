@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 use leadglass_model::{ActorRef, Administer, Fault, Permit, Purpose, Read, Role, Search, Store, TenantId};
+use std::time::Duration;
 
 /// Somebody whose identity was proven: by a token, a certificate, a device entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,6 +79,19 @@ impl Principal {
         }
     }
 
+    /// How long a browser stays signed in: without use, and in any case. `None`: the role is no person's.
+    ///
+    /// Source: OWASP session management; shorter for who may decide about others' data.
+    pub const fn session_times(&self) -> Option<(Duration, Duration)> {
+        const MINUTE: u64 = 60;
+        let (idle, absolute) = match self.role {
+            Role::Clinician => (30 * MINUTE, 10 * 60 * MINUTE),
+            Role::Dpo | Role::Admin => (15 * MINUTE, 4 * 60 * MINUTE),
+            Role::Device => return None,
+        };
+        Some((Duration::from_secs(idle), Duration::from_secs(absolute)))
+    }
+
     /// What this role opens studies for when the request does not say.
     pub const fn usual_purpose(&self) -> Purpose {
         match self.role {
@@ -118,6 +132,13 @@ mod tests {
             assert_eq!(who.store().is_ok(), store, "{role} stores");
             assert_eq!(who.administer().is_ok(), administer, "{role} administers");
         }
+    }
+
+    #[test]
+    fn a_device_has_no_browser_and_who_decides_is_signed_out_sooner() {
+        assert_eq!(principal(Role::Device).session_times(), None);
+        let times = |role| principal(role).session_times().unwrap();
+        assert!(times(Role::Dpo) < times(Role::Clinician) && times(Role::Admin).1 < times(Role::Clinician).1);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The file under records and tokens.
+//! The file under records, tokens and sessions.
 //!
 //! An engine killed while it makes its first file leaves one that does not open; so the file is made under another name,
 //! synced and then renamed. Every commit is durable when it returns.
@@ -8,7 +8,7 @@
 
 use crate::OpenError;
 use parking_lot::RwLock;
-use redb::{Database, ReadTransaction, ReadableDatabase, TableDefinition, WriteTransaction};
+use redb::{Database, ReadTransaction, ReadableDatabase, TableDefinition, TableError, WriteTransaction};
 use std::{
     fs::{File, OpenOptions},
     io,
@@ -21,6 +21,8 @@ use std::{
 pub(crate) const RECORDS: TableDefinition<'static, &[u8], &[u8]> = TableDefinition::new("records");
 /// Hash of a token (32) → its row.
 pub(crate) const TOKENS: TableDefinition<'static, &[u8; 32], &[u8]> = TableDefinition::new("tokens");
+/// Hash of a session's reference (32) → its row.
+pub(crate) const SESSIONS: TableDefinition<'static, &[u8; 32], &[u8]> = TableDefinition::new("sessions");
 
 /// The open file; opened anew after a failure.
 pub(crate) struct Store {
@@ -79,7 +81,13 @@ fn open(path: &Path) -> Result<Database, OpenError> {
     if !path.try_exists()? {
         make(path)?;
     }
-    Ok(redb::Builder::new().set_cache_size(CACHE_BYTES).open(path).map_err(redb::Error::from)?)
+    let database = redb::Builder::new().set_cache_size(CACHE_BYTES).open(path).map_err(redb::Error::from)?;
+    // A file from before there were sessions lacks their table.
+    match database.begin_read().map_err(redb::Error::from)?.open_table(SESSIONS) {
+        Err(TableError::TableDoesNotExist(_)) => prepare(&database)?,
+        found => drop(found.map_err(redb::Error::from)?),
+    }
+    Ok(database)
 }
 
 fn make(path: &Path) -> Result<(), OpenError> {
@@ -106,6 +114,7 @@ fn prepare(database: &Database) -> Result<(), redb::Error> {
     let write = database.begin_write()?;
     write.open_table(RECORDS)?;
     write.open_table(TOKENS)?;
+    write.open_table(SESSIONS)?;
     Ok(write.commit()?)
 }
 

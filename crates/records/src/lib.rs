@@ -4,7 +4,8 @@
 //! say nothing about anybody. A value is bound to its tenant, table, key and version: elsewhere it does not open.
 //!
 //! Bearer tokens are the exception: who calls must be known while the key service is away, so their rows are plain. They
-//! hold a hash, a tenant, a role and a label that an operator chose, never a patient.
+//! hold a hash, a tenant, a role and a label that an operator chose, never a patient. So are sessions of browsers: a hash,
+//! the token's hash, and times.
 //!
 //! **Invariant:** no plaintext value touches the disk; no key does. Whoever can write this file can put back an older
 //! version of a record, or add a token of their own: the file is to be readable and writable for the vault alone.
@@ -15,11 +16,13 @@ mod database;
 mod error;
 mod records;
 mod sealed;
+mod sessions;
 mod table;
 mod tokens;
 
 pub use error::{OpenError, RecordError, TokenError};
 pub use records::{Expected, Fresh, MAX_KEY_BYTES, MAX_SCAN, MAX_VALUE_BYTES, Record, Records, TenantRecords};
 pub use sealed::RecordKey;
+pub use sessions::{SessionGrant, SessionReference, SessionTimes, Sessions, Use};
 pub use table::Table;
 pub use tokens::{MAX_LABEL_CHARS, NewToken, Token, TokenGrant, TokenInfo, Tokens};

@@ -1,7 +1,7 @@
 //! Records of a tenant: put, get, scan, delete.
 
 use crate::{
-    OpenError, RecordError, RecordKey, Table, Tokens,
+    OpenError, RecordError, RecordKey, Sessions, Table, TokenError, Tokens,
     database::{RECORDS, Store},
     sealed::{self, Place},
 };
@@ -65,6 +65,11 @@ impl Records {
     /// The bearer tokens of all tenants.
     pub fn tokens(&self) -> Tokens {
         Tokens::new(self.store.clone(), self.clock.clone(), self.entropy.clone())
+    }
+
+    /// The sessions of all tenants. To be called once: what it answers holds them in memory. Blocks.
+    pub fn sessions(&self) -> Result<Sessions, TokenError> {
+        Sessions::load(self.store.clone(), self.tokens(), self.clock.clone(), self.entropy.clone())
     }
 }
 

@@ -94,7 +94,12 @@ impl Tokens {
     /// file, so it may be called where waiting is not wanted.
     pub fn resolve(&self, text: &str) -> Result<Option<TokenGrant>, TokenError> {
         let Some(hash) = hash_of(text) else { return Ok(None) };
-        let Some(row) = self.noticing(self.find(&hash).map_err(TokenError::from))? else { return Ok(None) };
+        self.grant_of(&hash)
+    }
+
+    /// Whom the token with this hash speaks for now.
+    pub(crate) fn grant_of(&self, hash: &[u8; 32]) -> Result<Option<TokenGrant>, TokenError> {
+        let Some(row) = self.noticing(self.find(hash).map_err(TokenError::from))? else { return Ok(None) };
         let info = Row::decode(&row)?;
         let over = |at: Option<UnixMillis>| at.is_some_and(|at| at <= self.clock.now());
         // The moment of a revocation does not matter: a clock set back must not bring a token back.
@@ -249,7 +254,7 @@ impl Row {
 }
 
 /// The hash of what a caller sent; nothing if it cannot be a token.
-fn hash_of(text: &str) -> Option<[u8; 32]> {
+pub(crate) fn hash_of(text: &str) -> Option<[u8; 32]> {
     if text.len() != TEXT_LEN {
         return None;
     }
