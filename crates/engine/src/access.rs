@@ -40,7 +40,19 @@ pub(crate) struct Access {
     closing: NewEntry,
     last_used: AtomicU64,
     instances: AtomicU64,
+    frames: AtomicU64,
     bytes: AtomicU64,
+}
+
+/// What goes out by one request, or a piece of it.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Given {
+    /// Whole instances begun.
+    pub(crate) instances: u64,
+    /// Frames begun.
+    pub(crate) frames: u64,
+    /// Bytes of plaintext.
+    pub(crate) bytes: u64,
 }
 
 /// Why an access could not be opened.
@@ -70,10 +82,11 @@ pub(crate) struct Accesses(Mutex<HashMap<Key, Arc<OnceCell<Arc<Access>>>>>);
 
 impl Access {
     /// Counts what goes out.
-    pub(crate) fn count(&self, now: UnixMillis, instances: u64, bytes: u64) {
+    pub(crate) fn count(&self, now: UnixMillis, given: Given) {
         self.last_used.store(now.0, Ordering::Relaxed);
-        self.instances.fetch_add(instances, Ordering::Relaxed);
-        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.instances.fetch_add(given.instances, Ordering::Relaxed);
+        self.frames.fetch_add(given.frames, Ordering::Relaxed);
+        self.bytes.fetch_add(given.bytes, Ordering::Relaxed);
     }
 
     fn is_over(&self, now: UnixMillis) -> bool {
@@ -85,6 +98,7 @@ impl Access {
         let counts = Counts {
             studies: 1,
             instances: self.instances.load(Ordering::Relaxed),
+            frames: self.frames.load(Ordering::Relaxed),
             bytes: self.bytes.load(Ordering::Relaxed),
             ..Counts::default()
         };
@@ -153,6 +167,7 @@ impl Shared {
                 closing,
                 last_used: AtomicU64::new(now.0),
                 instances: AtomicU64::new(0),
+                frames: AtomicU64::new(0),
                 bytes: AtomicU64::new(0),
             }))
         };

@@ -33,7 +33,7 @@ pub use readiness::Readiness;
 pub use record::{Record, RecordError, SealedRow, SubjectWrap};
 pub use refusal::{EnrolmentChange, Refusals, Refused};
 pub use reindex::{LeftOut, Rebuilt, ReindexError, ReindexPorts, Why, reindex};
-pub use retrieve::{Instance, RetrieveError, Target};
+pub use retrieve::{Document, Frame, FrameStream, Instance, Metadata, Pixels, RetrieveError, Target};
 pub use search::{SearchError, Within};
 pub use start::{Ack, Limits, Ports, StartError};
 pub use subject::SubjectPort;
@@ -44,6 +44,7 @@ use commit::Backlog;
 use ingest::{Claims, Destination};
 use leadglass_audit::Log;
 use leadglass_index::Catalog;
+use retrieve::Tables;
 use leadglass_journal::Journal;
 use leadglass_keys::Keys;
 use leadglass_model::{Administer, Clock, Entropy, Permit, Read, StudyRef, TenantId};
@@ -84,6 +85,7 @@ pub(crate) struct Shared {
     pub(crate) accesses: Accesses,
     /// Work that must end before the node does: everything between a durable byte and its entry.
     pub(crate) tasks: TaskTracker,
+    pub(crate) tables: Tables,
     /// No new instance after this.
     pub(crate) stop: CancellationToken,
 }

@@ -7,6 +7,7 @@ use crate::{
     commit::Backlog,
     drain,
     ingest::Claims,
+    retrieve::Tables,
     subject::{SubjectPort, Subjects},
 };
 use leadglass_audit::Log;
@@ -175,6 +176,7 @@ impl Engine {
             backlog: Backlog::new(),
             claims: Arc::new(Claims::default()),
             accesses: Accesses::default(),
+            tables: Tables::default(),
             tasks: tasks.clone(),
             stop: stop.clone(),
         });

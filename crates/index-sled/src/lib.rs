@@ -66,6 +66,11 @@ impl Index for SledIndex {
         self.read(move |store| store.fetch(tenant, key)).await
     }
 
+    async fn fetch_many(&self, tenant: TenantId, keys: &[RowKey]) -> Result<Vec<Option<Bytes>>, IndexError> {
+        let keys = keys.to_vec();
+        self.read(move |store| keys.into_iter().map(|key| store.fetch(tenant, key)).collect()).await
+    }
+
     async fn scan(
         &self,
         tenant: TenantId,

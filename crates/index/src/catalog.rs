@@ -11,11 +11,11 @@ use crate::{
     overlay::{Counted, Overlay, Position, StagedRow},
     projection::{SeriesAt, TenantState, Tenants},
     sealed,
-    versions::Versions,
+    versions::{self, Versions},
 };
 use bytes::Bytes;
 use leadglass_model::{
-    Clock, Entropy, Indexed, KeyGen, KeyId, SeriesUid, SopInstanceUid, StudyRef, StudyUid, TenantId,
+    Clock, Entropy, Indexed, KeyGen, KeyId, SeriesUid, SopInstanceUid, StudyRef, StudyUid, TenantId, UnixMillis,
 };
 use leadglass_seal::{IndexKey, MetaKey, RowHeader, Secret};
 use parking_lot::{Mutex, RwLock};
@@ -260,6 +260,35 @@ impl Catalog {
         let Some(bytes) = self.fetch(tenant, key).await? else { return Ok(None) };
         let header = sealed::header(&key, &bytes)?;
         Ok(Some(SealedMeta { tenant, key, header, bytes }))
+    }
+
+    /// The sealed metadata of several instances of a study, in the order asked for.
+    ///
+    /// Cancel safety: reads only.
+    pub async fn metas(
+        &self,
+        tenant: TenantId,
+        study_ref: StudyRef,
+        uids: &[&SopInstanceUid],
+    ) -> Result<Vec<Option<SealedMeta>>, IndexError> {
+        let keys: Option<Vec<RowKey>> = uids.iter().map(|uid| self.meta_key(tenant, study_ref, uid)).collect();
+        let Some(keys) = keys else { return Ok(vec![None; uids.len()]) };
+        let mut rows: Vec<Option<Bytes>> = {
+            let overlay = self.overlay.read();
+            keys.iter().map(|key| overlay.row(tenant, *key)).collect()
+        };
+        let missing: Vec<RowKey> =
+            keys.iter().zip(&rows).filter(|(_, row)| row.is_none()).map(|(key, _)| *key).collect();
+        if !missing.is_empty() {
+            let stored = self.index.fetch_many(tenant, &missing).await?;
+            rows.iter_mut().filter(|row| row.is_none()).zip(stored).for_each(|(row, found)| *row = found);
+        }
+        let seal = |(key, bytes): (RowKey, Option<Bytes>)| {
+            let Some(bytes) = bytes else { return Ok(None) };
+            let header = sealed::header(&key, &bytes)?;
+            Ok(Some(SealedMeta { tenant, key, header, bytes }))
+        };
+        keys.into_iter().zip(rows).map(seal).collect()
     }
 
     /// Makes rows visible that are durable in the journal at `position`. Rows that do not open stay on their way to the
@@ -620,6 +649,11 @@ impl SealedMeta {
     /// That key's generation.
     pub const fn key_gen(&self) -> KeyGen {
         self.header.key_gen
+    }
+
+    /// Whether it was sealed at this time or later: metadata of an instance are not older than the instance.
+    pub const fn is_since(&self, time: UnixMillis) -> bool {
+        versions::time_of(self.header.row_version).0 >= time.0
     }
 
     /// The metadata as it was given to [`Catalog::seal_meta`].

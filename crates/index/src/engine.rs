@@ -16,6 +16,15 @@ pub trait Index: Send + Sync + 'static {
     /// One row.
     async fn fetch(&self, tenant: TenantId, key: RowKey) -> Result<Option<Bytes>, IndexError>;
 
+    /// These rows, in the order of their keys as given. Engines that can ask for all at once do.
+    async fn fetch_many(&self, tenant: TenantId, keys: &[RowKey]) -> Result<Vec<Option<Bytes>>, IndexError> {
+        let mut rows = Vec::with_capacity(keys.len());
+        for key in keys {
+            rows.push(self.fetch(tenant, *key).await?);
+        }
+        Ok(rows)
+    }
+
     /// Up to `limit` rows of a table in key order: of one study or of all, after the key `after`.
     async fn scan(
         &self,

@@ -54,6 +54,11 @@ impl Versions {
     }
 }
 
+/// When a version was given, or earlier than that said by a clock that had gone back.
+pub(crate) const fn time_of(version: u64) -> UnixMillis {
+    UnixMillis(version >> MILLIS_SHIFT)
+}
+
 /// Leaves 1,024 versions a millisecond.
 const MILLIS_SHIFT: u32 = 10;
 /// About 6 MiB each.

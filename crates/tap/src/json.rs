@@ -118,6 +118,11 @@ impl Json {
         self.cut
     }
 
+    /// The bulk places so far.
+    pub(crate) fn bulk(&self) -> &[BulkValue] {
+        &self.bulk
+    }
+
     /// The output and the bulk places, or `None` where it was cut.
     pub(crate) fn finish(mut self) -> Option<(Vec<u8>, Vec<BulkValue>)> {
         if self.cut {

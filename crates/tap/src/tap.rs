@@ -146,6 +146,11 @@ impl Tap {
         &self.scan.header
     }
 
+    /// The values that the metadata point at, as far as they have begun; none once the metadata are past a limit.
+    pub fn bulk_so_far(&self) -> &[BulkValue] {
+        self.scan.json.bulk()
+    }
+
     /// The data set is over. An error also where it breaks off in the middle.
     pub fn finish(mut self) -> Result<Tapped, TapError> {
         if let Some(error) = self.failed {

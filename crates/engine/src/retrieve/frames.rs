@@ -1,0 +1,415 @@
+//! Frames: one ranged read each, streamed, whatever the instance's size.
+//!
+//! Native frames are found by arithmetic from the index row. The table of encapsulated frames lies at the object's end: it
+//! is read once and remembered ([`Tables`](super::Tables)). 1-bit frames that begin inside of a byte, and frames of a
+//! deflated data set, are cut out of what surrounds them. Frames come in the syntax they are stored in, but for big endian
+//! ones (PS3.18 §8.7.3 forbids it) and deflated ones, which come as explicit VR little endian.
+
+use super::{
+    Instance, RetrieveError, Target,
+    cut::{Bits, Cut, Items, Misfit, Swap, item_len},
+    inflate::{Short, inflated},
+    reader::Reader,
+    tables::Weigh,
+};
+use crate::{
+    Engine, Shared,
+    access::{Access, Given},
+};
+use bytes::Bytes;
+use futures::{Stream, StreamExt, TryStreamExt, stream};
+use leadglass_index::{FrameLayout, InstanceRow};
+use leadglass_model::{Permit, Read, SeriesUid, SopInstanceUid, StudyUid, TransferSyntaxUid};
+use leadglass_seal::{Corruption, FrameSpan, Frames, OpenError};
+use leadglass_tap::{Encoding, Framing, Limits, Syntax, Tap};
+use std::{collections::VecDeque, ops::Range, pin::Pin, sync::Arc};
+
+/// The frames of one instance, which the caller may read.
+#[derive(Debug)]
+pub struct Pixels {
+    access: Arc<Access>,
+    row: InstanceRow,
+    reader: Reader,
+    map: Arc<FrameMap>,
+    syntax: Syntax,
+    encoding: TransferSyntaxUid,
+}
+
+/// One frame; nothing of it is read yet.
+#[derive(Debug)]
+pub struct Frame {
+    access: Arc<Access>,
+    reader: Reader,
+    place: Place,
+    cut: Cut,
+    len: Option<u64>,
+}
+
+/// Where a frame's bytes are.
+#[derive(Debug, Clone)]
+enum Place {
+    /// In the body.
+    Body(Range<u64>),
+    /// In the data set that lies deflated in `body`.
+    Inflated { body: Range<u64>, wanted: Range<u64> },
+}
+
+/// Where all frames of an instance are.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum FrameMap {
+    /// There are none.
+    Nowhere,
+    /// There are pixels, and frames cannot be told apart.
+    Inseparable,
+    /// Equal and adjacent in the body.
+    Native { offset: u64, count: u32, frame_len: u32 },
+    /// The items of each frame.
+    Items(Vec<FrameSpan>),
+    /// Adjacent frames of so many bits, from the first bit of this byte on.
+    Bits { offset: u64, count: u32, frame_bits: u64 },
+    /// As native, in the inflated data set.
+    Inflated { offset: u64, count: u32, frame_len: u32 },
+}
+
+/// A frame's bytes as they are read. An error ends them: less came than was asked for.
+pub type FrameStream = Pin<Box<dyn Stream<Item = Result<Bytes, RetrieveError>> + Send>>;
+
+impl Engine {
+    /// The frames of an instance: recorded, unlocked, located. Give out any number of them.
+    ///
+    /// Cancel safety: dropping the future may leave an access recorded that nobody used.
+    pub async fn pixels(
+        &self,
+        permit: &Permit<Read>,
+        session: [u8; 16],
+        study: &StudyUid,
+        series: &SeriesUid,
+        instance: &SopInstanceUid,
+    ) -> Result<Pixels, RetrieveError> {
+        let target = Target::Instance(study.clone(), series.clone(), instance.clone());
+        let found = self.shared.locate_one(permit, session, &target).await?;
+        self.shared.pixels(found).await
+    }
+
+    /// Frame `number` of an instance, counted from 1: what [`pixels`](Self::pixels) and [`Pixels::frame`] do.
+    ///
+    /// Cancel safety: as [`pixels`](Self::pixels).
+    pub async fn instance_frame(
+        &self,
+        permit: &Permit<Read>,
+        session: [u8; 16],
+        study: &StudyUid,
+        series: &SeriesUid,
+        instance: &SopInstanceUid,
+        number: u32,
+    ) -> Result<Frame, RetrieveError> {
+        self.pixels(permit, session, study, series, instance).await?.frame(number)
+    }
+}
+
+impl Shared {
+    pub(super) async fn pixels(self: &Arc<Self>, instance: Instance) -> Result<Pixels, RetrieveError> {
+        let Instance { access, row, reader } = instance;
+        let syntax = Syntax::of(&row.transfer_syntax);
+        let map = self.frame_map(&row, &reader, syntax).await?;
+        let plain = syntax.framing == Framing::Native || row.transfer_syntax.as_str() == ENCAPSULATED_PLAIN;
+        let encoding =
+            if plain { TransferSyntaxUid::parse(EXPLICIT_LE).expect("it is one") } else { row.transfer_syntax.clone() };
+        Ok(Pixels { access, row, reader, map, syntax, encoding })
+    }
+
+    async fn frame_map(
+        &self,
+        row: &InstanceRow,
+        reader: &Reader,
+        syntax: Syntax,
+    ) -> Result<Arc<FrameMap>, RetrieveError> {
+        if let FrameLayout::Native { offset, count, frame_len } = row.frames {
+            return Ok(Arc::new(FrameMap::Native { offset, count, frame_len }));
+        }
+        if let Some(map) = self.tables.frames.get(reader.object()) {
+            return Ok(map);
+        }
+        let map = match row.frames {
+            FrameLayout::None if syntax.deflated => inflated_map(row, reader).await?,
+            _ => match reader.tail().await?.opened.records {
+                records if matches!(records.frames, Frames::Table(_)) => match records.frames {
+                    Frames::Table(spans) => FrameMap::Items(spans),
+                    Frames::None | Frames::Native { .. } => FrameMap::Inseparable,
+                },
+                records => match records.layout.and_then(|layout| layout.pixel_value) {
+                    Some(at) => bits_map(row, reader, syntax, at).await?.unwrap_or(FrameMap::Inseparable),
+                    None => FrameMap::Nowhere,
+                },
+            },
+        };
+        Ok(self.tables.frames.put(reader.object(), map))
+    }
+}
+
+/// 1-bit frames that do not fill their last byte: the next begins in it.
+async fn bits_map(
+    row: &InstanceRow,
+    reader: &Reader,
+    syntax: Syntax,
+    at: u64,
+) -> Result<Option<FrameMap>, RetrieveError> {
+    let (Some(1), Some(rows), Some(columns)) = (row.bits_allocated, row.rows, row.columns) else { return Ok(None) };
+    if syntax.framing != Framing::Native {
+        return Ok(None);
+    }
+    // Implicit or explicit, the four bytes in front of a long value are its length.
+    let head: Vec<Bytes> = reader.plain(at.saturating_sub(4)..at).try_collect().await?;
+    let Ok(len) = <[u8; 4]>::try_from(head.concat()) else { return Ok(None) };
+    let big = syntax.encoding == Encoding::ExplicitBe;
+    let len = u64::from(if big { u32::from_be_bytes(len) } else { u32::from_le_bytes(len) });
+    let frame_bits = u64::from(rows) * u64::from(columns);
+    let count = row.number_of_frames.unwrap_or(1).max(1);
+    let fits = frame_bits > 0
+        && frame_bits.checked_mul(u64::from(count)).is_some_and(|bits| bits.div_ceil(8) <= len)
+        && at.checked_add(len).is_some_and(|end| end <= row.body_len);
+    Ok(fits.then_some(FrameMap::Bits { offset: at, count, frame_bits }))
+}
+
+/// Walks a deflated data set up to its pixels.
+async fn inflated_map(row: &InstanceRow, reader: &Reader) -> Result<FrameMap, RetrieveError> {
+    let body = row.dataset_start..row.body_len;
+    let all = 0..Limits::default().inflated_bytes;
+    let mut pieces = std::pin::pin!(inflated(reader.clone(), body, all, Short::Ends));
+    let mut tap = Tap::with_syntax(Syntax::EXPLICIT_LE, Limits::default());
+    let broken = || reader.damaged(OpenError::Corrupt { what: Corruption::ContentDigest });
+    loop {
+        let Some(piece) = pieces.try_next().await? else { return Ok(FrameMap::Nowhere) };
+        tap.feed(&piece).map_err(|_| broken())?;
+        let pixels = tap.bulk_so_far().iter().find(|value| PIXELS.contains(&value.path.as_str()));
+        let Some((offset, len)) = pixels.map(|value| (value.offset, value.len)) else { continue };
+        let header = tap.so_far();
+        let sides = header.rows.zip(header.columns).map(|(rows, columns)| u64::from(rows) * u64::from(columns));
+        let bits =
+            u64::from(header.samples_per_pixel.unwrap_or(1).max(1)) * u64::from(header.bits_allocated.unwrap_or(0));
+        let frame_bits = sides.unwrap_or(0).saturating_mul(bits);
+        let count = u64::from(header.number_of_frames.unwrap_or(1).max(1));
+        let whole = frame_bits.is_multiple_of(8) || count == 1;
+        let frame_len = frame_bits.div_ceil(8);
+        let fits = whole && frame_len > 0 && frame_len.checked_mul(count).is_some_and(|all| all <= len);
+        return Ok(match (u32::try_from(frame_len), u32::try_from(count)) {
+            (Ok(frame_len), Ok(count)) if fits => FrameMap::Inflated { offset, count, frame_len },
+            _ => FrameMap::Inseparable,
+        });
+    }
+}
+
+impl FrameMap {
+    fn count(&self) -> Option<u32> {
+        match self {
+            Self::Nowhere => Some(0),
+            Self::Inseparable => None,
+            Self::Native { count, .. } | Self::Bits { count, .. } | Self::Inflated { count, .. } => Some(*count),
+            Self::Items(spans) => u32::try_from(spans.len()).ok(),
+        }
+    }
+}
+
+impl Weigh for FrameMap {
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Items(spans) => spans.capacity() * size_of::<FrameSpan>(),
+            _ => 0,
+        }
+    }
+}
+
+impl Pixels {
+    /// How many frames there are; `None` where they cannot be told apart.
+    pub fn count(&self) -> Option<u32> {
+        self.map.count()
+    }
+
+    /// How the frames that are given out are encoded: explicit VR little endian for all that is not compressed.
+    pub const fn encoding(&self) -> &TransferSyntaxUid {
+        &self.encoding
+    }
+
+    /// How the instance is stored.
+    pub const fn transfer_syntax(&self) -> &TransferSyntaxUid {
+        &self.row.transfer_syntax
+    }
+
+    /// Rows (0028,0010) and Columns (0028,0011), as far as the data set says.
+    pub const fn size(&self) -> (Option<u16>, Option<u16>) {
+        (self.row.rows, self.row.columns)
+    }
+
+    /// Bits Allocated (0028,0100).
+    pub const fn bits_allocated(&self) -> Option<u16> {
+        self.row.bits_allocated
+    }
+
+    /// Changes whenever the bytes do, and says nothing about them: for `ETag`.
+    pub fn stamp(&self) -> [u8; 16] {
+        super::stamp([self.row.object_id].iter())
+    }
+
+    /// Frame `number`, counted from 1.
+    pub fn frame(&self, number: u32) -> Result<Frame, RetrieveError> {
+        let frames = self.count().ok_or(RetrieveError::Inseparable)?;
+        let index =
+            number.checked_sub(1).filter(|index| *index < frames).ok_or(RetrieveError::NoSuchFrame { frames })?;
+        let (place, cut, len) = self.place(u64::from(index)).ok_or(RetrieveError::NoSuchFrame { frames })?;
+        Ok(Frame { access: self.access.clone(), reader: self.reader.clone(), place, cut, len })
+    }
+
+    fn place(&self, index: u64) -> Option<(Place, Cut, Option<u64>)> {
+        let nth = |offset: u64, len: u64| {
+            let start = offset.checked_add(index.checked_mul(len)?)?;
+            Some(start..start.checked_add(len)?)
+        };
+        Some(match &*self.map {
+            FrameMap::Nowhere | FrameMap::Inseparable => return None,
+            FrameMap::Native { offset, frame_len, .. } => {
+                let len = u64::from(*frame_len);
+                let width = usize::from(self.row.bits_allocated.unwrap_or(8)) / 8;
+                let turned =
+                    self.syntax.encoding == Encoding::ExplicitBe && width > 1 && len.is_multiple_of(width as u64);
+                let cut = if turned { Cut::Swap(Swap::new(width)) } else { Cut::Plain };
+                (Place::Body(nth(*offset, len)?), cut, Some(len))
+            }
+            FrameMap::Items(spans) => {
+                let span = spans.get(usize::try_from(index).ok()?)?;
+                let range = span.offset..span.offset.checked_add(span.len)?;
+                (Place::Body(range), Cut::Items(Items::default()), None)
+            }
+            FrameMap::Bits { offset, frame_bits, .. } => {
+                let bits = nth(0, *frame_bits)?;
+                let at = |bit: u64| offset.checked_add(bit);
+                let range = at(bits.start / 8)?..at(bits.end.div_ceil(8))?;
+                let shift = u32::try_from(bits.start % 8).ok()?;
+                (Place::Body(range), Cut::Bits(Bits::new(shift, *frame_bits)), Some(frame_bits.div_ceil(8)))
+            }
+            FrameMap::Inflated { offset, frame_len, .. } => {
+                let len = u64::from(*frame_len);
+                let body = self.row.dataset_start..self.row.body_len;
+                (Place::Inflated { body, wanted: nth(*offset, len)? }, Cut::Plain, Some(len))
+            }
+        })
+    }
+}
+
+impl Frame {
+    /// Bytes of the frame, where that is known before it is read: always but for encapsulated frames.
+    pub const fn len(&self) -> Option<u64> {
+        self.len
+    }
+
+    /// Whether it is known to have no bytes.
+    pub const fn is_empty(&self) -> bool {
+        matches!(self.len, Some(0))
+    }
+
+    /// Reads the frame's first bytes: that they are right is known when this answers, and for an encapsulated frame of
+    /// one fragment its length too.
+    ///
+    /// Cancel safety: reads only. Dropping the stream stops the work within one run of chunks.
+    pub async fn begin(self) -> Result<(Option<u64>, FrameStream), RetrieveError> {
+        let Self { access, reader, place, cut, mut len } = self;
+        let clock = reader.shared.clock.clone();
+        access.count(clock.now(), Given { frames: 1, ..Given::default() });
+        let (covering, mut pieces): (u64, FrameStream) = match place {
+            Place::Body(range) => (range.end - range.start, Box::pin(reader.plain(range))),
+            Place::Inflated { body, wanted } => {
+                (wanted.end - wanted.start, Box::pin(inflated(reader.clone(), body, wanted, Short::Broken)))
+            }
+        };
+        let first = pieces.try_next().await?;
+        if let (Cut::Items(_), Some(head)) = (&cut, first.as_ref().and_then(|piece| piece.first_chunk::<8>())) {
+            let only = item_len(*head).map(u64::from).filter(|item| item.checked_add(8) == Some(covering));
+            len = len.or(only);
+        }
+        let pieces = stream::iter(first.map(Ok)).chain(pieces);
+        let state = Cutting { pieces: Box::pin(pieces), cut, out: VecDeque::new(), over: false };
+        let body = stream::try_unfold((state, reader), |(mut state, reader)| async move {
+            let next = state.next().await;
+            let next = next.map_err(|error| match error {
+                CutError::Read(error) => error,
+                CutError::Misfit => {
+                    reader.damaged(OpenError::Corrupt { what: Corruption::Record { kind: FRAME_TABLE } })
+                }
+            })?;
+            Ok(next.map(|piece| (piece, (state, reader))))
+        });
+        let body = body.inspect_ok(move |piece: &Bytes| {
+            access.count(clock.now(), Given { bytes: piece.len() as u64, ..Given::default() });
+        });
+        Ok((len, Box::pin(body)))
+    }
+
+    /// The whole frame in one buffer; `None` where it has more than `max_bytes`.
+    ///
+    /// Cancel safety: reads only.
+    pub async fn bytes(self, max_bytes: usize) -> Result<Option<Bytes>, RetrieveError> {
+        let (len, mut pieces) = self.begin().await?;
+        let expected = len.map_or(Ok(0), usize::try_from).unwrap_or(usize::MAX);
+        if expected > max_bytes {
+            return Ok(None);
+        }
+        let mut all = Vec::with_capacity(expected);
+        while let Some(piece) = pieces.try_next().await? {
+            if piece.len() > max_bytes - all.len() {
+                return Ok(None);
+            }
+            all.extend_from_slice(&piece);
+        }
+        Ok(Some(all.into()))
+    }
+}
+
+/// Cuts what comes.
+struct Cutting {
+    pieces: FrameStream,
+    cut: Cut,
+    out: VecDeque<Bytes>,
+    over: bool,
+}
+
+enum CutError {
+    Read(RetrieveError),
+    Misfit,
+}
+
+impl From<Misfit> for CutError {
+    fn from(Misfit: Misfit) -> Self {
+        Self::Misfit
+    }
+}
+
+impl Cutting {
+    async fn next(&mut self) -> Result<Option<Bytes>, CutError> {
+        loop {
+            match self.out.pop_front() {
+                Some(piece) if piece.is_empty() => {}
+                Some(piece) => return Ok(Some(piece)),
+                None if self.over => return Ok(None),
+                None => {
+                    let mut out = Vec::new();
+                    match self.pieces.try_next().await.map_err(CutError::Read)? {
+                        Some(piece) => self.cut.feed(piece, &mut out)?,
+                        None => {
+                            self.over = true;
+                            self.cut.finish(&mut out)?;
+                        }
+                    }
+                    self.out.extend(out);
+                }
+            }
+        }
+    }
+}
+
+/// PS3.5 §A.2.
+const EXPLICIT_LE: &str = "1.2.840.10008.1.2.1";
+/// Encapsulated uncompressed explicit VR little endian (PS3.5 §A.4.11): what the items hold is native.
+const ENCAPSULATED_PLAIN: &str = "1.2.840.10008.1.2.1.98";
+/// Pixel Data, Float and Double Float Pixel Data, as the tap names them.
+const PIXELS: [&str; 3] = ["bulkdata/7FE00010", "bulkdata/7FE00008", "bulkdata/7FE00009"];
+/// Record 01 (FORMAT §7).
+const FRAME_TABLE: u8 = 0x01;
