@@ -17,6 +17,7 @@
 #![cfg_attr(test, allow(clippy::indexing_slicing, reason = "tests may fail loudly"))]
 
 mod dataset;
+pub mod decode;
 mod document;
 mod error;
 mod exif;
