@@ -10,6 +10,7 @@
 #![forbid(unsafe_code)]
 
 mod access;
+mod again;
 mod alarm;
 mod commit;
 mod drain;
@@ -26,6 +27,7 @@ mod subject;
 mod verify;
 
 pub use access::AccessError;
+pub use again::Begun;
 pub use alarm::AlarmKind;
 pub use ingest::{Announced, FileTransfer, INLINE_BYTES, IngestError, Source, Transfer};
 pub use quarantine::{Case, QuarantineError, Verdict};
@@ -42,9 +44,9 @@ pub use verify::{Finding, Report, VerifyError};
 use access::Accesses;
 use commit::Backlog;
 use ingest::{Claims, Destination};
+use retrieve::Tables;
 use leadglass_audit::Log;
 use leadglass_index::Catalog;
-use retrieve::Tables;
 use leadglass_journal::Journal;
 use leadglass_keys::Keys;
 use leadglass_model::{Administer, Clock, Entropy, Permit, Read, StudyRef, TenantId};
@@ -83,9 +85,9 @@ pub(crate) struct Shared {
     pub(crate) backlog: Backlog,
     pub(crate) claims: Arc<Claims>,
     pub(crate) accesses: Accesses,
+    pub(crate) tables: Tables,
     /// Work that must end before the node does: everything between a durable byte and its entry.
     pub(crate) tasks: TaskTracker,
-    pub(crate) tables: Tables,
     /// No new instance after this.
     pub(crate) stop: CancellationToken,
 }

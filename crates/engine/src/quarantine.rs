@@ -6,9 +6,10 @@
 
 use crate::{
     Shared,
-    ingest::{Announced, Destination, IngestError, Source},
+    ingest::{Announced, Corrects, Destination, IngestError, Source},
     retrieve::RetrieveError,
 };
+use bytes::Bytes;
 use futures::TryStreamExt;
 use leadglass_audit::{CodeWord, Counts, Event, NewEntry, Outcome};
 use leadglass_index::{Batch, IndexError, InstanceRow, InstanceState, QuarantineReason, SealUnder, StudyEntry};
@@ -211,13 +212,16 @@ impl Shared {
             calling: Phi::new(String::new()),
             address: Phi::new(String::new()),
             level: None,
+            corrects: Corrects::Versions,
         });
         let announced = Announced {
             sop_class: row.sop_class.clone(),
             sop_instance: row.sop_uid.clone(),
             transfer_syntax: row.transfer_syntax.clone(),
         };
-        let mut transfer = self.begin(source, announced, target)?;
+        // The head as it was received, ours or a file's own: what is released is the same file, byte for byte.
+        let head: Vec<Bytes> = reader.plain(0..row.dataset_start).try_collect().await?;
+        let mut transfer = self.begin_after(head.concat().into(), source, announced, target)?;
         let mut pieces = Box::pin(reader.plain(row.dataset_start..row.body_len));
         while let Some(piece) = pieces.try_next().await? {
             transfer.write(piece).await?;

@@ -235,8 +235,10 @@ async fn other_bytes_from_another_device_are_quarantined() {
     for pixel_bytes in [4_096, 2_000_000] {
         let first = DataSet { pixel_bytes, ..DataSet::invented(pixel_bytes, 1) };
         let stranger = DataSet { seed: 2, ..first.clone() };
-        house.send(&node, &first, 1).await.unwrap();
-        house.send(&node, &stranger, 2).await.unwrap();
+        assert!(!house.send(&node, &first, 1).await.unwrap().is_set_aside());
+        for what in ["new", "a copy"] {
+            assert!(house.send(&node, &stranger, 2).await.unwrap().is_set_aside(), "{what}: it has no address yet");
+        }
         assert!(is_file_of(&house.fetch(&node, &first).await.unwrap(), &first), "{pixel_bytes}");
     }
     let permit = house.principal(Role::Dpo).administer().unwrap();
@@ -489,6 +491,76 @@ async fn a_file_comes_back_bit_for_bit_however_it_was_cut() {
             house.send_file(&node, &file, cut).await.unwrap();
             assert!(house.fetch(&node, &set).await.unwrap() == file, "{pixel_bytes} bytes in pieces of {cut}");
         }
+    }
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_released_file_is_the_file_that_came() {
+    let house = House::new();
+    let node = house.start().await;
+    let permit = house.principal(Role::Dpo).administer().unwrap();
+    for pixel_bytes in [4_096, 2_000_000] {
+        let known = DataSet { pixel_bytes, ..DataSet::invented(pixel_bytes, 1) };
+        house.send(&node, &known, 1).await.unwrap();
+        let stranger = DataSet { seed: 2, ..known };
+        let file = foreign_file(&stranger, true);
+        assert!(house.send_file(&node, &file, 100_000).await.unwrap().is_set_aside());
+        let case = node.engine.quarantined(&permit).await.unwrap().remove(0).case;
+        assert_eq!(node.engine.decide(&permit, case, &Verdict::Release).await.unwrap(), 1);
+        assert!(house.fetch(&node, &stranger).await.unwrap() == file, "{pixel_bytes}: its head is another");
+    }
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_never_corrects_is_told_and_the_first_stays() {
+    let house = House::new();
+    let node = house.start().await;
+    let send = async |set: &DataSet| {
+        let permit = house.principal(Role::Clinician).store().unwrap();
+        let name = || Phi::new(String::from("upload"));
+        let source = Source::new(&permit, ReceiverId::from_bytes([7; 16]), name(), name()).without_corrections();
+        let (sop_class, sop_instance, transfer_syntax) = set.announced();
+        let mut transfer =
+            node.engine.begin(Arc::new(source), Announced { sop_class, sop_instance, transfer_syntax }).unwrap();
+        transfer.write(set.encode().into()).await?;
+        transfer.finish().await
+    };
+    for pixel_bytes in [4_096, 2_000_000] {
+        let first = DataSet { pixel_bytes, ..DataSet::invented(pixel_bytes, 1) };
+        let other = DataSet { seed: 2, ..first.clone() };
+        send(&first).await.unwrap();
+        assert!(matches!(send(&other).await, Err(IngestError::Different)), "{pixel_bytes}");
+        send(&first).await.unwrap();
+        assert!(is_file_of(&house.fetch(&node, &first).await.unwrap(), &first), "{pixel_bytes}");
+        // Two that begin at once: one of them is stored, and the other is told.
+        let rivals = [10, 11].map(|seed| DataSet { seed, pixel_bytes, ..DataSet::invented(pixel_bytes, 2) });
+        let (a, b) = tokio::join!(send(&rivals[0]), send(&rivals[1]));
+        let won = usize::from(a.is_err());
+        let lost = if won == 0 { b } else { a };
+        assert!(matches!(lost, Err(IngestError::Different)), "{pixel_bytes}: {lost:?}");
+        assert!(is_file_of(&house.fetch(&node, &rivals[won]).await.unwrap(), &rivals[won]), "{pixel_bytes}");
+    }
+    node.stop().await;
+    assert_eq!(house.objects().len(), 4, "nothing of what was refused is kept");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sender_finds_what_it_brought_itself_and_nothing_of_others() {
+    let house = House::new();
+    let node = house.start().await;
+    let (mine, theirs) = (DataSet::invented(1, 1), DataSet::invented(2, 1));
+    let permit = house.principal(Role::Clinician).store().unwrap();
+    // The person of the permit, and a device.
+    house.send(&node, &mine, 7).await.unwrap();
+    house.send(&node, &theirs, 1).await.unwrap();
+    for (set, known) in [(&mine, true), (&theirs, false), (&DataSet::invented(3, 1), false)] {
+        let (study, instance) = (StudyUid::parse(&set.study).unwrap(), SopInstanceUid::parse(&set.instance).unwrap());
+        let begun = node.engine.begun_by(&permit, &study).await.unwrap();
+        assert_eq!(begun.as_ref().map(|begun| &begun.study.uid), known.then_some(&study));
+        assert_eq!(begun.is_some_and(|begun| begun.series.len() == 1), known);
+        assert_eq!(node.engine.brought_by(&permit, &study, &instance).await.unwrap().is_some(), known);
     }
     node.stop().await;
 }

@@ -44,12 +44,33 @@ impl Indexed {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Acknowledged {
     position: u64,
+    standing: Standing,
+}
+
+/// Whether what is stored can be found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Standing {
+    /// It can be read where its UIDs say.
+    Visible,
+    /// A person is to look at it first.
+    SetAside,
 }
 
 impl Acknowledged {
     /// To be called by the journal once a record is durable. `position` orders the records of one node.
     pub const fn attest(position: u64) -> Self {
-        Self { position }
+        Self { position, standing: Standing::Visible }
+    }
+
+    /// The same, of an instance that nobody can retrieve until a person has decided about it.
+    #[must_use]
+    pub const fn set_aside(self) -> Self {
+        Self { standing: Standing::SetAside, ..self }
+    }
+
+    /// Whether the instance is stored where it cannot be retrieved yet: its sender is told success and no address.
+    pub const fn is_set_aside(&self) -> bool {
+        matches!(self.standing, Standing::SetAside)
     }
 
     /// Where in the node's journal it lies.

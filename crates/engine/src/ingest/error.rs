@@ -55,6 +55,9 @@ pub enum IngestError {
     /// Sealing failed: an object over its limits.
     #[error("the object could not be sealed")]
     Seal(#[source] SealError),
+    /// The instance is known with other bytes, and its sender never corrects.
+    #[error("the instance is known with other bytes")]
+    Different,
     /// Another transfer of the same instance, with other bytes, was quicker.
     #[error("another transfer of the instance was quicker")]
     Overtaken,
@@ -69,7 +72,7 @@ impl IngestError {
         match self {
             Self::NotDicom(error) => error.fault(),
             Self::Head(error) => error.fault(),
-            Self::NotAnnounced => Fault::Conflict,
+            Self::NotAnnounced | Self::Different => Fault::Conflict,
             Self::NoTransferSyntax | Self::NoUid { .. } | Self::TooLong { .. } => Fault::BadInput,
             Self::Keys(error) => error.fault(),
             Self::Store(error) => error.fault(),
@@ -96,6 +99,7 @@ impl IngestError {
             Self::Index(_) => "index",
             Self::Records(_) => "records",
             Self::Seal(_) => "seal",
+            Self::Different => "other-bytes",
             Self::Overtaken => "overtaken",
             Self::Stopping => "stopping",
         }
@@ -115,6 +119,7 @@ impl IngestError {
                 "It cannot be stored now; send again later."
             }
             Self::Seal(_) => "The instance is over a limit of the sealed format.",
+            Self::Different => "Under the same name something else is stored already, and it stays.",
             Self::Overtaken => "The same instance came from elsewhere at the same time; send again.",
             Self::Stopping => "The node is stopping; send again later.",
         }

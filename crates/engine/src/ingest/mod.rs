@@ -38,6 +38,16 @@ pub struct Source {
     pub(crate) calling: Phi<String>,
     pub(crate) address: Phi<String>,
     pub(crate) level: Option<EnrolmentLevel>,
+    pub(crate) corrects: Corrects,
+}
+
+/// What other bytes under a known SOP Instance UID mean, from one and the same source.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Corrects {
+    /// A correction: the next version.
+    Versions,
+    /// A mistake: the first stays, the sender is told.
+    Nothing,
 }
 
 impl Source {
@@ -45,13 +55,20 @@ impl Source {
     /// the audit entry only.
     pub fn new(permit: &Permit<Store>, receiver: ReceiverId, calling: Phi<String>, address: Phi<String>) -> Self {
         let (tenant, actor, role) = (permit.tenant(), permit.actor(), permit.role());
-        Self { tenant, receiver, actor, role, calling, address, level: None }
+        Self { tenant, receiver, actor, role, calling, address, level: None, corrects: Corrects::Versions }
     }
 
     /// The same, of an enrolled device: what it had to show stands in the audit entry of each instance.
     #[must_use]
     pub fn with_level(self, level: EnrolmentLevel) -> Self {
         Self { level: Some(level), ..self }
+    }
+
+    /// The same, of somebody who never corrects: an instance that is known with other bytes is refused
+    /// ([`IngestError::Different`]) and not replaced.
+    #[must_use]
+    pub fn without_corrections(self) -> Self {
+        Self { corrects: Corrects::Nothing, ..self }
     }
 }
 

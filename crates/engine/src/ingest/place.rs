@@ -7,9 +7,10 @@
 //!  instance known, equal data set         acknowledged, not stored twice
 //!  instance known, other bytes, same device    a new version, current
 //!  instance known, other bytes, other device   quarantine; the old one stays current
+//!  instance known, other bytes, from who never corrects    refused; the old one stays current
 //! ```
 
-use super::{Announced, Destination, IngestError, PatientKey, Received, Source, claim::HeldStudy};
+use super::{Announced, Corrects, Destination, IngestError, PatientKey, Received, Source, claim::HeldStudy};
 use crate::Shared;
 use leadglass_index::{InstanceRow, QuarantineReason, StudyEntry};
 use leadglass_keys::SealingKey;
@@ -200,14 +201,16 @@ pub(super) enum Known {
 }
 
 /// Compares an arriving instance with the stored one.
-pub(super) fn compare(stored: &InstanceRow, digest: &[u8; 32], received: &Received) -> Known {
+pub(super) fn compare(stored: &InstanceRow, digest: &[u8; 32], received: &Received) -> Result<Known, IngestError> {
     let decided = received.destination != Destination::AsNamed;
     let had_before = || !decided && stored.earlier.iter().any(|earlier| earlier.content_digest == *digest);
-    if stored.content_digest == *digest || had_before() {
+    Ok(if stored.content_digest == *digest || had_before() {
         Known::Copy
+    } else if received.source.corrects == Corrects::Nothing {
+        return Err(IngestError::Different);
     } else if decided || stored.receiver == received.source.receiver {
         Known::Version
     } else {
         Known::Stranger
-    }
+    })
 }

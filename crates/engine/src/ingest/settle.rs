@@ -9,7 +9,7 @@ use super::{
 use crate::{Ack, Record, SealedRow, Shared, SubjectWrap, quarantine::Note, subject::Detail};
 use bytes::Bytes;
 use leadglass_audit::{CodeWord, Counts, Event, NewEntry, Outcome};
-use leadglass_index::{IndexError, InstanceRow, QuarantineReason, RowKey, SealUnder, Table};
+use leadglass_index::{IndexError, InstanceRow, InstanceState, QuarantineReason, RowKey, SealUnder, Table};
 use leadglass_keys::SealingKey;
 use leadglass_model::{Acknowledged, Durable, EnrolmentLevel, EntryId, ObjectId, StudyRef, UnixMillis};
 use leadglass_seal::{ContentStart, ObjectSealer, SealOptions, Sealed, SealedName};
@@ -40,7 +40,7 @@ async fn whole(shared: &Arc<Shared>, received: &Received, pieces: &[Bytes]) -> R
         Home::Known(study_ref) => stored(shared, received, *study_ref).await?,
         Home::Claimed(_) | Home::Unknown | Home::OtherPatient => None,
     };
-    let fate = prior.as_ref().map(|row| place::compare(row, &digest(), received));
+    let fate = prior.as_ref().map(|row| place::compare(row, &digest(), received)).transpose()?;
     let seat = match fate {
         Some(Known::Copy) => return copy(shared, received, prior).await,
         Some(Known::Stranger) => {
@@ -52,7 +52,8 @@ async fn whole(shared: &Arc<Shared>, received: &Received, pieces: &[Bytes]) -> R
     };
     if let SeatKind::Quarantine(case, _) = seat.kind {
         prior = stored(shared, received, case).await?;
-        if prior.as_ref().is_some_and(|row| place::compare(row, &digest(), received) == Known::Copy) {
+        let fate = prior.as_ref().map(|row| place::compare(row, &digest(), received)).transpose()?;
+        if fate == Some(Known::Copy) {
             return copy(shared, received, prior).await;
         }
     }
@@ -100,7 +101,7 @@ async fn flowing(shared: &Arc<Shared>, received: &Received, flow: Flow) -> Resul
         seat = assign(shared, received, seat, &digest).await?;
     }
     let prior = stored(shared, received, seat.study_ref()).await?;
-    match prior.as_ref().map(|row| place::compare(row, &digest, received)) {
+    match prior.as_ref().map(|row| place::compare(row, &digest, received)).transpose()? {
         Some(Known::Copy) => {
             // The copy's upload is dropped, which aborts it.
             return copy(shared, received, prior).await;
@@ -161,7 +162,7 @@ async fn join(
     digest: &[u8; 32],
 ) -> Result<Seat, IngestError> {
     let prior = stored(shared, received, study_ref).await?;
-    match prior.map(|row| place::compare(&row, digest, received)) {
+    match prior.map(|row| place::compare(&row, digest, received)).transpose()? {
         Some(Known::Stranger) => set_aside(shared, received, key, QuarantineReason::OtherDevice).await,
         // A copy needs no key; the caller finds it again and answers.
         Some(Known::Copy) => Ok(Seat { key, kind: SeatKind::Known(study_ref) }),
@@ -210,11 +211,13 @@ async fn copy(
 ) -> Result<Acknowledged, IngestError> {
     let (mut entry, wrap) = entry(shared, received, shared.clock.now()).await?;
     entry.code = CodeWord::parse("copy");
+    let waits = prior.as_ref().is_some_and(|row| matches!(row.state, InstanceState::Quarantined(_)));
     entry.key = prior.map(|row| row.key_id);
     let subjects = wrap.into_iter().collect();
     let record = Record { entries: vec![entry.encode().into()], subjects, ..Record::default() };
     metrics::counter!("leadglass_instances_total", "outcome" => "copy").increment(1);
-    shared.commit(record).await.map_err(IngestError::Journal)
+    let receipt = shared.commit(record).await.map_err(IngestError::Journal)?;
+    Ok(if waits { receipt.set_aside() } else { receipt })
 }
 
 #[allow(clippy::too_many_arguments, reason = "what the decision and the sealing found out, handed over once")]
@@ -284,7 +287,7 @@ async fn commit(
     let outcome = if quarantine.is_some() { "quarantined" } else { "stored" };
     metrics::counter!("leadglass_instances_total", "outcome" => outcome).increment(1);
     metrics::counter!("leadglass_instance_bytes_total").increment(sealed.body_len);
-    Ok(receipt)
+    Ok(if quarantine.is_some() { receipt.set_aside() } else { receipt })
 }
 
 /// The entry of an arriving instance; who and where from stand in its sealed part.
