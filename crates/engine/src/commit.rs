@@ -18,10 +18,20 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 /// Commits that are durable but have not been drained yet.
 #[derive(Debug)]
 pub(crate) struct Backlog {
-    waiting: Mutex<BTreeMap<u64, Waiting>>,
+    waiting: Mutex<Queue>,
     objects: Mutex<HashMap<ObjectId, Bytes>>,
     room: Arc<Semaphore>,
+    /// Something waits.
     pub(crate) arrived: Notify,
+    /// A batch's worth waits.
+    pub(crate) plenty: Notify,
+}
+
+/// Records by position, and the bytes of their objects.
+#[derive(Debug, Default)]
+struct Queue {
+    records: BTreeMap<u64, Waiting>,
+    bytes: usize,
 }
 
 #[derive(Debug)]
@@ -38,6 +48,7 @@ impl Backlog {
             objects: Mutex::default(),
             room: Arc::new(Semaphore::new(MAX_BACKLOG_KIB)),
             arrived: Notify::new(),
+            plenty: Notify::new(),
         }
     }
 
@@ -50,8 +61,8 @@ impl Backlog {
     pub(crate) fn batch(&self, next: u64) -> Vec<(u64, Waiting)> {
         let mut waiting = self.waiting.lock();
         let (mut batch, mut bytes, mut entries) = (Vec::new(), 0, 0);
-        while let Some(entry) = waiting.first_entry().filter(|e| *e.key() == next + batch.len() as u64) {
-            bytes += entry.get().record.object.as_ref().map_or(0, |(_, sealed)| sealed.len());
+        while let Some(entry) = waiting.records.first_entry().filter(|e| *e.key() == next + batch.len() as u64) {
+            bytes += entry.get().object_bytes();
             entries += entry.get().record.entries.iter().map(Bytes::len).sum::<usize>();
             let full = batch.len() == MAX_BATCH || bytes > MAX_BATCH_BYTES || entries > MAX_BATCH_ENTRY_BYTES;
             if !batch.is_empty() && full {
@@ -59,12 +70,18 @@ impl Backlog {
             }
             batch.push(entry.remove_entry());
         }
+        waiting.bytes -= batch.iter().map(|(_, waiting)| waiting.object_bytes()).sum::<usize>();
         batch
     }
 
     /// A batch that could not be drained waits again.
     pub(crate) fn put_back(&self, batch: Vec<(u64, Waiting)>) {
         self.waiting.lock().extend(batch);
+    }
+
+    /// Whether a batch's worth waits, so that waiting for more saves nothing.
+    pub(crate) fn has_plenty(&self) -> bool {
+        self.waiting.lock().is_plenty()
     }
 
     /// These objects are in the store now.
@@ -90,8 +107,34 @@ impl Backlog {
     }
 
     fn put(&self, position: u64, waiting: Waiting) {
-        self.waiting.lock().insert(position, waiting);
+        let plenty = {
+            let mut queue = self.waiting.lock();
+            queue.extend([(position, waiting)]);
+            queue.is_plenty()
+        };
         self.arrived.notify_one();
+        if plenty {
+            self.plenty.notify_one();
+        }
+    }
+}
+
+impl Queue {
+    fn extend(&mut self, records: impl IntoIterator<Item = (u64, Waiting)>) {
+        for (position, waiting) in records {
+            self.bytes += waiting.object_bytes();
+            self.records.insert(position, waiting);
+        }
+    }
+
+    fn is_plenty(&self) -> bool {
+        self.bytes >= PLENTY_BYTES || self.records.len() >= MAX_BATCH
+    }
+}
+
+impl Waiting {
+    fn object_bytes(&self) -> usize {
+        self.record.object.as_ref().map_or(0, |(_, sealed)| sealed.len())
     }
 }
 
@@ -142,5 +185,7 @@ const ROOM_WAIT: Duration = Duration::from_secs(10);
 /// Records and object bytes that the drain takes at a time.
 const MAX_BATCH: usize = 512;
 const MAX_BATCH_BYTES: usize = 24 << 20;
+/// Object bytes that do not wait for more.
+const PLENTY_BYTES: usize = 16 << 20;
 /// The audit log takes 8 MiB of entries at a time.
 const MAX_BATCH_ENTRY_BYTES: usize = 4 << 20;

@@ -78,7 +78,8 @@ impl Handle {
 pub(crate) async fn run(shared: Arc<Shared>, stop: CancellationToken) {
     loop {
         match step(&shared).await {
-            Ok(true) => {}
+            // What came meanwhile is a few records on a busy node: they share the syncs with those that follow.
+            Ok(true) => linger(&shared, &stop).await,
             Ok(false) if stop.is_cancelled() => return,
             Ok(false) => tokio::select! {
                 () = shared.backlog.arrived.notified() => linger(&shared, &stop).await,
@@ -97,8 +98,8 @@ pub(crate) async fn run(shared: Arc<Shared>, stop: CancellationToken) {
 /// Waits for more, so that it shares the syncs; not when much waits already.
 async fn linger(shared: &Shared, stop: &CancellationToken) {
     let enough = async {
-        while shared.backlog.pending().1 < MANY_BYTES {
-            shared.backlog.arrived.notified().await;
+        while !shared.backlog.has_plenty() {
+            shared.backlog.plenty.notified().await;
         }
     };
     tokio::select! {
@@ -223,7 +224,5 @@ fn chain(error: &dyn std::error::Error) -> String {
 const PUBLISH_EVERY: Duration = Duration::from_secs(10);
 /// What comes within this time of the first shares its syncs. Readers do not wait: they are served from memory.
 const LINGER: Duration = Duration::from_millis(500);
-/// Bytes that do not wait for more.
-const MANY_BYTES: usize = 16 << 20;
 /// Between attempts, when a disk is full or a store away.
 const REST: Duration = Duration::from_millis(500);
