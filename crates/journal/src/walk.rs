@@ -3,7 +3,7 @@
 use crate::{
     config::MAX_RECORD_BYTES,
     disk::DiskFile,
-    frame::{BLOCK_BYTES, RECORD_ALIGN, RECORD_HEADER_BYTES, RecordHeader, RecordKey, SegmentHeader, align},
+    frame::{BLOCK_BYTES, RECORD_ALIGN, RECORD_HEADER_BYTES, RecordHeader, RecordKey, SegmentHeader, Summing, align},
 };
 use bytes::Bytes;
 use std::{io, sync::Arc};
@@ -12,6 +12,7 @@ use std::{io, sync::Arc};
 pub(crate) struct Walk {
     file: Arc<dyn DiskFile>,
     key: RecordKey,
+    summing: Summing,
     end_of_file: u64,
     offset: u64,
     expected: u64,
@@ -23,6 +24,7 @@ impl Walk {
     pub(crate) fn new(file: Arc<dyn DiskFile>, header: &SegmentHeader) -> Self {
         Self {
             key: header.key(),
+            summing: header.summing,
             end_of_file: header.segment_bytes,
             offset: BLOCK_BYTES,
             expected: header.first,
@@ -97,7 +99,7 @@ impl Walk {
         }
         let mut payload = vec![0; header.len as usize];
         self.file.read_at(&mut payload, body)?;
-        let proven = RecordHeader::proves(&head, &self.key, &blake3::hash(&payload));
+        let proven = RecordHeader::proves(&head, &self.key, &self.summing.sum([&payload[..]]));
         Ok(proven.then(|| (header, payload.into())))
     }
 }

@@ -4,8 +4,8 @@ use crate::{
     CommitError, JournalConfig, TrimError,
     disk::{Disk, DiskFile},
     frame::{
-        BLOCK_BYTES, FIRST_OF_BATCH, LAST_OF_BATCH, RECORD_ALIGN, RECORD_HEADER_BYTES, RecordHeader, RecordKey,
-        SegmentHeader, align,
+        BLOCK_BYTES, FIRST_OF_BATCH, LAST_OF_BATCH, PayloadSum, RECORD_ALIGN, RECORD_HEADER_BYTES, RecordHeader,
+        RecordKey, SegmentHeader, Summing, align,
     },
     mark::MarkFile,
 };
@@ -23,17 +23,14 @@ use std::{
 pub(crate) struct Waiting {
     pub(crate) pieces: Vec<Bytes>,
     pub(crate) len: u32,
-    pub(crate) digest: blake3::Hash,
+    pub(crate) sum: PayloadSum,
 }
 
 impl Waiting {
     /// `len` is the length of all pieces together.
     pub(crate) fn new(pieces: Vec<Bytes>, len: u32) -> Self {
-        let mut hasher = blake3::Hasher::new();
-        for piece in &pieces {
-            hasher.update(piece);
-        }
-        Self { pieces, len, digest: hasher.finalize() }
+        let sum = SUMMING.sum(pieces.iter().map(|piece| &piece[..]));
+        Self { pieces, len, sum }
     }
 }
 
@@ -248,7 +245,14 @@ impl Writer {
         let segment_bytes = self.config.segment_bytes;
         let mut file_id = [0; 16];
         self.entropy.fill(&mut file_id);
-        let header = SegmentHeader { file_id, generation, first: self.next, trimmed: self.trimmed, segment_bytes };
+        let header = SegmentHeader {
+            summing: SUMMING,
+            file_id,
+            generation,
+            first: self.next,
+            trimmed: self.trimmed,
+            segment_bytes,
+        };
         let file = self.disk.open(&spare_name(spare))?;
         // A spare may stem from a crash in the middle of its making.
         file.allocate(segment_bytes)?;
@@ -283,7 +287,7 @@ impl Writer {
             if heads.is_empty() {
                 flags |= FIRST_OF_BATCH;
             }
-            heads.push(RecordHeader { len: record.len, flags, sequence }.encode(&active.key, &record.digest));
+            heads.push(RecordHeader { len: record.len, flags, sequence }.encode(&active.key, &record.sum));
             let unpadded = end + RECORD_HEADER_BYTES + u64::from(record.len);
             end = if is_last { unpadded } else { align(unpadded, RECORD_ALIGN) };
             gaps.push(padding(end - unpadded));
@@ -346,3 +350,6 @@ fn padding(bytes: u64) -> &'static [u8] {
     const ZEROS: &[u8] = &[0; 8];
     usize::try_from(bytes).ok().and_then(|bytes| ZEROS.get(..bytes)).unwrap_or(ZEROS)
 }
+
+/// What is written; the other is only read.
+const SUMMING: Summing = Summing::Xxh3;
