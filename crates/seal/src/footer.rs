@@ -18,13 +18,15 @@ pub struct Footer {
     pub body_digest: [u8; 32],
 }
 
-/// Digest of BODY. Both are 32 bytes long.
+/// Digest of BODY. All are 32 bytes long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DigestKind {
     /// 00, read and never written: seven times as slow as the encryption.
     Sha256,
-    /// 01, what writers use.
+    /// 01: BLAKE3 of BODY, where all of BODY is content.
     Blake3,
+    /// 02: BLAKE3 over the BLAKE3 of what stands in front of the content, then that of the content (record 08).
+    Blake3Halves,
 }
 
 /// A digest under way.
@@ -34,12 +36,18 @@ pub(crate) enum Hasher {
     Blake3(Box<blake3::Hasher>),
 }
 
+/// BODY's digest of kind 02.
+pub(crate) fn of_halves(front: [u8; 32], content: [u8; 32]) -> [u8; 32] {
+    blake3::Hasher::new().update(&front).update(&content).finalize().into()
+}
+
 impl Footer {
     /// Parses the last 64 bytes of a plaintext of `plain_len` bytes.
     pub fn parse(bytes: &[u8; FOOTER_LEN], plain_len: u64) -> Result<Self, Corruption> {
         let digest = match bytes[..8] {
             [b'S', b'V', b'O', b'F', 1, 0, 0, 0] => DigestKind::Sha256,
             [b'S', b'V', b'O', b'F', 1, 1, 0, 0] => DigestKind::Blake3,
+            [b'S', b'V', b'O', b'F', 1, 2, 0, 0] => DigestKind::Blake3Halves,
             _ => return Err(Corruption::Footer),
         };
         let number = |at| u64::from_be_bytes(field(bytes, at));
@@ -62,6 +70,7 @@ impl Footer {
         bytes[5] = match self.digest {
             DigestKind::Sha256 => 0,
             DigestKind::Blake3 => 1,
+            DigestKind::Blake3Halves => 2,
         };
         bytes[8..16].copy_from_slice(&self.body_len.to_be_bytes());
         bytes[16..24].copy_from_slice(&self.body_len.to_be_bytes());
@@ -72,10 +81,11 @@ impl Footer {
 }
 
 impl Hasher {
+    /// The function that a kind is made of.
     pub(crate) fn new(kind: DigestKind) -> Self {
         match kind {
             DigestKind::Sha256 => Self::Sha256(Box::default()),
-            DigestKind::Blake3 => Self::Blake3(Box::default()),
+            DigestKind::Blake3 | DigestKind::Blake3Halves => Self::Blake3(Box::default()),
         }
     }
 
@@ -110,19 +120,24 @@ mod tests {
     #[test]
     fn a_footer_comes_back() {
         assert_eq!(Footer::parse(&footer().encode(), 1100), Ok(footer()));
-        let old = Footer { digest: DigestKind::Sha256, ..footer() };
-        assert_eq!(Footer::parse(&old.encode(), 1100), Ok(old));
+        for digest in [DigestKind::Sha256, DigestKind::Blake3Halves] {
+            let other = Footer { digest, ..footer() };
+            assert_eq!(Footer::parse(&other.encode(), 1100), Ok(other));
+        }
     }
 
     #[test]
     fn every_change_in_front_of_the_digest_is_refused() {
-        for at in 0..32 {
-            for bit in 0..8 {
-                let mut bytes = footer().encode();
-                bytes[at] ^= 1 << bit;
-                // The digest's kind is the one bit whose flip is a footer again; the digest itself then fails.
-                let parsed = Footer::parse(&bytes, 1100);
-                assert_eq!(parsed.is_err(), (at, bit) != (5, 0), "byte {at} bit {bit}");
+        let halves = Footer { digest: DigestKind::Blake3Halves, ..footer() };
+        // A flip in the digest's kind may be a footer again; the digest itself then fails.
+        for (footer, harmless) in [(footer(), (5, 0)), (halves, (5, 1))] {
+            for at in 0..32 {
+                for bit in 0..8 {
+                    let mut bytes = footer.encode();
+                    bytes[at] ^= 1 << bit;
+                    let parsed = Footer::parse(&bytes, 1100);
+                    assert_eq!(parsed.is_err(), (at, bit) != harmless, "byte {at} bit {bit}");
+                }
             }
         }
     }

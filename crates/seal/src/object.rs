@@ -3,14 +3,14 @@
 //! The digests are computed as the bytes pass, so the caller holds no more than one slice of the body. Cipher and digests
 //! go over one chunk after the other, while it is in the processor's cache.
 //!
-//! An instance has two digests, of BODY (FOOTER) and of the data set within it (record 08). BLAKE3 mixes each leaf's place
-//! in the stream into it, and the data set starts at another place than BODY, so no work of one serves the other.
+//! An instance has two digests, of BODY (FOOTER) and of the data set within it (record 08). Every byte is hashed once: where
+//! something stands in front of the content, BODY's digest is made of the digests of the two.
 //! Source: FORMAT.md §6.
 
 use crate::{
     digest::Digest,
     error::SealError,
-    footer::{DigestKind, FOOTER_LEN, Footer},
+    footer::{DigestKind, FOOTER_LEN, Footer, of_halves},
     header::{HEADER_LEN, Header, SealedName},
     key::StudyKey,
     records::ObjectRecords,
@@ -22,8 +22,10 @@ use leadglass_model::Entropy;
 #[derive(Debug)]
 pub struct ObjectSealer {
     sealer: Sealer,
-    body: Digest,
-    content: Content,
+    /// Where the content starts; `None` until somebody says.
+    start: Option<u64>,
+    front: Digest,
+    content: Digest,
 }
 
 /// Where the content that record 08 covers starts in BODY.
@@ -38,16 +40,6 @@ pub enum ContentStart {
     Marked,
 }
 
-#[derive(Debug)]
-enum Content {
-    /// The body's digest is the content's.
-    Body,
-    /// Not reached yet.
-    Ahead { at: Option<u64> },
-    /// Reached at `at`.
-    Within { at: u64, digest: Box<Digest> },
-}
-
 /// What a finished object is pinned by, and what its index row says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use = "header and length are what a reader pins"]
@@ -58,7 +50,7 @@ pub struct Sealed {
     pub sealed_len: u64,
     /// Bytes of BODY.
     pub body_len: u64,
-    /// BLAKE3 of BODY.
+    /// Digest of BODY, as in FOOTER.
     pub body_digest: [u8; 32],
     /// BLAKE3 of the content (record 08).
     pub content_digest: [u8; 32],
@@ -74,12 +66,13 @@ impl ObjectSealer {
         entropy: &dyn Entropy,
         out: &mut Vec<u8>,
     ) -> Self {
-        let content = match content {
-            ContentStart::Body | ContentStart::At(0) => Content::Body,
-            ContentStart::At(at) => Content::Ahead { at: Some(at) },
-            ContentStart::Marked => Content::Ahead { at: None },
+        let start = match content {
+            ContentStart::Body => Some(0),
+            ContentStart::At(at) => Some(at),
+            ContentStart::Marked => None,
         };
-        Self { sealer: Sealer::begin(key, name, options, entropy, out), body: Digest::new(), content }
+        let sealer = Sealer::begin(key, name, options, entropy, out);
+        Self { sealer, start, front: Digest::new(), content: Digest::new() }
     }
 
     /// The header, as written.
@@ -106,59 +99,39 @@ impl ObjectSealer {
     }
 
     fn piece(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Result<(), SealError> {
-        let start = self.body_len();
+        let front = self.start.map_or(u64::MAX, |start| start.saturating_sub(self.body_len()));
         self.sealer.write(bytes, out)?;
-        self.body.update(bytes);
-        match &mut self.content {
-            Content::Body => {}
-            Content::Within { digest, .. } => digest.update(bytes),
-            Content::Ahead { at: Some(at) } if *at <= self.sealer.plain_len() => {
-                let front = usize::try_from(*at - start).expect("within a slice");
-                let mut digest = Box::new(Digest::new());
-                digest.update(&bytes[front..]);
-                self.content = Content::Within { at: *at, digest };
-            }
-            Content::Ahead { .. } => {}
-        }
+        let (front, content) = bytes.split_at(usize::try_from(front).unwrap_or(usize::MAX).min(bytes.len()));
+        self.front.update(front);
+        self.content.update(content);
         Ok(())
     }
 
     /// The next byte of BODY is the first of the data set. Only the first call counts, and only where
     /// [`ContentStart::Marked`] was said.
     pub fn mark_content_start(&mut self) {
-        if let Content::Ahead { at: None } = self.content {
-            self.content = match self.body_len() {
-                0 => Content::Body,
-                at => Content::Within { at, digest: Box::new(Digest::new()) },
-            };
-        }
+        self.start.get_or_insert(self.sealer.plain_len());
     }
 
     /// BLAKE3 of the content taken so far (record 08), so that a copy of a known instance can be told before the object is
     /// finished; `None` while the content has not begun.
     pub fn content_digest(&self) -> Option<[u8; 32]> {
-        match &self.content {
-            Content::Body => Some(self.body.value()),
-            Content::Within { digest, .. } => Some(digest.value()),
-            Content::Ahead { .. } => None,
-        }
+        self.start.filter(|start| *start <= self.body_len()).map(|_| self.content.value())
     }
 
     /// Appends INDEX and FOOTER and seals the last chunk. Records that contradict the body are refused, and so is a
     /// content digest that does not start where the records say the data set starts.
     pub fn finish(mut self, records: &ObjectRecords, out: &mut Vec<u8>) -> Result<Sealed, SealError> {
         let body_len = self.body_len();
-        let body_digest = self.body.value();
-        let (content_start, content_digest) = match self.content {
-            Content::Body => (0, body_digest),
-            Content::Within { at, ref digest } => (at, digest.value()),
-            Content::Ahead { .. } => return Err(SealError::ContentStart),
+        let start = self.start.filter(|start| *start <= body_len && *start == records.content_start());
+        let start = start.ok_or(SealError::ContentStart)?;
+        let content_digest = self.content.value();
+        let (digest, body_digest) = match start {
+            0 => (DigestKind::Blake3, content_digest),
+            _ => (DigestKind::Blake3Halves, of_halves(self.front.value(), content_digest)),
         };
-        if content_start != records.content_start() {
-            return Err(SealError::ContentStart);
-        }
         let index = records.encode(&content_digest, body_len)?;
-        let footer = Footer { digest: DigestKind::Blake3, body_len, index_len: index.len() as u64, body_digest };
+        let footer = Footer { digest, body_len, index_len: index.len() as u64, body_digest };
         self.sealer.write(&index, out)?;
         self.sealer.write(&footer.encode(), out)?;
         let sealed = self.sealer.finish(out);

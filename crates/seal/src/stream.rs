@@ -6,7 +6,7 @@
 
 use crate::{
     error::{Corruption, OpenError},
-    footer::{DigestKind, Hasher},
+    footer::{DigestKind, Hasher, of_halves},
     header::{HEADER_LEN, Header, SealedName},
     key::{StudyKey, wipe},
     opener::Opener,
@@ -30,13 +30,13 @@ pub struct StreamOpener {
 
 /// Digests of a verified stream.
 struct Check {
-    body: (Hasher, [u8; 32]),
-    content: Option<ContentCheck>,
-}
-
-struct ContentCheck {
-    hasher: Hasher,
-    expected: [u8; 32],
+    /// BODY's, of kind 00 or 01: over all of it.
+    body: Option<Hasher>,
+    body_expected: [u8; 32],
+    /// Of what stands in front of the content, and of the content.
+    front: Hasher,
+    content: Hasher,
+    content_expected: Option<[u8; 32]>,
     /// Bytes of BODY in front of the content that are still to come.
     skip: u64,
 }
@@ -60,14 +60,16 @@ impl StreamOpener {
     /// Gives out BODY and checks the digests of BODY and content at the end: for export and `verify`. `tail` was read
     /// through the same opener.
     pub fn verified(opener: Opener, tail: &Tail) -> Result<Self, OpenError> {
-        let content = tail.opened.content_digest.map(|expected| ContentCheck {
-            hasher: Hasher::new(DigestKind::Blake3),
-            expected,
+        let kind = tail.footer.digest;
+        let mut stream = Self::body(opener, tail.footer.body_len)?;
+        stream.check = Some(Check {
+            body: (kind != DigestKind::Blake3Halves).then(|| Hasher::new(kind)),
+            body_expected: tail.footer.body_digest,
+            front: Hasher::new(DigestKind::Blake3),
+            content: Hasher::new(DigestKind::Blake3),
+            content_expected: tail.opened.content_digest,
             skip: tail.opened.records.content_start(),
         });
-        let body = (Hasher::new(tail.footer.digest), tail.footer.body_digest);
-        let mut stream = Self::body(opener, tail.footer.body_len)?;
-        stream.check = Some(Check { body, content });
         Ok(stream)
     }
 
@@ -103,18 +105,7 @@ impl StreamOpener {
         if self.next_chunk != self.opener.geometry().chunks() {
             return Err(OpenError::Truncated);
         }
-        let Some(Check { body: (hasher, expected), content }) = self.check else {
-            return Ok(());
-        };
-        if hasher.digest() != expected {
-            return Err(Corruption::BodyDigest.into());
-        }
-        if let Some(ContentCheck { hasher, expected, .. }) = content
-            && hasher.digest() != expected
-        {
-            return Err(Corruption::ContentDigest.into());
-        }
-        Ok(())
+        self.check.map_or(Ok(()), Check::finish)
     }
 
     fn take(&mut self, mut sealed: &[u8], out: &mut Vec<u8>) -> Result<(), OpenError> {
@@ -195,11 +186,24 @@ impl fmt::Debug for StreamOpener {
 
 impl Check {
     fn update(&mut self, body: &[u8]) {
-        self.body.0.update(body);
-        if let Some(content) = &mut self.content {
-            let skipped = usize::try_from(content.skip).unwrap_or(usize::MAX).min(body.len());
-            content.skip -= skipped as u64;
-            content.hasher.update(&body[skipped..]);
+        if let Some(hasher) = &mut self.body {
+            hasher.update(body);
         }
+        let (front, content) = body.split_at(usize::try_from(self.skip).unwrap_or(usize::MAX).min(body.len()));
+        self.skip -= front.len() as u64;
+        self.front.update(front);
+        self.content.update(content);
+    }
+
+    fn finish(self) -> Result<(), OpenError> {
+        let content = self.content.digest();
+        let body = self.body.map_or_else(|| of_halves(self.front.digest(), content), Hasher::digest);
+        if body != self.body_expected {
+            return Err(Corruption::BodyDigest.into());
+        }
+        if self.content_expected.is_some_and(|expected| expected != content) {
+            return Err(Corruption::ContentDigest.into());
+        }
+        Ok(())
     }
 }

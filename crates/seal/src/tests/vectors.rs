@@ -124,6 +124,24 @@ fn objects_with_records_seal_and_open_every_vector() {
 }
 
 #[test]
+fn a_verified_read_knows_every_kind_of_digest_and_no_other() {
+    let (file, Inputs { key, name, plain, .. }) = load(OURS);
+    for case in cases(&file, "verified", 6) {
+        let (found, what) = (crate::open_object(&key, &name, &bytes(&case["sealed"])), text(&case["name"]));
+        match case["expect"].as_str() {
+            None => assert_eq!(found.unwrap().1, &plain[..1200], "{what}"),
+            Some("BodyDigest") => {
+                assert_eq!(found.unwrap_err(), OpenError::Corrupt { what: Corruption::BodyDigest }, "{what}");
+            }
+            Some("Footer") => {
+                assert_eq!(found.unwrap_err(), OpenError::Corrupt { what: Corruption::Footer }, "{what}");
+            }
+            Some(other) => panic!("{other}"),
+        }
+    }
+}
+
+#[test]
 fn index_bytes_that_no_writer_writes_are_refused_for_the_reason_given() {
     let (file, _) = load(OURS);
     for case in cases(&file, "index_refused", 40) {
