@@ -73,8 +73,17 @@ pub struct Blocks<'a> {
 }
 
 impl Blocks<'_> {
-    /// Takes the next bytes; writes when the buffer is full.
+    /// Takes the next bytes; writes when the buffer is full. Bytes that lie at a multiple of [`BLOCK_BYTES`] and are next in
+    /// the file are written from where they are.
     pub fn push(&mut self, mut bytes: &[u8]) -> io::Result<()> {
+        if self.filled == 0 && bytes.as_ptr().align_offset(BLOCK_BYTES) == 0 {
+            let (whole, tail) = bytes.split_at(bytes.len() - bytes.len() % BLOCK_BYTES);
+            if !whole.is_empty() {
+                self.file.write(whole, self.offset)?;
+                self.offset += whole.len() as u64;
+            }
+            bytes = tail;
+        }
         while !bytes.is_empty() {
             let room = &mut self.buffer.bytes_mut()[self.filled..];
             let some = room.len().min(bytes.len());
@@ -152,9 +161,14 @@ mod tests {
             buffer.bytes_mut().fill(0xAA);
             let mut blocks = file.write_from(offset, &mut buffer);
             let mut all = vec![0; usize::try_from(offset).unwrap()];
+            let trays = crate::Trays::new(0);
             for (n, size) in sizes.iter().enumerate() {
                 let piece = vec![u8::try_from(n + 1).unwrap(); *size];
-                blocks.push(&piece).unwrap();
+                // Every other one at a block.
+                let mut tray = trays.take(*size);
+                tray.fill().extend_from_slice(&piece);
+                let aligned = tray.into_bytes();
+                blocks.push(if n % 2 == 0 { &aligned } else { &piece }).unwrap();
                 all.extend(piece);
             }
             prop_assert_eq!(blocks.finish().unwrap(), all.len() as u64);

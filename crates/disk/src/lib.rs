@@ -11,9 +11,11 @@
 
 mod block_file;
 mod buffer;
+mod trays;
 
 pub use block_file::{BlockFile, Blocks};
 pub use buffer::Buffer;
+pub use trays::{Tray, Trays};
 
 /// What addresses, offsets and lengths are multiples of: the largest block of common disks and file systems, and a page.
 pub const BLOCK_BYTES: usize = 4096;

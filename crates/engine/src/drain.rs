@@ -82,6 +82,7 @@ pub(crate) async fn run(shared: Arc<Shared>, stop: CancellationToken) {
             Ok(true) => linger(&shared, &stop).await,
             Ok(false) if stop.is_cancelled() => return,
             Ok(false) => tokio::select! {
+                () = idle(&shared) => {}
                 () = shared.backlog.arrived.notified() => linger(&shared, &stop).await,
                 () = stop.cancelled() => {}
             },
@@ -93,6 +94,15 @@ pub(crate) async fn run(shared: Arc<Shared>, stop: CancellationToken) {
             },
         }
     }
+}
+
+/// After a while without work, memory that was kept for more of it goes back to the system.
+async fn idle(shared: &Shared) {
+    if shared.trays.is_empty() {
+        std::future::pending::<()>().await;
+    }
+    tokio::time::sleep(IDLE).await;
+    shared.trays.clear();
 }
 
 /// Waits for more, so that it shares the syncs; not when much waits already.
@@ -224,5 +234,7 @@ fn chain(error: &dyn std::error::Error) -> String {
 const PUBLISH_EVERY: Duration = Duration::from_secs(10);
 /// What comes within this time of the first shares its syncs. Readers do not wait: they are served from memory.
 const LINGER: Duration = Duration::from_millis(500);
+/// After so long without a record a node is at rest.
+const IDLE: Duration = Duration::from_secs(5);
 /// Between attempts, when a disk is full or a store away.
 const REST: Duration = Duration::from_millis(500);

@@ -46,6 +46,7 @@ use commit::Backlog;
 use ingest::{Claims, Destination};
 use retrieve::Tables;
 use leadglass_audit::Log;
+use leadglass_disk::Trays;
 use leadglass_index::Catalog;
 use leadglass_journal::Journal;
 use leadglass_keys::Keys;
@@ -83,6 +84,8 @@ pub(crate) struct Shared {
     pub(crate) tenants: Vec<TenantId>,
     pub(crate) subjects: HashMap<TenantId, Subjects>,
     pub(crate) backlog: Backlog,
+    /// Memory of sealed objects between their sealing and the store.
+    pub(crate) trays: Trays,
     pub(crate) claims: Arc<Claims>,
     pub(crate) accesses: Accesses,
     pub(crate) tables: Tables,

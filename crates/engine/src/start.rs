@@ -11,6 +11,7 @@ use crate::{
     subject::{SubjectPort, Subjects},
 };
 use leadglass_audit::Log;
+use leadglass_disk::Trays;
 use leadglass_index::{Catalog, IndexError};
 use leadglass_journal::{Journal, JournalError, Replay};
 use leadglass_keys::Keys;
@@ -174,6 +175,7 @@ impl Engine {
             tenants: subjects.keys().copied().collect(),
             subjects: subjects.into_iter().map(|(tenant, port)| (tenant, Subjects::new(tenant, port))).collect(),
             backlog: Backlog::new(),
+            trays: Trays::new(KEPT_BYTES),
             claims: Arc::new(Claims::default()),
             accesses: Accesses::default(),
             tables: Tables::default(),
@@ -212,3 +214,6 @@ impl Engine {
 
 /// Replayed records that lie in memory at one time.
 const REPLAY_BATCH: u64 = 64;
+
+/// Memory that waits for the next sealed objects: as much as a drained batch leaves behind.
+const KEPT_BYTES: usize = 32 << 20;

@@ -64,20 +64,21 @@ async fn whole(shared: &Arc<Shared>, received: &Received, pieces: &[Bytes]) -> R
     let key = &seat.key;
     let name = SealedName { tenant, object_id: object, key_id: key.key_id(), key_gen: key.key_gen() };
     let plain: usize = pieces.iter().map(Bytes::len).sum();
-    let mut out = Vec::with_capacity(plain + received.preface.len() + ROOM_BYTES);
+    let mut tray = shared.trays.take(plain + received.preface.len() + ROOM_BYTES);
+    let out = tray.fill();
     let content = ContentStart::At(received.dataset_start());
     let mut sealer =
-        ObjectSealer::begin(key.study_key(), &name, SealOptions::default(), content, &*shared.entropy, &mut out);
-    sealer.body(&received.preface, &mut out).map_err(IngestError::Seal)?;
+        ObjectSealer::begin(key.study_key(), &name, SealOptions::default(), content, &*shared.entropy, out);
+    sealer.body(&received.preface, out).map_err(IngestError::Seal)?;
     for piece in pieces {
-        sealer.body(piece, &mut out).map_err(IngestError::Seal)?;
+        sealer.body(piece, out).map_err(IngestError::Seal)?;
     }
     let records = received.records(&succession, received_at);
-    let sealed = sealer.finish(&records, &mut out).map_err(IngestError::Seal)?;
+    let sealed = sealer.finish(&records, out).map_err(IngestError::Seal)?;
     let inline = match shared.limits.ack {
-        Ack::Journal => Some(out.into()),
+        Ack::Journal => Some(tray.into_bytes()),
         Ack::Store => {
-            let durable = shared.objects.put(object, vec![out.into()]).await.map_err(IngestError::Store)?;
+            let durable = shared.objects.put(object, vec![tray.into_bytes()]).await.map_err(IngestError::Store)?;
             check(&durable, object, &sealed)?;
             None
         }
@@ -332,4 +333,4 @@ impl Seat {
 }
 
 /// Header, INDEX, FOOTER, tags and padding of an object that is sealed in memory.
-const ROOM_BYTES: usize = 64 << 10;
+const ROOM_BYTES: usize = 20 << 10;
