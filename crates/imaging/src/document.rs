@@ -5,10 +5,9 @@ use crate::{
     Record, UploadError,
     instance::{ENCAPSULATED_PDF_STORAGE, Instance, common},
     photo::EXPLICIT_LITTLE_ENDIAN,
-    uid::fresh_uid,
 };
 use bytes::Bytes;
-use leadglass_model::{Entropy, SopClassUid, SopInstanceUid, TransferSyntaxUid};
+use leadglass_model::{SopClassUid, TransferSyntaxUid};
 
 /// A PDF with a beginning and an end.
 #[derive(Debug, Clone)]
@@ -24,9 +23,8 @@ impl Document {
         Ok(Self(bytes.slice(..end)))
     }
 
-    pub(crate) fn into_instance(self, record: &Record, entropy: &dyn Entropy) -> Instance {
-        let instance = fresh_uid(entropy);
-        let mut set = common(record, ENCAPSULATED_PDF_STORAGE, &instance, "DOC");
+    pub(crate) fn into_instance(self, record: &Record) -> Instance {
+        let mut set = common(record, ENCAPSULATED_PDF_STORAGE, "DOC");
         // SC Equipment: it came from a work station.
         set.text(0x0008_0064, *b"CS", "WSD");
         // Encapsulated Document: the day it was made is the sender's to say.
@@ -42,7 +40,7 @@ impl Document {
         set.long_number(0x0042_0015, len);
         Instance {
             sop_class: SopClassUid::parse(ENCAPSULATED_PDF_STORAGE).expect("a UID of the standard"),
-            sop_instance: SopInstanceUid::parse(&instance).expect("a UID of our own"),
+            sop_instance: record.instance.clone(),
             transfer_syntax: TransferSyntaxUid::parse(EXPLICIT_LITTLE_ENDIAN).expect("a UID of the standard"),
             pieces: set.into_pieces(),
         }

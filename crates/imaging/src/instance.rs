@@ -33,17 +33,19 @@ impl std::fmt::Debug for Instance {
 }
 
 /// Patient, General Study, General Series, General Equipment and SOP Common.
-pub(crate) fn common(record: &Record, class: &str, instance: &str, modality: &str) -> DataSet {
-    let Record { patient, study, series, number, received, place, .. } = record;
+pub(crate) fn common(record: &Record, class: &str, modality: &str) -> DataSet {
+    let Record { patient, study, series, instance, number, received, place, .. } = record;
     let mut set = DataSet::default();
     set.text(0x0008_0005, *b"CS", "ISO_IR 192");
     if let Some(place) = place {
-        set.text(0x0008_0012, *b"DA", &received.date());
-        set.text(0x0008_0013, *b"TM", &received.time());
+        if let Some(received) = received {
+            set.text(0x0008_0012, *b"DA", &received.date());
+            set.text(0x0008_0013, *b"TM", &received.time());
+        }
         set.text(0x0008_0201, *b"SH", &place.dicom());
     }
     set.uid(0x0008_0016, class);
-    set.uid(0x0008_0018, instance);
+    set.uid(0x0008_0018, instance.expose());
     set.text(0x0008_0020, *b"DA", study.date.expose());
     set.text(0x0008_0030, *b"TM", study.time.expose());
     set.text(0x0008_0050, *b"SH", study.accession_number.expose());
@@ -58,7 +60,9 @@ pub(crate) fn common(record: &Record, class: &str, instance: &str, modality: &st
     set.text_if_any(0x0010_0021, *b"LO", patient.issuer.expose());
     set.text(0x0010_0030, *b"DA", patient.birth_date.expose());
     set.text(0x0010_0040, *b"CS", patient.sex.dicom());
-    set.text(0x0018_1020, *b"LO", env!("CARGO_PKG_VERSION"));
+    if received.is_some() {
+        set.text(0x0018_1020, *b"LO", env!("CARGO_PKG_VERSION"));
+    }
     set.uid(0x0020_000D, study.uid.expose());
     set.uid(0x0020_000E, series.uid.expose());
     set.text(0x0020_0010, *b"SH", study.id.expose());

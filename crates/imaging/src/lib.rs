@@ -38,5 +38,5 @@ pub use instance::{ENCAPSULATED_PDF_STORAGE, Instance, VL_PHOTOGRAPHIC_IMAGE_STO
 pub use moment::{Moment, MomentError, Offset};
 pub use record::{Laterality, Patient, Record, Series, Sex, Study};
 pub use text::{Text, TextError};
-pub use uid::fresh_uid;
+pub use uid::{derived_uid, fresh_uid};
 pub use upload::{Format, MAX_DECODED_BYTES, MAX_PIXELS, MAX_SIDE, MAX_WORK_BYTES, Upload};

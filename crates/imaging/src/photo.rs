@@ -7,12 +7,11 @@ use crate::{
     jpeg::{Colours, Jpeg},
     pixels::{self, Pixels},
     png::Png,
-    uid::fresh_uid,
     webp::WebP,
 };
 use bytes::Bytes;
 use image::metadata::Orientation;
-use leadglass_model::{Entropy, SopClassUid, SopInstanceUid, TransferSyntaxUid};
+use leadglass_model::{SopClassUid, TransferSyntaxUid};
 
 /// Explicit VR little endian.
 pub(crate) const EXPLICIT_LITTLE_ENDIAN: &str = "1.2.840.10008.1.2.1";
@@ -79,13 +78,8 @@ impl Photo {
         }
     }
 
-    pub(crate) fn into_instance(
-        self,
-        bytes: &Bytes,
-        record: &Record,
-        entropy: &dyn Entropy,
-    ) -> Result<Instance, UploadError> {
-        Ok(self.make(bytes)?.into_instance(record, entropy))
+    pub(crate) fn into_instance(self, bytes: &Bytes, record: &Record) -> Result<Instance, UploadError> {
+        Ok(self.make(bytes)?.into_instance(record))
     }
 
     fn make(self, bytes: &Bytes) -> Result<Made, UploadError> {
@@ -153,9 +147,8 @@ impl Made {
         Self { width, height, samples, pixel_data: PixelData::Native(data), lossy, derivation }
     }
 
-    fn into_instance(self, record: &Record, entropy: &dyn Entropy) -> Instance {
-        let instance = fresh_uid(entropy);
-        let mut set = common(record, VL_PHOTOGRAPHIC_IMAGE_STORAGE, &instance, "XC");
+    fn into_instance(self, record: &Record) -> Instance {
+        let mut set = common(record, VL_PHOTOGRAPHIC_IMAGE_STORAGE, "XC");
         set.text_if_any(0x0018_0015, *b"CS", record.series.body_part.expose());
         set.text(0x0020_0060, *b"CS", record.series.laterality.map_or("", Laterality::dicom));
         if let Some(taken) = record.taken {
@@ -170,7 +163,7 @@ impl Made {
         let transfer_syntax = self.image(&mut set);
         Instance {
             sop_class: SopClassUid::parse(VL_PHOTOGRAPHIC_IMAGE_STORAGE).expect("a UID of the standard"),
-            sop_instance: SopInstanceUid::parse(&instance).expect("a UID of our own"),
+            sop_instance: record.instance.clone(),
             transfer_syntax: TransferSyntaxUid::parse(transfer_syntax).expect("a UID of the standard"),
             pieces: set.into_pieces(),
         }

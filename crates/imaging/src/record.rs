@@ -1,7 +1,7 @@
 //! What an instance says about whom and what it belongs to.
 
 use crate::{Moment, Offset, Text};
-use leadglass_model::{SeriesUid, StudyUid};
+use leadglass_model::{SeriesUid, SopInstanceUid, StudyUid};
 
 /// Patient, study, series, and what is known about the taking.
 #[derive(Debug, Clone)]
@@ -12,10 +12,13 @@ pub struct Record {
     pub study: Study,
     /// The series that it goes into.
     pub series: Series,
+    /// (0008,0018).
+    pub instance: SopInstanceUid,
     /// Its number in the series, from 1.
     pub number: u32,
-    /// When it came in.
-    pub received: Moment,
+    /// When it came in; `None` where the same bytes sent again must become the same data set. Then nothing that changes
+    /// with time or with our version is said.
+    pub received: Option<Moment>,
     /// The sender's distance from UTC, which holds for all times of the record; `None` where nobody knows it.
     pub place: Option<Offset>,
     /// When the picture was taken.

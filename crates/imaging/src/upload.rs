@@ -9,7 +9,6 @@ use crate::{
     webp::WebP,
 };
 use bytes::Bytes;
-use leadglass_model::Entropy;
 
 /// Pixels of a picture: 64 megapixels.
 pub const MAX_PIXELS: u64 = 64 << 20;
@@ -97,11 +96,12 @@ impl Upload {
         }
     }
 
-    /// Makes the instance. Decoding 64 megapixels takes seconds of one core; do it where that harms nobody.
-    pub fn into_instance(self, record: &Record, entropy: &dyn Entropy) -> Result<Instance, UploadError> {
+    /// Makes the instance: the same bytes and the same record make the same one. Decoding 64 megapixels takes seconds of one
+    /// core; do it where that harms nobody.
+    pub fn into_instance(self, record: &Record) -> Result<Instance, UploadError> {
         match self.kind {
-            Kind::Photo(photo) => photo.into_instance(&self.bytes, record, entropy),
-            Kind::Document(document) => Ok(document.into_instance(record, entropy)),
+            Kind::Photo(photo) => photo.into_instance(&self.bytes, record),
+            Kind::Document(document) => Ok(document.into_instance(record)),
         }
     }
 }

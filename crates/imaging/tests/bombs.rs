@@ -10,7 +10,6 @@ use image::{
     codecs::{jpeg::JpegEncoder, png::PngEncoder, webp::WebPEncoder},
 };
 use leadglass_imaging::{MAX_PIXELS, MAX_WORK_BYTES, Upload, UploadError};
-use leadglass_model::SystemEntropy;
 use proptest::prelude::*;
 
 const WIDTH: u32 = 40;
@@ -177,7 +176,7 @@ fn a_chunk_that_inflates_without_end_never_reaches_a_decoder() {
     let chunk = |name: &[u8; 4]| [&9_u32.to_be_bytes()[..], name, b"a\0\0junk\0\0", b"\0\0\0\0"].concat();
     let with = [&whole[..33], &chunk(b"iCCP"), &chunk(b"zTXt"), &chunk(b"acTL"), &whole[33..]].concat();
     let make = |bytes: Vec<u8>| {
-        let made = Upload::recognise(bytes.into()).unwrap().into_instance(&record(), &SystemEntropy).unwrap();
+        let made = Upload::recognise(bytes.into()).unwrap().into_instance(&record()).unwrap();
         made.pieces.last().unwrap().clone()
     };
     assert_eq!(make(with), make(whole));
@@ -226,7 +225,7 @@ proptest! {
         if let Ok(upload) = Upload::recognise(bytes.into()) {
             // What fits the limits is decoded or refused; a picture of another size than it was is not worth the time.
             if upload.work_bytes() < 4 << 20 {
-                let _ = upload.into_instance(&record(), &SystemEntropy);
+                let _ = upload.into_instance(&record());
             }
         }
     }

@@ -6,15 +6,16 @@ mod common;
 
 use bytes::Bytes;
 use common::{Pictures, find, record, validate};
-use leadglass_imaging::{Format, Instance, Patient, Series, Text, Upload, UploadError, VL_PHOTOGRAPHIC_IMAGE_STORAGE};
-use leadglass_model::SystemEntropy;
+use leadglass_imaging::{
+    Format, Instance, Patient, Record, Series, Text, Upload, UploadError, VL_PHOTOGRAPHIC_IMAGE_STORAGE,
+};
 use std::{collections::BTreeMap, process::Command};
 
 const NATIVE: &str = "1.2.840.10008.1.2.1";
 const JPEG: &str = "1.2.840.10008.1.2.4.50";
 
 fn make(bytes: Vec<u8>) -> Result<Instance, UploadError> {
-    Upload::recognise(bytes.into())?.into_instance(&record(), &SystemEntropy)
+    Upload::recognise(bytes.into())?.into_instance(&record())
 }
 
 #[test]
@@ -101,7 +102,7 @@ fn a_record_that_says_little_makes_a_valid_instance_too() {
     record.taken = None;
     record.place = None;
     for (name, bytes) in [("photo", pictures.read("untouched-420.jpg")), ("document", b"%PDF-1.4\n%%EOF".to_vec())] {
-        let made = Upload::recognise(bytes.into()).unwrap().into_instance(&record, &SystemEntropy).unwrap();
+        let made = Upload::recognise(bytes.into()).unwrap().into_instance(&record).unwrap();
         let path = folder.path().join(name);
         std::fs::write(&path, common::part10(&made)).unwrap();
         assert_eq!(common::complaints(&path), Vec::<String>::new(), "{name}");
@@ -174,8 +175,28 @@ fn a_copy_of_large_data_is_never_made() {
     let pictures = Pictures::make();
     let original = Bytes::from(pictures.read("untouched-large.jpg"));
     let range = original.as_ptr_range();
-    let made = Upload::recognise(original.clone()).unwrap().into_instance(&record(), &SystemEntropy).unwrap();
+    let made = Upload::recognise(original.clone()).unwrap().into_instance(&record()).unwrap();
     let shared: usize = made.pieces.iter().filter(|piece| range.contains(&piece.as_ptr())).map(Bytes::len).sum();
     let copied: usize = made.pieces.iter().map(Bytes::len).sum::<usize>() - shared;
     assert!(shared > 20_000 && copied < 2_000, "{shared} shared, {copied} copied");
+}
+
+#[test]
+fn the_same_upload_sent_again_becomes_the_same_data_set() {
+    let pictures = Pictures::make();
+    let record = Record { received: None, ..record() };
+    let made = |name: &str| Upload::recognise(pictures.read(name).into()).unwrap().into_instance(&record).unwrap();
+    for name in ["untouched-420.jpg", "turned-6.jpg", "native-1.png"] {
+        let (first, again) = (made(name), made(name));
+        assert_eq!(first.sop_instance, record.instance);
+        assert!(first.pieces.concat() == again.pieces.concat(), "{name}");
+        // Instance Creation Date and Software Versions: what changes between two tries is not said.
+        for element in [&b"\x08\0\x12\0DA"[..], b"\x18\0\x20\x10LO"] {
+            assert_eq!(find(&first.pieces.concat(), element), None, "{name}");
+            assert!(find(&make(pictures.read(name)).unwrap().pieces.concat(), element).is_some(), "{name}");
+        }
+        let path = pictures.folder().join("again.dcm");
+        std::fs::write(&path, common::part10(&first)).unwrap();
+        validate(&path);
+    }
 }

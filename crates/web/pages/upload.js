@@ -1,6 +1,9 @@
 "use strict";
 // Sends the chosen files one after the other, each in a form of its own: what is stored stays stored, and only what failed
 // is sent again. The answer to the first names the study and the series into which the others go.
+//
+// A form has a random key. When no answer came, nobody knows whether the file is stored: the same form goes again, under the
+// same key, and the vault stores it once.
 
 const $ = (id) => document.getElementById(id);
 const TOKEN = "leadglass-token";
@@ -150,11 +153,21 @@ function fields() {
   };
 }
 
+function randomKey() {
+  return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
 function send(item, about, token) {
+  const typed = JSON.stringify(about);
+  if (!item.form || item.form.typed !== typed) {
+    const series = item.file.type === "application/pdf" ? "" : state.series;
+    item.form = { typed, key: randomKey(), study: state.study, series };
+  }
   const form = new FormData();
+  form.append("key", item.form.key);
   for (const [name, value] of Object.entries(about)) form.append(name, value);
-  form.append("study_uid", state.study);
-  if (state.series && item.file.type !== "application/pdf") form.append("series_uid", state.series);
+  form.append("study_uid", item.form.study);
+  if (item.form.series) form.append("series_uid", item.form.series);
   // The file's own name may name the patient: it is not sent.
   form.append("file", item.file, "file");
   return new Promise((resolve) => {
@@ -218,6 +231,8 @@ $("form").addEventListener("submit", async (event) => {
       continue;
     }
     refused += 1;
+    // The vault itself says that nothing is stored: the next try is a new form.
+    if (status >= 400 && body.code && (status < 500 || body.code === "busy")) item.form = null;
     item.remove.hidden = false;
     item.row.className = "refused";
     item.state.textContent = body.detail || (file && file.detail) || `Not stored (${status}).`;

@@ -2,7 +2,7 @@
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses a part")]
 
 use leadglass_imaging::{Instance, Laterality, Moment, Offset, Patient, Record, Series, Sex, Study, Text, fresh_uid};
-use leadglass_model::{SeriesUid, StudyUid, SystemEntropy, UnixMillis};
+use leadglass_model::{SeriesUid, SopInstanceUid, StudyUid, SystemEntropy, UnixMillis};
 use std::{
     ffi::OsString,
     path::{Path, PathBuf},
@@ -78,8 +78,9 @@ pub fn record() -> Record {
             body_part: Text::code("HAND").unwrap(),
             laterality: Some(Laterality::Left),
         },
+        instance: SopInstanceUid::parse(&uid()).unwrap(),
         number: 1,
-        received,
+        received: Some(received),
         place: Some(offset),
         taken: Some(Moment::parse("2026-11-22T14:05", offset).unwrap()),
     }

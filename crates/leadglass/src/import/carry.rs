@@ -2,6 +2,10 @@
 //!
 //! Up to [`SMALL_BYTES`] it is held in memory, so that its digest is known before it is sent and a second try needs no
 //! second reading. What is longer goes by in pieces and is read again for a second try.
+//!
+//! What was sent and not answered is sent again, by this run or the next, and is stored once: the vault knows a DICOM
+//! instance by its UID and bytes, and an upload by its key. That is made of what the ledger knows the thing by, under the
+//! ledger's own key, so that it says nothing about the content.
 
 use super::{
     destination::{Destination, FIRST_PAUSE, LONGEST_PAUSE},
@@ -9,7 +13,7 @@ use super::{
     kind::{Kind, SNIFF_BYTES},
     ledger::{Entry, ItemKey, Ledger, Mark, Namer},
     patient::{Finder, NoPatient, Patient},
-    stow::{Ending, Letter, Load, Passed, Verdict, send},
+    stow::{Ending, Letter, Load, Passed, Verdict, about, send},
 };
 use bytes::{Bytes, BytesMut};
 use futures::{StreamExt, stream};
@@ -94,6 +98,22 @@ impl Carrier {
         self.namer().sameness(digest, patient.map(|patient| patient.id.expose().as_str()))
     }
 
+    /// What the vault knows an upload by: the same for the same bytes of the same patient, or, of what is not read before it
+    /// is sent, for the same thing of the source. Another word about the patient makes another upload.
+    fn upload_key(&self, key: ItemKey, digest: Option<&blake3::Hash>, patient: &Patient) -> String {
+        let (word, what) = match digest {
+            Some(digest) => (&b"bytes"[..], digest.as_bytes().to_vec()),
+            None => (&b"thing"[..], key.hex().into_bytes()),
+        };
+        let about = about(patient);
+        let mut parts = vec![b"upload", word, &what];
+        for (name, value) in &about {
+            parts.push(name.as_bytes());
+            parts.push(value.as_deref().unwrap_or_default().as_bytes());
+        }
+        self.namer().name(&parts).hex()
+    }
+
     /// Whether an earlier run brought it in.
     fn has(&self, key: ItemKey) -> bool {
         self.ledger.as_ref().is_some_and(|ledger| ledger.has_item(key))
@@ -101,7 +121,7 @@ impl Carrier {
 
     /// Carries one thing.
     ///
-    /// Cancel safety: safe; what was sent and not noted is sent again by the next run, which does no harm.
+    /// Cancel safety: safe; what was sent and not noted is sent again by the next run, and the vault stores it once.
     pub async fn carry(&self, item: &Item) -> Outcome {
         match self.attempt(item).await {
             Ok(outcome) => outcome,
@@ -142,14 +162,21 @@ impl Carrier {
                 false => Outcome::Would(kind, item.bytes),
             });
         };
-        let letter = Letter { kind, patient: patient.as_ref(), instance: instance.as_ref(), bytes: item.bytes };
+        let digest = held.over.then(|| blake3::hash(&held.bytes));
+        let upload_key = patient.as_ref().map(|patient| self.upload_key(key, digest.as_ref(), patient));
+        let letter = Letter {
+            kind,
+            patient: patient.as_ref(),
+            key: upload_key.as_deref(),
+            instance: instance.as_ref(),
+            bytes: item.bytes,
+        };
         let task = Task { to, item, letter };
-        let carried = if held.over {
+        let carried = if let Some(digest) = digest {
             let bytes = held.bytes.freeze();
             if kind == Kind::Headless && !is_dicom(&bytes) {
                 return Ok(Outcome::Passed(Kind::Other));
             }
-            let digest = blake3::hash(&bytes);
             let carried = Carried { key, kind, bytes: bytes.len() as u64, digest };
             if self.ledger.as_ref().is_some_and(|ledger| ledger.has_content(&self.sameness(&digest, patient.as_ref())))
             {

@@ -15,7 +15,7 @@ use leadglass_model::{Entropy, Phi, SopInstanceUid, SystemEntropy};
 use parking_lot::Mutex;
 use reqwest::{Body, RequestBuilder, Response, StatusCode, header};
 use serde_json::Value;
-use std::{fmt::Write, sync::Arc, time::Duration};
+use std::{borrow::Cow, fmt::Write, sync::Arc, time::Duration};
 
 /// Why a run ends before its sources do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -99,6 +99,8 @@ pub struct Letter<'a> {
     pub kind: Kind,
     /// Whose it is; it goes in as an upload.
     pub patient: Option<&'a Patient>,
+    /// What the vault knows the upload by when it is sent again.
+    pub key: Option<&'a str>,
     /// The instance that its file meta announces.
     pub instance: Option<&'a SopInstanceUid>,
     /// Its length, about.
@@ -133,9 +135,10 @@ struct Watch {
 
 /// Sends one thing.
 ///
-/// Cancel safety: safe; a request that is dropped leaves nothing, or the whole.
+/// Cancel safety: safe; a request that is dropped leaves nothing, or the whole: an instance that is sent again is a copy to
+/// the vault, an upload is one by its key.
 pub async fn send(to: &Destination, letter: Letter<'_>, load: Load) -> (Verdict, Passed) {
-    let Letter { kind, patient, instance, bytes: about } = letter;
+    let Letter { kind, patient, key, instance, bytes: about } = letter;
     let watch = Arc::new(Mutex::new(Watch::default()));
     let boundary = boundary();
     let (path, form, head, tail) = match patient {
@@ -143,7 +146,7 @@ pub async fn send(to: &Destination, letter: Letter<'_>, load: Load) -> (Verdict,
         Some(patient) => (
             "/api/v1/uploads",
             format!("multipart/form-data; boundary={boundary}"),
-            fields(&boundary, patient, kind),
+            fields(&boundary, patient, key, kind),
             format!("\r\n--{boundary}--\r\n"),
         ),
     };
@@ -208,22 +211,9 @@ fn part(boundary: &str) -> Phi<String> {
 }
 
 /// The fields of the form, then the head of its file.
-fn fields(boundary: &str, patient: &Patient, kind: Kind) -> Phi<String> {
+fn fields(boundary: &str, patient: &Patient, key: Option<&str>, kind: Kind) -> Phi<String> {
     let mut form = String::new();
-    // A name tells a day and no time.
-    let taken_at = patient.taken_at.as_ref().and_then(|day| {
-        let day = day.expose();
-        Some(format!("{}-{}-{}T00:00", day.get(..4)?, day.get(4..6)?, day.get(6..)?))
-    });
-    let optional = [
-        ("patient_id", Some(patient.id.expose().as_str())),
-        ("patient_name", patient.name.as_ref().map(|v| v.expose().as_str())),
-        ("birth_date", patient.birth_date.as_ref().map(|v| v.expose().as_str())),
-        ("sex", patient.sex.map(super::patient::Sex::letter)),
-        ("description", patient.description.as_ref().map(|v| v.expose().as_str())),
-        ("taken_at", taken_at.as_deref()),
-    ];
-    for (name, value) in optional {
+    for (name, value) in std::iter::once(("key", key)).chain(about(patient).iter().map(|(n, v)| (*n, v.as_deref()))) {
         let Some(value) = value else { continue };
         // Values hold no control characters: rules and GDT refuse them.
         let _ = write!(form, "--{boundary}\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n{value}\r\n");
@@ -234,6 +224,23 @@ fn fields(boundary: &str, patient: &Patient, kind: Kind) -> Phi<String> {
         "--{boundary}\r\nContent-Disposition: form-data; name=\"file\"; filename=\"{name}\"\r\nContent-Type: {media}\r\n\r\n"
     );
     Phi::new(form)
+}
+
+/// What a form says of a patient, field by field.
+pub fn about(patient: &Patient) -> [(&'static str, Option<Cow<'_, str>>); 6] {
+    // A name tells a day and no time.
+    let taken_at = patient.taken_at.as_ref().and_then(|day| {
+        let day = day.expose();
+        Some(Cow::Owned(format!("{}-{}-{}T00:00", day.get(..4)?, day.get(4..6)?, day.get(6..)?)))
+    });
+    [
+        ("patient_id", Some(Cow::Borrowed(patient.id.expose().as_str()))),
+        ("patient_name", patient.name.as_ref().map(|v| Cow::Borrowed(v.expose().as_str()))),
+        ("birth_date", patient.birth_date.as_ref().map(|v| Cow::Borrowed(v.expose().as_str()))),
+        ("sex", patient.sex.map(|sex| Cow::Borrowed(sex.letter()))),
+        ("description", patient.description.as_ref().map(|v| Cow::Borrowed(v.expose().as_str()))),
+        ("taken_at", taken_at),
+    ]
 }
 
 /// What an answer must say before what was sent counts as stored: a status alone is said by any web site.
@@ -415,7 +422,8 @@ mod tests {
             sex: Some(super::super::patient::Sex::Female),
             ..Patient::default()
         };
-        let form = fields("b", &patient, Kind::Jpeg).into_exposed();
+        let form = fields("b", &patient, Some("k1"), Kind::Jpeg).into_exposed();
+        assert!(form.starts_with("--b\r\nContent-Disposition: form-data; name=\"key\"\r\n\r\nk1\r\n--b\r\n"));
         assert!(form.contains("name=\"patient_id\"\r\n\r\n17\r\n--b\r\n") && form.contains("Doe^Jane"));
         assert!(form.contains("name=\"sex\"\r\n\r\nF") && !form.contains("birth_date"));
         assert!(form.ends_with("filename=\"upload.jpg\"\r\nContent-Type: image/jpeg\r\n\r\n"));

@@ -85,7 +85,7 @@ impl Filing {
         self.names.extend(names.instance.clone());
         let mut work = Box::pin(async move {
             let outcome = match transfer.finish().await {
-                Ok(receipt) => Outcome::Stored { names, _receipt: receipt },
+                Ok(receipt) => Outcome::Stored { names, receipt },
                 Err(error) => Outcome::Failed { names, failure: told(&error) },
             };
             drop(room);

@@ -23,7 +23,7 @@ pub(super) struct Names {
 #[derive(Debug)]
 pub(super) enum Outcome {
     /// It is durable.
-    Stored { names: Names, _receipt: Acknowledged },
+    Stored { names: Names, receipt: Acknowledged },
     /// It is not stored.
     Failed { names: Names, failure: Failure },
 }
@@ -139,6 +139,12 @@ impl Report {
         let mut studies: Vec<&StudyUid> = Vec::new();
         for outcome in &self.outcomes {
             match outcome {
+                // Where it was stored it cannot be retrieved, and its UIDs may lead to another: an address is type 2.
+                Outcome::Stored { names, receipt } if receipt.is_set_aside() => {
+                    let mut item = reference(names);
+                    item.insert(RETRIEVE_URL.0.to_owned(), json!({ "vr": "UR" }));
+                    stored.push(Value::Object(item));
+                }
                 Outcome::Stored { names, .. } => {
                     let mut item = reference(names);
                     if let (Some(study), Some(series), Some(instance)) = (&names.study, &names.series, &names.instance)
@@ -285,6 +291,29 @@ mod tests {
         }
         let busy = report([failed(busy, true)]).answer("", Form::Json);
         assert_eq!(busy.headers()[header::RETRY_AFTER], "5");
+    }
+
+    #[test]
+    fn what_is_set_aside_is_told_as_stored_and_without_an_address() {
+        let stored = |receipt| {
+            let names = Names {
+                class: SopClassUid::parse("1.2.840.10008.5.1.4.1.1.2").ok(),
+                instance: SopInstanceUid::parse("1.2.3").ok(),
+                study: StudyUid::parse("1.2.3.4").ok(),
+                series: SeriesUid::parse("1.2.3.5").ok(),
+            };
+            Outcome::Stored { names, receipt }
+        };
+        let receipt = Acknowledged::attest(1);
+        let both = report([stored(receipt), stored(receipt.set_aside())]);
+        assert_eq!(both.status(), StatusCode::OK);
+        let data_set = both.data_set("https://pacs/dicomweb");
+        let items = data_set["00081199"]["Value"].as_array().unwrap();
+        let url = "https://pacs/dicomweb/studies/1.2.3.4/series/1.2.3.5/instances/1.2.3";
+        assert_eq!(items[0]["00081190"], json!({ "vr": "UR", "Value": [url] }));
+        assert_eq!(items[1]["00081190"], json!({ "vr": "UR" }));
+        let alone = report([stored(receipt.set_aside())]).data_set("https://pacs/dicomweb");
+        assert_eq!(alone["00081190"], json!({ "vr": "UR" }), "nor is the study's address told");
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! What the form says, field by field, checked as it is read.
 
+use super::names::Key;
 use crate::Problem;
 use leadglass_imaging::{Laterality, Moment, Offset, Sex, Text};
 use leadglass_model::{Fault, SeriesUid, StudyUid};
@@ -20,6 +21,8 @@ pub(super) struct About {
     /// As typed: the place it was typed at may stand in a later field.
     taken_at: String,
     pub(super) offset: Option<Offset>,
+    /// The same for every try of the same form.
+    pub(super) key: Option<Key>,
 }
 
 impl About {
@@ -50,6 +53,10 @@ impl About {
                 let offset =
                     Offset::parse(value.trim()).map_err(|_| bad(name, "write Z or an offset such as +01:00"))?;
                 self.offset = Some(offset);
+            }
+            "key" => {
+                let key = Key::parse(value).ok_or_else(|| bad(name, "write 1 to 128 visible ASCII characters"))?;
+                self.key = Some(key);
             }
             _ => return Err(Problem::new(Fault::BadInput, "field", "The form has a field that is not known here.")),
         }
@@ -101,6 +108,7 @@ mod tests {
             ("body_part", "HAND"),
             ("taken_at", "2026-11-22T14:05"),
             ("utc_offset", "+01:00"),
+            ("key", "3f1c-8a"),
         ] {
             assert!(about.set(name, value).is_ok(), "{name}");
         }
@@ -117,6 +125,8 @@ mod tests {
             ("body_part", "hand"),
             ("taken_at", "yesterday"),
             ("utc_offset", "CET"),
+            ("key", ""),
+            ("key", "two words"),
             ("filename", "x"),
         ] {
             assert!(about.set(name, value).is_err(), "{name}");

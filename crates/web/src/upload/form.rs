@@ -163,7 +163,7 @@ const MIB: usize = 1 << 20;
 const MAX_FILE_BYTES: usize = 64 * MIB;
 /// Files of one form.
 const MAX_FILES: usize = 100;
-/// Fields of one form; there are fourteen.
+/// Fields of one form; there are fifteen.
 const MAX_FIELDS: usize = 32;
 /// Bytes of a field.
 const MAX_TEXT_BYTES: usize = 2_048;

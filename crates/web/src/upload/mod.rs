@@ -4,12 +4,16 @@
 //! an instance by [`leadglass_imaging`] and taken in by the engine like any other; none touches a disk before it is
 //! sealed. Each file succeeds or fails by itself.
 //!
+//! A form may carry a key. Sent again under the same key, the same files are told as stored and not stored twice; another
+//! file under a key that was used is refused.
+//!
 //! The patient is one that the vault knows, or one that is typed: what is typed must not contradict what is known.
 
 mod about;
 mod body;
 mod file;
 mod form;
+mod names;
 mod outcome;
 pub(crate) mod page;
 mod patient;
@@ -28,6 +32,7 @@ use file::Filing;
 use form::{Form, Next};
 use leadglass_engine::Source;
 use leadglass_model::{Clock, Phi, ReceiverId, SystemClock};
+use names::{FirstTries, Names};
 use outcome::{Outcome, Refusal, Report};
 use std::{net::SocketAddr, sync::Arc};
 use tokio::sync::Semaphore;
@@ -39,11 +44,16 @@ pub(crate) struct Desk {
     room: Arc<Semaphore>,
     /// MiB that decoders take.
     work: Arc<Semaphore>,
+    first_tries: FirstTries,
 }
 
 impl Desk {
     pub(crate) fn new() -> Self {
-        Self { room: Arc::new(Semaphore::new(ROOM_MIB)), work: Arc::new(Semaphore::new(WORK_MIB)) }
+        Self {
+            room: Arc::new(Semaphore::new(ROOM_MIB)),
+            work: Arc::new(Semaphore::new(WORK_MIB)),
+            first_tries: FirstTries::default(),
+        }
     }
 
     /// `POST /api/v1/uploads`
@@ -86,7 +96,6 @@ async fn take(
     // Who sends is a person, not a device: the pseudonym names the person as a receiver, too.
     let receiver = ReceiverId::from_bytes(permit.actor().0);
     let calling = Phi::new(CALLING.to_owned());
-    let source = Arc::new(Source::new(&permit, receiver, calling, Phi::new(address.unwrap_or_default())));
 
     let mut about = About::default();
     let first = loop {
@@ -98,13 +107,17 @@ async fn take(
     if matches!(first, Next::End) {
         return Err(Problem::new(leadglass_model::Fault::BadInput, "no-file", "Choose a picture or a PDF to send."));
     }
-    let subject = patient::find(app, &caller, about, SystemClock.now()).await?;
-    let mut filing = Filing::new(app.engine.clone(), source, desk.work.clone(), subject);
+    let names = Names::new(&permit, about.key.take());
+    let came = desk.first_tries.came(&names, SystemClock.now());
+    let subject = patient::find(app, &caller, &permit, about, &names, came).await?;
+    // What is made here is whole: whoever sends it again sends the same, or made a mistake.
+    let source = Source::new(&permit, receiver, calling, Phi::new(address.unwrap_or_default())).without_corrections();
+    let mut filing = Filing::new(app.engine.clone(), permit, source, desk.work.clone(), subject, names);
     let mut report = Report::default();
     let mut next = Ok(first);
     loop {
         match next {
-            Ok(Next::File(Ok(bytes))) => report.push(filing.file(bytes).await),
+            Ok(Next::File(Ok(bytes))) => report.push(filing.file(report.files(), bytes).await),
             Ok(Next::File(Err(refusal))) => report.push(Outcome::Refused(refusal)),
             Ok(Next::End) => return Ok(report),
             // What was stored stays stored, so its sender must hear of it even where the rest was not to be read.

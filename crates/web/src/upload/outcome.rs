@@ -56,6 +56,11 @@ impl Refusal {
         code: "broken-off",
         sentence: "The rest of the upload did not arrive. Send it again.",
     };
+    pub(super) const KEY_REUSED: Self = Self {
+        fault: Fault::Conflict,
+        code: "key-reused",
+        sentence: "Under this key another file, or the same for another patient or subject, was stored before; that one stays. Send this one under a new key.",
+    };
     pub(super) const DECODER: Self = Self {
         fault: Fault::BadInput,
         code: "damaged",
@@ -76,6 +81,10 @@ impl From<UploadError> for Refusal {
 
 impl From<&IngestError> for Refusal {
     fn from(error: &IngestError) -> Self {
+        // Names are derived from keys: what else would be stored under one?
+        if matches!(error, IngestError::Different) {
+            return Self::KEY_REUSED;
+        }
         Self { fault: error.fault(), code: error.code(), sentence: error.advice() }
     }
 }
@@ -94,6 +103,11 @@ impl Report {
         };
         metrics::counter!("leadglass_uploads_total", "outcome" => code).increment(1);
         self.0.push(outcome);
+    }
+
+    /// Files that were told of so far.
+    pub(super) fn files(&self) -> usize {
+        self.0.len()
     }
 
     pub(super) fn has_stored(&self) -> bool {

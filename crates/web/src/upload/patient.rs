@@ -4,13 +4,14 @@
 //! worse than one that is not filed. Looking someone up is a query like any other, with its audit entry; who may not
 //! search (a device) is not told whether a number is known.
 
-use super::{about::About, file::Line};
+use super::{about::About, file::Line, names::Names, outcome::Refusal};
 use crate::{App, Problem, app::Caller};
 use axum::http::StatusCode;
-use leadglass_engine::{SearchError, Within};
-use leadglass_imaging::{Moment, Offset, Patient, Series, Sex, Study, Text, fresh_uid};
+use leadglass_engine::{Begun, SearchError, Within};
+use leadglass_imaging::{Format, Moment, Offset, Patient, Series, Sex, Study, Text};
 use leadglass_index::{DeepQuery, NamePattern, Pattern, Query, SeriesRow, StudyRow};
-use leadglass_model::{Fault, Phi, SeriesUid, StudyUid, SystemEntropy, UnixMillis};
+use leadglass_model::{Fault, Permit, Phi, SeriesUid, Store, UnixMillis};
+use std::sync::Arc;
 
 /// What all instances of a form have in common.
 #[derive(Debug)]
@@ -21,6 +22,8 @@ pub(super) struct Subject {
     pub(super) series: Series,
     /// The number of the first new series.
     pub(super) next_series: u32,
+    /// Series that the study has, and their numbers.
+    numbers: Vec<(SeriesUid, u32)>,
     /// A series that goes on.
     pub(super) continued: Option<Line>,
     pub(super) received: Moment,
@@ -34,11 +37,40 @@ impl std::fmt::Debug for Line {
     }
 }
 
-/// Finds it.
-pub(super) async fn find(app: &App, caller: &Caller, about: About, now: UnixMillis) -> Result<Subject, Problem> {
+impl Subject {
+    /// The number of a series that the study has.
+    pub(super) fn number_of(&self, series: &SeriesUid) -> Option<u32> {
+        self.numbers.iter().find(|(uid, _)| uid == series).map(|(_, number)| *number)
+    }
+}
+
+/// Finds it. `came`: when the form came first.
+pub(super) async fn find(
+    app: &App,
+    caller: &Caller,
+    permit: &Permit<Store>,
+    about: About,
+    names: &Names,
+    came: UnixMillis,
+) -> Result<Subject, Problem> {
     let may_search = caller.search().ok();
-    let (patient, known, all_series) = match (&about.study, &may_search) {
-        (Some(uid), Some(permit)) => {
+    // A study that an earlier try of this form began: what it says of itself holds.
+    let begun = match (&about.study, names.is_keyed()) {
+        (None, true) => {
+            let begun = app.engine.begun_by(permit, &names.study()).await;
+            begun.map_err(|error| Problem::from(Refusal::from(&error)))?
+        }
+        _ => None,
+    };
+    let (patient, known, all_series) = match (begun, &about.study, &may_search) {
+        (Some(Begun { study, series }), _, may_search) => {
+            let patient = match may_search {
+                Some(_) => known_patient(&about, std::iter::once(&study)),
+                None => typed_patient(&about),
+            };
+            (patient.map_err(|_| Problem::from(Refusal::KEY_REUSED))?, Some(Arc::new(study)), series)
+        }
+        (None, Some(uid), Some(permit)) => {
             let all = DeepQuery::default();
             let found = app.engine.search_series(permit, Within::Study(uid), all).await;
             let hits = found.map_err(|error| unfound(&error))?.hits;
@@ -46,7 +78,7 @@ pub(super) async fn find(app: &App, caller: &Caller, about: About, now: UnixMill
             let patient = known_patient(&about, std::iter::once(&*study))?;
             (patient, Some(study), hits.into_iter().map(|hit| hit.row).collect())
         }
-        (None, Some(permit)) => {
+        (None, None, Some(permit)) => {
             if about.patient_id.is_empty() {
                 return Err(incomplete("Type the patient's number."));
             }
@@ -62,7 +94,7 @@ pub(super) async fn find(app: &App, caller: &Caller, about: About, now: UnixMill
             });
             (known_patient(&about, rows)?, None, Vec::new())
         }
-        (_, None) => (typed_patient(&about)?, None, Vec::new()),
+        (None, _, None) => (typed_patient(&about)?, None, Vec::new()),
     };
 
     let place = match &known {
@@ -72,7 +104,7 @@ pub(super) async fn find(app: &App, caller: &Caller, about: About, now: UnixMill
         }
         None => Some(about.place().unwrap_or(Offset::UTC)),
     };
-    let received = Moment::at(now, place.unwrap_or(Offset::UTC));
+    let received = Moment::at(came, place.unwrap_or(Offset::UTC));
     let taken = about.taken();
     let begun = taken.unwrap_or(received);
     let text = |value: Option<&Phi<String>>| Text::known(value);
@@ -88,7 +120,7 @@ pub(super) async fn find(app: &App, caller: &Caller, about: About, now: UnixMill
             description: text(row.description.as_ref()),
         },
         None => Study {
-            uid: about.study.clone().unwrap_or_else(fresh_study),
+            uid: about.study.clone().unwrap_or_else(|| names.study()),
             date: own(begun.date()),
             time: own(begun.time()),
             id: Text::default(),
@@ -104,17 +136,15 @@ pub(super) async fn find(app: &App, caller: &Caller, about: About, now: UnixMill
         None => None,
     };
     let series = Series {
-        uid: SeriesUid::parse(&fresh_uid(&SystemEntropy)).expect("a UID of our own"),
+        uid: names.series(Format::Photo),
         number: next_series,
         description: about.description,
         body_part: about.body_part,
         laterality: about.laterality,
     };
-    Ok(Subject { patient, study, series, next_series, continued, received, place, taken })
-}
-
-fn fresh_study() -> StudyUid {
-    StudyUid::parse(&fresh_uid(&SystemEntropy)).expect("a UID of our own")
+    let numbers =
+        all_series.iter().filter_map(|row| Some((row.uid.clone(), u32::try_from(row.number?).ok()?))).collect();
+    Ok(Subject { patient, study, series, next_series, numbers, continued, received, place, taken })
 }
 
 /// A series of photos in the same study goes on; its own words about itself hold.
@@ -284,7 +314,7 @@ mod tests {
     fn row(name: &str, issuer: Option<&str>) -> StudyRow {
         let phi = |text: &str| Some(Phi::new(text.to_owned()));
         StudyRow {
-            uid: fresh_study(),
+            uid: Names::Fresh.study(),
             patient_name: phi(name),
             patient_id: phi("P-1"),
             issuer: issuer.and_then(phi),

@@ -2,15 +2,20 @@
 //!
 //! Values are encoded as they are read: what is held is the little endian value field, not the words it was told in.
 
-use super::ModelError;
+use super::{Misread, ModelError, encode};
 use leadglass_model::Phi;
 use leadglass_tap::{Tag, Vr};
-use std::{borrow::Cow, collections::BTreeMap};
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, btree_map::Entry},
+};
 
 /// Elements in the order of their tags.
 #[derive(Debug, Default)]
 pub(super) struct DataSet {
     pub(super) elements: BTreeMap<Tag, Element>,
+    /// The first that was not understood, at any level. Reading goes on, so that the instance can be named.
+    flaw: Option<ModelError>,
 }
 
 #[derive(Debug)]
@@ -42,14 +47,40 @@ impl std::fmt::Debug for Value {
 impl DataSet {
     /// Puts an element in. The standard's file meta and delimiters have no place in a model (PS3.18 §F.2.1.1, PS3.19
     /// §A.1.5): file meta is kept aside only for its transfer syntax, delimiters are refused.
+    ///
+    /// An element that is there already is no element: which of the two is meant is not to be guessed.
     pub(super) fn put(&mut self, tag: Tag, element: Element) -> Result<(), ModelError> {
         if tag.0 == 0xFFFE || tag.0 == 0x0000 {
             return Err(ModelError::Tag);
         }
-        if !tag.is_group_length() {
-            self.elements.insert(tag, element);
+        if let Value::Items(items) = &element.value
+            && let Some(flaw) = items.iter().find_map(|item| item.flaw)
+        {
+            self.flawed(flaw);
         }
-        Ok(())
+        if tag.is_group_length() {
+            return Ok(());
+        }
+        match self.elements.entry(tag) {
+            Entry::Vacant(place) => {
+                place.insert(element);
+                Ok(())
+            }
+            Entry::Occupied(_) => Err(ModelError::Twice),
+        }
+    }
+
+    /// Something of it was not understood.
+    pub(super) fn flawed(&mut self, flaw: ModelError) {
+        self.flaw.get_or_insert(flaw);
+    }
+
+    /// The data set, if all of it was understood.
+    pub(super) fn sound(self) -> Result<Self, Misread> {
+        match self.flaw {
+            None => Ok(self),
+            Some(error) => Err(Misread { error, names: encode::names(&self) }),
+        }
     }
 
     /// Puts a private element in by its creator: into the creator's block, or a new one (PS3.5 §7.8.1).

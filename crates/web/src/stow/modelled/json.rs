@@ -4,7 +4,7 @@
 //! level by level, so the depth that is allowed bounds the work.
 
 use super::{
-    Allowance, MAX_DEPTH, ModelError,
+    Allowance, MAX_DEPTH, Misread, ModelError,
     data_set::{self, DataSet, Element, Value, ValueWriter},
 };
 use base64::{Engine as _, prelude::BASE64_STANDARD};
@@ -15,7 +15,7 @@ use serde::{
     de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor},
 };
 use serde_json::value::RawValue;
-use std::{borrow::Cow, collections::BTreeMap, fmt};
+use std::{borrow::Cow, fmt};
 
 /// Reads metadata: an array of data sets, or one alone. An error means that it is no JSON of that form, or
 /// more of it than is read; a data set whose content is not understood fails by itself.
@@ -23,7 +23,7 @@ pub(super) fn read(
     text: &[u8],
     most: usize,
     elements: &mut Allowance,
-) -> Result<Vec<Result<DataSet, ModelError>>, ModelError> {
+) -> Result<Vec<Result<DataSet, Misread>>, ModelError> {
     let raw: &RawValue = serde_json::from_slice(text).map_err(|_| ModelError::Syntax)?;
     let mut sets = Vec::new();
     let mut one = |raw| {
@@ -32,7 +32,7 @@ pub(super) fn read(
         }
         match data_set(raw, 0, elements) {
             Err(ModelError::TooManyElements) => return Err(ModelError::TooManyElements),
-            set => sets.push(set),
+            set => sets.push(set.map_err(Misread::from).and_then(DataSet::sound)),
         }
         Ok(())
     };
@@ -54,11 +54,24 @@ fn data_set(raw: &RawValue, depth: usize, elements: &mut Allowance) -> Result<Da
         members.map_err(|_| if elements.is_overdrawn() { ModelError::TooManyElements } else { ModelError::Syntax })?;
     let mut set = DataSet::default();
     for (name, member) in members {
-        let tag = data_set::tag(&name)?;
-        let vr = data_set::vr(&member.vr)?;
-        set.put(tag, Element { vr, value: value(vr, member, depth, elements)? })?;
+        match put(&mut set, &name, member, depth, elements) {
+            Err(ModelError::TooManyElements) => return Err(ModelError::TooManyElements),
+            Err(flaw) => set.flawed(flaw),
+            Ok(()) => {}
+        }
     }
     Ok(set)
+}
+
+fn put(
+    set: &mut DataSet,
+    name: &str,
+    member: Member<'_>,
+    depth: usize,
+    elements: &mut Allowance,
+) -> Result<(), ModelError> {
+    let (tag, vr) = (data_set::tag(name)?, data_set::vr(&member.vr)?);
+    set.put(tag, Element { vr, value: value(vr, member, depth, elements)? })
 }
 
 fn value(vr: Vr, member: Member<'_>, depth: usize, elements: &mut Allowance) -> Result<Value, ModelError> {
@@ -176,26 +189,26 @@ impl PersonName<'_> {
     }
 }
 
-/// Reads the members of an object, each an element; of a name that comes twice the first stands.
+/// Reads the members of an object, each an element; a name may come twice.
 struct Members<'e>(&'e mut Allowance);
 
 impl<'de> DeserializeSeed<'de> for Members<'_> {
-    type Value = BTreeMap<String, Member<'de>>;
+    type Value = Vec<(String, Member<'de>)>;
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
         deserializer.deserialize_map(self)
     }
 }
 
 impl<'de> Visitor<'de> for Members<'_> {
-    type Value = BTreeMap<String, Member<'de>>;
+    type Value = Vec<(String, Member<'de>)>;
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("an object")
     }
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let mut members = BTreeMap::new();
+        let mut members = Vec::new();
         while let Some((name, member)) = map.next_entry::<String, Member<'de>>()? {
             self.0.spend(1).ok_or_else(|| A::Error::custom("too many elements"))?;
-            members.entry(name).or_insert(member);
+            members.push((name, member));
         }
         Ok(members)
     }
@@ -206,7 +219,7 @@ mod tests {
     use super::{super::MAX_ELEMENTS, *};
     use leadglass_tap::Tag;
 
-    fn read(text: &[u8], most: usize) -> Result<Vec<Result<DataSet, ModelError>>, ModelError> {
+    fn read(text: &[u8], most: usize) -> Result<Vec<Result<DataSet, Misread>>, ModelError> {
         super::read(text, most, &mut Allowance::of(MAX_ELEMENTS))
     }
 
@@ -255,6 +268,26 @@ mod tests {
             assert!(read(text.as_bytes(), 10).unwrap()[0].is_err(), "{text}");
         }
         assert!(matches!(read(b"[{},{},{}]", 2), Err(ModelError::TooMany)));
+    }
+
+    #[test]
+    fn what_contradicts_itself_fails_and_is_named() {
+        let id = r#""00080018":{"vr":"UI","Value":["1.2.3"]},"00080016":{"vr":"UI","Value":["1.2.4"]}"#;
+        for twice in [
+            r#""00100020":{"vr":"LO","Value":["A"]},"00100020":{"vr":"LO","Value":["B"]}"#,
+            r#""0020000D":{"vr":"UI","Value":["1.2"]},"0020000d":{"vr":"UI","Value":["1.3"]}"#,
+            r#""00100020":{"vr":"LO","Value":["A"],"Value":["B"]}"#,
+            r#""00081140":{"vr":"SQ","Value":[{"00081155":{"vr":"UI"},"00081155":{"vr":"UI"}}]}"#,
+            r#""7FE00010":{"vr":"OB","InlineBinary":"AQID","BulkDataURI":"x"}"#,
+            r#""7FE00010":{"vr":"OB","InlineBinary":"AQID","Value":["x"]}"#,
+        ] {
+            let sets = read(format!("[{{{id},{twice}}},{{{id}}}]").as_bytes(), 10).unwrap();
+            let Err(Misread { names, .. }) = &sets[0] else { panic!("{twice}") };
+            // Members that come twice inside of an element leave no data set to take names from.
+            let is_named = names.instance.as_ref().is_some_and(|uid| uid.expose() == "1.2.3");
+            assert!(is_named != twice.contains(r#"["A"],"Value""#), "{twice}");
+            assert!(sets[1].is_ok(), "{twice}: the next is none the worse");
+        }
     }
 
     #[test]

@@ -46,12 +46,27 @@ enum ModelError {
     Vr,
     #[error("a value does not fit its value representation")]
     Value,
+    #[error("an element, or a value of one, is there twice")]
+    Twice,
     #[error("sequences are nested more than {MAX_DEPTH} deep")]
     TooDeep,
     #[error("there are more than {MAX_PARTS} instances")]
     TooMany,
     #[error("there are more than {MAX_ELEMENTS} elements and items")]
     TooManyElements,
+}
+
+/// A data set that was not understood, and what it is called as far as that was.
+#[derive(Debug)]
+struct Misread {
+    error: ModelError,
+    names: Names,
+}
+
+impl From<ModelError> for Misread {
+    fn from(error: ModelError) -> Self {
+        Self { error, names: Names::default() }
+    }
 }
 
 /// A part that metadata point at.
@@ -101,9 +116,13 @@ pub(super) async fn take(
     let sets = read.map_err(|_| Problem::new(Fault::Broken, "internal", "The metadata could not be read."))??;
     let mut room = Allowance::of(MAX_ENCODED_BYTES);
     for set in sets {
-        let Ok(set) = set else {
-            filing.fail(Names::default(), Failure::NOT_UNDERSTOOD);
-            continue;
+        let set = match set {
+            Ok(set) => set,
+            Err(Misread { error, names }) => {
+                tracing::warn!(%error, "an instance of metadata was not understood: {error}");
+                filing.fail(names, Failure::NOT_UNDERSTOOD);
+                continue;
+            }
         };
         match encode::file(&set, &bulk, &mut room) {
             Ok(pieces) => {
@@ -188,7 +207,7 @@ impl Open {
 }
 
 /// All data sets of all metadata parts, in order. A data set that is not understood fails by itself.
-fn read(metadata: &[Vec<u8>], notation: Notation) -> Result<Vec<Result<DataSet, ModelError>>, Problem> {
+fn read(metadata: &[Vec<u8>], notation: Notation) -> Result<Vec<Result<DataSet, Misread>>, Problem> {
     let mut sets = Vec::new();
     let mut elements = Allowance::of(MAX_ELEMENTS);
     for text in metadata {
@@ -196,7 +215,7 @@ fn read(metadata: &[Vec<u8>], notation: Notation) -> Result<Vec<Result<DataSet, 
             Notation::Json => sets.extend(json::read(text, MAX_PARTS, &mut elements).map_err(unreadable)?),
             Notation::Xml => match xml::read(text, &mut elements) {
                 Err(error @ (ModelError::Syntax | ModelError::TooManyElements)) => return Err(unreadable(error)),
-                set => sets.push(set),
+                set => sets.push(set.map_err(Misread::from).and_then(DataSet::sound)),
             },
         }
     }

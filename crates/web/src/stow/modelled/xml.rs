@@ -111,7 +111,9 @@ impl Walk {
             }
             (Some(Node::Attribute(attribute)), b"BulkData") => {
                 let uri = word(start, b"uri")?.or(word(start, b"uuid")?).ok_or(ModelError::Value)?;
-                attribute.bulk = Some(uri);
+                if attribute.bulk.replace(uri).is_some() {
+                    return Err(ModelError::Twice);
+                }
                 Node::Other
             }
             (Some(Node::Name(_)), group) => match index(&GROUPS, group) {
@@ -144,14 +146,21 @@ impl Walk {
                 self.sequences -= 1;
                 attribute.items.push(set);
             }
-            (Node::Attribute(attribute), Some(Node::Set(set))) => attribute.settle(set)?,
+            (Node::Attribute(attribute), Some(Node::Set(set))) => {
+                if let Err(flaw) = attribute.settle(set) {
+                    set.flawed(flaw);
+                }
+            }
             (Node::Value(text), Some(Node::Attribute(attribute))) => {
                 attribute.has_values = true;
                 if text.is_empty() { attribute.writer.empty()? } else { attribute.writer.text(&text)? }
             }
             (Node::InlineBinary(text), Some(Node::Attribute(attribute))) => {
                 let text: Vec<u8> = text.bytes().filter(|b| !b.is_ascii_whitespace()).collect();
-                attribute.inline = Some(BASE64_STANDARD.decode(text).map_err(|_| ModelError::Value)?);
+                let bytes = BASE64_STANDARD.decode(text).map_err(|_| ModelError::Value)?;
+                if attribute.inline.replace(bytes).is_some() {
+                    return Err(ModelError::Twice);
+                }
             }
             (Node::Name(groups), Some(Node::Attribute(attribute))) => {
                 let groups = groups.map(|group| group.join("^").trim_end_matches('^').to_owned());
@@ -160,11 +169,17 @@ impl Walk {
             }
             (Node::Group(number, components), Some(Node::Name(groups))) => {
                 if let Some(group) = groups.get_mut(number) {
+                    if !group.is_empty() {
+                        return Err(ModelError::Twice);
+                    }
                     *group = components.into();
                 }
             }
             (Node::Component(number, text), Some(Node::Group(_, components))) => {
                 if let Some(component) = components.get_mut(number) {
+                    if !component.is_empty() {
+                        return Err(ModelError::Twice);
+                    }
                     *component = text;
                 }
             }
@@ -236,7 +251,8 @@ mod tests {
     use super::{super::MAX_ELEMENTS, *};
 
     fn read(text: &[u8]) -> Result<DataSet, ModelError> {
-        super::read(text, &mut Allowance::of(MAX_ELEMENTS))
+        let set = super::read(text, &mut Allowance::of(MAX_ELEMENTS))?;
+        set.sound().map_err(|misread| misread.error)
     }
 
     fn model(inside: &str) -> String {
@@ -306,6 +322,12 @@ mod tests {
             r#"<DicomAttribute tag="00100020" vr="LO"><Value>a</Value><BulkData uri="b"/></DicomAttribute>"#,
             r#"<DicomAttribute tag="00280010" vr="US"><Value>x</Value></DicomAttribute>"#,
             r#"<Value>a</Value>"#,
+            r#"<DicomAttribute tag="00100020" vr="LO"/><DicomAttribute tag="00100020" vr="LO"/>"#,
+            r#"<DicomAttribute tag="00090001" vr="LO" privateCreator="A"/><DicomAttribute tag="00090001" vr="LO" privateCreator="A"/>"#,
+            r#"<DicomAttribute tag="00420011" vr="OB"><InlineBinary>AQID</InlineBinary><BulkData uri="b"/></DicomAttribute>"#,
+            r#"<DicomAttribute tag="00420011" vr="OB"><InlineBinary>AQID</InlineBinary><InlineBinary>AQID</InlineBinary></DicomAttribute>"#,
+            r#"<DicomAttribute tag="00420011" vr="OB"><BulkData uri="a"/><BulkData uri="b"/></DicomAttribute>"#,
+            r#"<DicomAttribute tag="00100010" vr="PN"><PersonName><Alphabetic><FamilyName>A</FamilyName></Alphabetic><Alphabetic/></PersonName></DicomAttribute>"#,
         ] {
             assert!(read(model(inside).as_bytes()).is_err(), "{inside}");
         }
