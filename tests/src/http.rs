@@ -105,6 +105,23 @@ impl Http {
         self.try_send(method, url, ask, Some(body)).unwrap_or_else(|e| panic!("{e:?}"))
     }
 
+    /// Any method, with headers as a browser sends them, and a body.
+    ///
+    /// # Panics
+    /// When the peer could not be reached or broke off.
+    #[must_use]
+    pub fn send_with(&self, method: &str, url: &str, headers: &[(&str, &str)], body: Vec<u8>) -> Answer {
+        let method = Method::from_bytes(method.as_bytes()).expect("a method");
+        self.runtime.block_on(async {
+            let mut request = self.client.request(method, url).body(body);
+            for (name, value) in headers {
+                request = request.header(*name, *value);
+            }
+            let answer = request.send().await.unwrap_or_else(|e| panic!("{e:?}"));
+            Self::whole(answer).await.unwrap_or_else(|e| panic!("{e:?}"))
+        })
+    }
+
     /// GET whose body goes to `sink` piece by piece; gives the status.
     ///
     /// # Panics

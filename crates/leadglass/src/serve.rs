@@ -11,6 +11,7 @@ use anyhow::Context;
 use leadglass_dimse::{Echo, Limits, Listener, Service, Storage, StoragePolicy, Transport};
 use leadglass_engine::Refusals;
 use leadglass_model::SystemEntropy;
+use leadglass_records::Sessions;
 use leadglass_web::{App, Identity};
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeSet, net::SocketAddr, path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
@@ -68,9 +69,12 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let refusals = node.engine.refusals(stop.clone());
     let book = Book::open(&config, node.engine.clone(), node.tenant_records.clone(), connections.clone()).await?;
     let dicom = listen_dicom(&config, &node, &book, &refusals, &connections, &stop).await?;
+    let sessions = tokio::task::block_in_place(|| node.records.sessions()).context("cannot read the sessions")?;
+    connections.spawn(settle(sessions.clone(), stop.clone()));
     let app = App {
         engine: node.engine.clone(),
         tokens: Arc::new(node.records.tokens()),
+        sessions: sessions.clone(),
         devices: Arc::new(book),
         refusals,
         metrics,
@@ -167,6 +171,23 @@ async fn listen_dicom(
     Ok((plain, tls))
 }
 
+/// Writes when browsers were last used, and forgets those that are signed out, now and then and at the end.
+async fn settle(sessions: Sessions, stop: CancellationToken) {
+    let mut tick = tokio::time::interval(SETTLE_EVERY);
+    loop {
+        let over = tokio::select! {
+            () = stop.cancelled() => true,
+            _ = tick.tick() => false,
+        };
+        if let Err(error) = sessions.settle().await {
+            tracing::warn!(%error, "sessions were not written; they go on from memory");
+        }
+        if over {
+            return;
+        }
+    }
+}
+
 /// Waits for the first reason to stop.
 async fn first_word(stdin_guard: bool) -> &'static str {
     let (mut terminate, mut interrupt) = match (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) {
@@ -195,5 +216,7 @@ async fn stdin_closed() {
     let _ = told.await;
 }
 
+/// What a power cut forgets of a session's last use.
+const SETTLE_EVERY: Duration = Duration::from_secs(60);
 /// Longer than any request should take; what is left then is replayed at the next start.
 const DRAIN_TIME: Duration = Duration::from_secs(25);

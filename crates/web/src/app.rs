@@ -1,6 +1,6 @@
 //! The routes, what they share, and who is asking.
 
-use crate::{DeviceDesk, Problem, admin, devices, health, qido, refusals, stow, trace, upload, wado};
+use crate::{DeviceDesk, Problem, admin, devices, health, pages, qido, refusals, session, stow, trace, upload, wado};
 use axum::{
     Router,
     extract::{DefaultBodyLimit, FromRequestParts},
@@ -11,7 +11,7 @@ use axum::{
 use leadglass_engine::{Engine, Refusals};
 use leadglass_model::{Administer, Permit, Read, Search, Store};
 use leadglass_policy::Principal;
-use leadglass_records::{TokenGrant, Tokens};
+use leadglass_records::{Sessions, TokenGrant, Tokens, Use};
 use metrics_exporter_prometheus::PrometheusHandle;
 use std::sync::Arc;
 use tower::limit::GlobalConcurrencyLimitLayer;
@@ -24,6 +24,8 @@ pub struct App {
     pub engine: Engine,
     /// Bearer tokens.
     pub tokens: Arc<Tokens>,
+    /// Browsers that are signed in.
+    pub sessions: Sessions,
     /// Who may send.
     pub devices: Arc<dyn DeviceDesk>,
     /// Who was turned away.
@@ -62,6 +64,11 @@ pub fn routes(app: App) -> Router {
         .route("/api/v1/devices/{id}", delete(devices::revoke))
         .route("/api/v1/devices/{id}/certificate", post(devices::certify))
         .route("/api/v1/uploads", upload::Desk::new().route())
+        .route("/api/v1/session", get(session::look).post(session::begin).delete(session::end))
+        .route("/", get(pages::sign_in))
+        .route("/studies", get(pages::studies))
+        .route("/view/{study}", get(pages::view))
+        .route("/assets/{file}", get(pages::asset))
         .route("/photo", get(upload::page::photo))
         .route("/assets/upload.js", get(upload::page::script))
         .route("/assets/upload.css", get(upload::page::style))
@@ -80,12 +87,12 @@ pub fn routes(app: App) -> Router {
         .with_state(app)
 }
 
-/// Somebody with a valid token. Extracting it answers 401 otherwise.
+/// Somebody with a valid token, or signed in with a browser. Extracting it answers 401 otherwise.
 #[derive(Debug, Clone, Copy)]
 pub struct Caller {
     /// Who, in which tenant and role.
     pub principal: Principal,
-    /// One token is one session: accesses are counted by it.
+    /// One token is one session, and so is one sign-in: accesses are counted by it.
     pub session: [u8; 16],
 }
 
@@ -119,9 +126,18 @@ impl FromRequestParts<App> for Caller {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
-        let grant = grant_of(&parts.headers, app)?;
-        let principal = Principal { tenant: grant.tenant, actor: grant.actor, role: grant.role };
-        Ok(Self { principal, session: grant.actor.0 })
+        let caller = |grant: TokenGrant, session| {
+            let principal = Principal { tenant: grant.tenant, actor: grant.actor, role: grant.role };
+            Self { principal, session }
+        };
+        // Who sends both means the token.
+        if parts.headers.contains_key(header::AUTHORIZATION) {
+            let grant = grant_of(&parts.headers, app)?;
+            let session = grant.actor.0;
+            return Ok(caller(grant, session));
+        }
+        let session = session::of_cookie(parts, app, Use::Counts)?.ok_or_else(Problem::unauthenticated)?;
+        Ok(caller(session.grant, session.session))
     }
 }
 

@@ -1,6 +1,6 @@
 //! Whoever is refused is recorded: no valid token (401), or one that does not include this (403).
 
-use crate::{App, app::grant_of};
+use crate::{App, app::grant_of, session::cookie};
 use axum::{
     extract::{ConnectInfo, Request, State},
     http::{HeaderMap, StatusCode},
@@ -9,6 +9,7 @@ use axum::{
 };
 use leadglass_engine::Refused;
 use leadglass_model::Phi;
+use leadglass_records::Use;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 /// Runs the request and looks at its answer.
@@ -25,7 +26,8 @@ pub(crate) async fn watch(State(app): State<App>, request: Request, next: Next) 
 }
 
 fn note(app: &App, address: Option<IpAddr>, reason: &'static str, headers: Option<&HeaderMap>) {
-    let grant = headers.and_then(|headers| grant_of(headers, app).ok());
+    let signed_in = |headers| app.sessions.resolve(cookie::read(headers)?, Use::Peek).ok()?.map(|session| session.grant);
+    let grant = headers.and_then(|headers| grant_of(headers, app).ok().or_else(|| signed_in(headers)));
     app.refusals.note(Refused {
         tenant: grant.as_ref().map(|grant| grant.tenant),
         actor: grant.map(|grant| grant.actor),

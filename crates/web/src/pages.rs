@@ -1,0 +1,136 @@
+//! The house's own pages: sign-in, list of studies, viewer, and the files they are made of.
+//!
+//! A page is the same for everybody and holds nobody's data; what it shows it fetches, as the one who is signed in. Nothing
+//! comes from elsewhere, no script stands in a page, and the files are those that were built in: a name that is not in the
+//! table is absent.
+
+use crate::Problem;
+use axum::{
+    extract::Path,
+    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+/// `GET /`
+pub(crate) async fn sign_in() -> Response {
+    page(include_str!("../pages/signin.html"))
+}
+
+/// `GET /studies`
+pub(crate) async fn studies() -> Response {
+    page(include_str!("../pages/studies.html"))
+}
+
+/// `GET /view/{study}`: the page finds the study in its own address.
+pub(crate) async fn view() -> Response {
+    page(include_str!("../pages/view.html"))
+}
+
+/// `GET /assets/{file}`
+pub(crate) async fn asset(Path(name): Path<String>, headers: HeaderMap) -> Result<Response, Problem> {
+    let (_, text) = ASSETS.iter().find(|(known, _)| *known == name).ok_or_else(Problem::not_found)?;
+    let tag = tag_of(text);
+    let known = headers.get(header::IF_NONE_MATCH).is_some_and(|value| value.as_bytes() == tag.as_bytes());
+    let kind = if name.ends_with(".css") { "text/css; charset=utf-8" } else { "text/javascript; charset=utf-8" };
+    let mut answer = if known { StatusCode::NOT_MODIFIED.into_response() } else { (*text).into_response() };
+    let out = answer.headers_mut();
+    out.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    // They say nothing about anybody, and may be kept as long as they are asked for.
+    out.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    out.insert(header::ETAG, tag);
+    Ok(answer)
+}
+
+fn page(text: &'static str) -> Response {
+    let headers = [
+        (header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8")),
+        (header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY)),
+        (HeaderName::from_static("cross-origin-opener-policy"), HeaderValue::from_static("same-origin")),
+    ];
+    (headers, text).into_response()
+}
+
+/// Another text has another tag. Nobody gains by two of our own texts with one tag.
+fn tag_of(text: &str) -> HeaderValue {
+    let mut hasher = DefaultHasher::new();
+    text.hash(&mut hasher);
+    HeaderValue::from_str(&format!("\"{:016x}\"", hasher.finish())).expect("hexadecimal digits")
+}
+
+/// `blob:` shows pictures and opens documents that were fetched as the one who is signed in.
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; connect-src 'self'; \
+     form-action 'none'; base-uri 'none'; frame-ancestors 'none'";
+
+/// Every file that the pages ask for.
+const ASSETS: &[(&str, &str)] = &[
+    ("base.css", include_str!("../pages/base.css")),
+    ("dom.js", include_str!("../pages/dom.js")),
+    ("dicom.js", include_str!("../pages/dicom.js")),
+    ("server.js", include_str!("../pages/server.js")),
+    ("session.js", include_str!("../pages/session.js")),
+    ("signin.js", include_str!("../pages/signin.js")),
+    ("studies.js", include_str!("../pages/studies.js")),
+    ("viewer.css", include_str!("../pages/viewer/viewer.css")),
+    ("frame.js", include_str!("../pages/viewer/frame.js")),
+    ("image.js", include_str!("../pages/viewer/image.js")),
+    ("loader.js", include_str!("../pages/viewer/loader.js")),
+    ("multipart.js", include_str!("../pages/viewer/multipart.js")),
+    ("pane.js", include_str!("../pages/viewer/pane.js")),
+    ("paper.js", include_str!("../pages/viewer/paper.js")),
+    ("pixels.js", include_str!("../pages/viewer/pixels.js")),
+    ("report.js", include_str!("../pages/viewer/report.js")),
+    ("series.js", include_str!("../pages/viewer/series.js")),
+    ("stack.js", include_str!("../pages/viewer/stack.js")),
+    ("tools.js", include_str!("../pages/viewer/tools.js")),
+    ("view.js", include_str!("../pages/viewer/view.js")),
+    ("window.js", include_str!("../pages/viewer/window.js")),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PAGES: [&str; 3] = [
+        include_str!("../pages/signin.html"),
+        include_str!("../pages/studies.html"),
+        include_str!("../pages/view.html"),
+    ];
+
+    #[test]
+    fn no_page_holds_a_script_a_style_or_an_address_of_its_own() {
+        for page in PAGES {
+            for word in ["<style", " style=", "onclick", "onload", "javascript:", "http://", "https://"] {
+                assert!(!page.contains(word), "{word}");
+            }
+            assert_eq!(page.matches("<script").count(), 1);
+            assert!(page.contains("<script type=\"module\" src=\"/assets/"));
+        }
+    }
+
+    #[test]
+    fn no_script_makes_code_or_markup_out_of_text() {
+        for (name, text) in ASSETS {
+            for word in
+                ["innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "new Function", "http://"]
+            {
+                assert!(!text.contains(word), "{name}: {word}");
+            }
+        }
+    }
+
+    /// What a page or a file asks for is there, and nothing is there that nobody asks for.
+    #[test]
+    fn every_file_is_asked_for_and_every_file_that_is_asked_for_is_there() {
+        let mut asked = std::collections::BTreeSet::new();
+        for text in PAGES.iter().copied().chain(ASSETS.iter().map(|(_, text)| *text)) {
+            for mark in ["\"/assets/", "from \"./", "import(\"./"] {
+                for rest in text.split(mark).skip(1) {
+                    asked.insert(rest.split('"').next().unwrap());
+                }
+            }
+        }
+        let there: std::collections::BTreeSet<&str> = ASSETS.iter().map(|(name, _)| *name).collect();
+        assert_eq!(asked, there);
+    }
+}

@@ -1,0 +1,107 @@
+//! Signing in with a browser: a bearer token is exchanged for a session, whose reference lives in a cookie.
+//!
+//! A script never sees the reference (`HttpOnly`), no other host's page ever sends it (`SameSite=Strict`), and a request that
+//! comes with it must come from a page of the very origin it goes to ([`origin`]): cookies are shared between the ports of
+//! a host, scripts are not.
+
+pub(crate) mod cookie;
+pub(crate) mod origin;
+
+use crate::{App, Problem};
+use axum::{
+    Json,
+    body::Bytes,
+    extract::State,
+    http::{StatusCode, header, request::Parts},
+    response::{IntoResponse, Response},
+};
+use leadglass_model::Fault;
+use leadglass_policy::Principal;
+use leadglass_records::{SessionGrant, SessionTimes, TokenError, TokenGrant, Use};
+use serde::Deserialize;
+use serde_json::json;
+
+/// Whom a request's cookie speaks for, if it bears one that does. An error when it comes from a foreign page.
+pub(crate) fn of_cookie(parts: &Parts, app: &App, counts: Use) -> Result<Option<SessionGrant>, Problem> {
+    let Some(reference) = cookie::read(&parts.headers) else { return Ok(None) };
+    if !origin::is_own(parts) {
+        return Err(foreign());
+    }
+    app.sessions.resolve(reference, counts).map_err(|error| unknown(&error))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SignIn {
+    token: String,
+}
+
+/// `POST /api/v1/session` with `{"token":"lg_…"}`: signs in. The session is always a new one; the one before it ends.
+pub(crate) async fn begin(State(app): State<App>, parts: Parts, body: Bytes) -> Result<Response, Problem> {
+    if !origin::may_sign_in(&parts) {
+        return Err(foreign());
+    }
+    let SignIn { token } = serde_json::from_slice(&body).map_err(|_| {
+        Problem::new(Fault::BadInput, "sign-in", r#"Send {"token":"…"} with the access token you were given."#)
+    })?;
+    let mut is_person = true;
+    let times = |grant: &TokenGrant| {
+        let times = Principal { tenant: grant.tenant, actor: grant.actor, role: grant.role }.session_times();
+        is_person = times.is_some();
+        times.map(|(idle, absolute)| SessionTimes { idle, absolute })
+    };
+    let begun = app.sessions.begin(token.trim(), times).await.map_err(|error| unknown(&error))?;
+    let Some((reference, session)) = begun else {
+        return Err(if is_person { Problem::unauthenticated() } else { no_person() });
+    };
+    if let Some(old) = cookie::read(&parts.headers) {
+        app.sessions.end(old).await.map_err(|error| unknown(&error))?;
+    }
+    tracing::info!(tenant = %session.grant.tenant, actor = %session.grant.actor, "signed in");
+    let mut answer = (StatusCode::CREATED, Json(body_of(&session))).into_response();
+    answer.headers_mut().insert(header::SET_COOKIE, cookie::set(&reference));
+    Ok(answer)
+}
+
+/// `GET /api/v1/session`: who is signed in, and until when. Asking is no use, unless it says `?used`: somebody works with what
+/// the page has fetched already.
+pub(crate) async fn look(State(app): State<App>, parts: Parts) -> Result<Response, Problem> {
+    let counts = if parts.uri.query() == Some("used") { Use::Counts } else { Use::Peek };
+    match of_cookie(&parts, &app, counts)? {
+        Some(session) => Ok(Json(body_of(&session)).into_response()),
+        None => Err(Problem::unauthenticated()),
+    }
+}
+
+/// `DELETE /api/v1/session`: signs out. Who is not signed in is so afterwards, too.
+pub(crate) async fn end(State(app): State<App>, parts: Parts) -> Result<Response, Problem> {
+    if let Some(reference) = cookie::read(&parts.headers) {
+        if !origin::is_own(&parts) {
+            return Err(foreign());
+        }
+        app.sessions.end(reference).await.map_err(|error| unknown(&error))?;
+    }
+    Ok((StatusCode::NO_CONTENT, [(header::SET_COOKIE, cookie::clear())]).into_response())
+}
+
+fn body_of(session: &SessionGrant) -> serde_json::Value {
+    json!({
+        "role": session.grant.role,
+        "label": session.grant.label,
+        "ends_ms": session.ends.0,
+        "idle_ends_ms": session.idle_ends.0,
+    })
+}
+
+fn foreign() -> Problem {
+    let sentence = "The request comes from a page of another origin. Open Leadglass itself and try again there.";
+    Problem::new(Fault::Denied, "foreign-page", sentence)
+}
+
+fn no_person() -> Problem {
+    Problem::new(Fault::Denied, "no-person", "This token belongs to a device: nobody signs in with it.")
+}
+
+fn unknown(error: &TokenError) -> Problem {
+    Problem::new(error.fault(), "records", "Sessions cannot be looked up now.")
+}
