@@ -9,6 +9,8 @@
 //! A baseline JPEG that needs no turn keeps its coded bytes bit for bit. Everything else is decoded: PNG and WebP are
 //! stored native, a JPEG is coded again as baseline.
 //!
+//! The way back: [`decode`] makes samples of one frame in any transfer syntax, [`render`] a picture as a person sees it.
+//!
 //! **Invariant:** no I/O, no clock, no keys. Sizes are checked before anything is allocated or decoded; no allocation
 //! follows a claimed length. An error names a kind and never a value.
 
@@ -28,6 +30,7 @@ mod photo;
 mod pixels;
 mod png;
 mod record;
+pub mod render;
 mod text;
 mod uid;
 mod upload;

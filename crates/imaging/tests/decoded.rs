@@ -2,10 +2,13 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests may fail loudly")]
 
 mod common;
+#[path = "common/reference.rs"]
+mod reference;
 
+use common::python;
 use leadglass_imaging::decode::{Coding, Colour, Frame, Layout, decode};
+use reference::{Case, cases};
 use serde::Deserialize;
-use std::{path::Path, process::Command};
 
 #[derive(Debug, Deserialize)]
 struct Head {
@@ -14,44 +17,6 @@ struct Head {
     layout: Layout,
     #[serde(default)]
     pairs: bool,
-}
-
-struct Case {
-    head: Head,
-    blobs: Vec<Vec<u8>>,
-}
-
-/// Everything that `frames/reference.py` has to say.
-fn cases() -> Vec<Case> {
-    let home = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let scratch = tempfile::tempdir().unwrap();
-    let told = Command::new(common::python())
-        .arg(home.join("tests/frames/reference.py"))
-        .arg(home.join("../../fixtures"))
-        .arg(scratch.path())
-        .output()
-        .unwrap();
-    assert!(told.status.success(), "{}", String::from_utf8_lossy(&told.stderr));
-    let mut rest = told.stdout.as_slice();
-    let number = |rest: &mut &[u8]| {
-        let (four, after) = rest.split_first_chunk().unwrap();
-        *rest = after;
-        u32::from_le_bytes(*four) as usize
-    };
-    let mut cases = Vec::new();
-    while !rest.is_empty() {
-        let blob = |rest: &mut &[u8]| {
-            let len = number(rest);
-            let (blob, after) = rest.split_at(len);
-            *rest = after;
-            blob.to_vec()
-        };
-        let head = serde_json::from_slice(&blob(&mut rest)).unwrap();
-        let count = u32::from_le_bytes(rest[..4].try_into().unwrap());
-        rest = &rest[4..];
-        cases.push(Case { head, blobs: (0..count).map(|_| blob(&mut rest)).collect() });
-    }
-    cases
 }
 
 fn difference(frame: &Frame, expected: &[u8]) -> String {
@@ -66,7 +31,7 @@ fn difference(frame: &Frame, expected: &[u8]) -> String {
 
 #[test]
 fn every_frame_is_what_other_decoders_say() {
-    let cases = cases();
+    let cases: Vec<Case<Head>> = cases("reference.py");
     let mut wrong = Vec::new();
     for Case { head, blobs } in &cases {
         let coding = if head.pairs { Coding::NativeBigEndianPairs } else { Coding::of(&head.syntax).unwrap() };

@@ -292,4 +292,5 @@ def main():
     dcmtk()
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,172 @@
+//! Samples become shades or colours (PS3.3 §C.7.6.3.1.2).
+
+use super::{
+    Description, Modality, RenderError, Window,
+    window::{Function, sample},
+};
+use crate::decode::{Cells, Colour, Frame, Photometric};
+use image::{DynamicImage, GrayImage, RgbImage};
+
+/// Gives every sample its eight bits.
+pub(super) fn interpret(
+    description: &Description,
+    frame: Frame,
+    wished: Option<&Window>,
+) -> Result<DynamicImage, RenderError> {
+    let (columns, rows) = (frame.columns, frame.rows);
+    let made = match (frame.colour, description.layout.photometric) {
+        (Colour::Single, Photometric::Palette) => {
+            let palette = description.palette.as_ref().ok_or(RenderError::Undescribed { what: "a palette" })?;
+            let reader = Reader::of(description, &frame);
+            let colours = reader.map(&frame.cells, |stored| palette.colour(stored));
+            RgbImage::from_raw(columns, rows, colours.into_flattened()).map(DynamicImage::from)
+        }
+        (Colour::Single, _) => {
+            let reader = Reader::of(description, &frame);
+            let shades = grey(description, &frame, reader, wished);
+            GrayImage::from_raw(columns, rows, shades).map(DynamicImage::from)
+        }
+        (colour, _) => {
+            let mut samples = eight_bits(&frame);
+            if colour == Colour::Ybr {
+                samples.as_chunks_mut::<3>().0.iter_mut().for_each(|pixel| *pixel = rgb(*pixel));
+            }
+            RgbImage::from_raw(columns, rows, samples).map(DynamicImage::from)
+        }
+    };
+    made.ok_or(RenderError::Coding)
+}
+
+/// Reads stored values out of cells.
+#[derive(Clone, Copy)]
+struct Reader {
+    shift: u32,
+    mask: u32,
+    /// What the highest bit stands for: subtracted twice where it is set. 0 without a sign.
+    sign: u32,
+}
+
+impl Reader {
+    fn of(description: &Description, frame: &Frame) -> Self {
+        let bits = u32::from(frame.stored).clamp(1, 32);
+        let mask = u32::MAX >> (32 - bits);
+        let sign = if description.layout.signed { 1 << (bits - 1) } else { 0 };
+        Self { shift: u32::from(frame.shift).min(31), mask, sign }
+    }
+
+    fn stored(self, cell: u32) -> i64 {
+        let value = cell >> self.shift & self.mask;
+        i64::from(value) - 2 * i64::from(value & self.sign)
+    }
+
+    /// Maps every cell; through a table where that is less work.
+    fn map<T: Copy>(self, cells: &Cells, map: impl Fn(i64) -> T) -> Vec<T> {
+        let table = |size: u32| -> Vec<T> { (0..size).map(|cell| map(self.stored(cell))).collect() };
+        match cells {
+            Cells::U8(cells) => {
+                let table = table(1 << 8);
+                cells.iter().filter_map(|cell| table.get(usize::from(*cell)).copied()).collect()
+            }
+            Cells::U16(cells) if cells.len() > 1 << 14 => {
+                let table = table(1 << 16);
+                cells.iter().filter_map(|cell| table.get(usize::from(*cell)).copied()).collect()
+            }
+            Cells::U16(cells) => cells.iter().map(|cell| map(self.stored(u32::from(*cell)))).collect(),
+            Cells::U32(cells) => cells.iter().map(|cell| map(self.stored(*cell))).collect(),
+        }
+    }
+
+    /// The smallest and largest stored value that `counts`.
+    fn span(self, cells: &Cells, counts: impl Fn(i64) -> bool) -> Option<(i64, i64)> {
+        let mut span: Option<(i64, i64)> = None;
+        let mut see = |stored: i64| {
+            if counts(stored) {
+                let (low, high) = span.unwrap_or((stored, stored));
+                span = Some((low.min(stored), high.max(stored)));
+            }
+        };
+        match cells {
+            Cells::U8(cells) => cells.iter().for_each(|cell| see(self.stored(u32::from(*cell)))),
+            Cells::U16(cells) => cells.iter().for_each(|cell| see(self.stored(u32::from(*cell)))),
+            Cells::U32(cells) => cells.iter().for_each(|cell| see(self.stored(*cell))),
+        }
+        span
+    }
+}
+
+fn grey(description: &Description, frame: &Frame, reader: Reader, wished: Option<&Window>) -> Vec<u8> {
+    let modality = &description.modality;
+    let inverted = description.layout.photometric == Photometric::Monochrome1;
+    let shade = |value: f64, shade: &dyn Fn(f64) -> f64| {
+        let sample = sample(shade(value));
+        if inverted { 255 - sample } else { sample }
+    };
+    if let Some(window) = wished {
+        return reader.map(&frame.cells, |stored| shade(modality.value(stored), &|value| window.shade(value)));
+    }
+    if let Some(lut) = &description.voi_lut {
+        return reader.map(&frame.cells, |stored| shade(modality.value(stored), &|value| lut.shade(value)));
+    }
+    if let Some(window) = &description.window {
+        return reader.map(&frame.cells, |stored| shade(modality.value(stored), &|value| window.shade(value)));
+    }
+    let (low, high) = automatic(description, frame, reader);
+    reader.map(&frame.cells, |stored| {
+        shade(modality.value(stored), &|value| if high > low { (value - low) / (high - low) * 255.0 } else { 0.0 })
+    })
+}
+
+/// What is black and what is white where nothing says so: values of eight bits are shades already, of others the smallest
+/// and the largest of this frame count, but for padding (PS3.3 §C.7.5.1.1.2).
+fn automatic(description: &Description, frame: &Frame, reader: Reader) -> (f64, f64) {
+    let modality = &description.modality;
+    let plain = !description.layout.signed && frame.stored <= 8 && *modality == Modality::Identity;
+    if plain {
+        return (0.0, f64::from((1_u32 << frame.stored) - 1));
+    }
+    let padding = description.padding;
+    let counts = |stored: i64| padding.is_none_or(|(low, high)| stored < low || stored > high);
+    let Some((low, high)) = reader.span(&frame.cells, counts) else { return (0.0, 0.0) };
+    match modality {
+        // A table need not rise.
+        Modality::Lut(_) => (low..=high)
+            .map(|stored| modality.value(stored))
+            .fold((f64::MAX, f64::MIN), |(low, high), value| (low.min(value), high.max(value))),
+        _ => {
+            let (a, b) = (modality.value(low), modality.value(high));
+            (a.min(b), a.max(b))
+        }
+    }
+}
+
+/// Colour samples of any depth as bytes.
+fn eight_bits(frame: &Frame) -> Vec<u8> {
+    let bits = u32::from(frame.stored).clamp(1, 32);
+    let shift = u32::from(frame.shift).min(31);
+    let most = u64::from(u32::MAX >> (32 - bits));
+    let byte = |cell: u32| {
+        let value = u64::from(cell >> shift) & most;
+        ((value * 255 + most / 2) / most).to_le_bytes()[0]
+    };
+    match &frame.cells {
+        Cells::U8(cells) if bits == 8 => cells.clone(),
+        Cells::U8(cells) => cells.iter().map(|cell| byte(u32::from(*cell))).collect(),
+        Cells::U16(cells) => cells.iter().map(|cell| byte(u32::from(*cell))).collect(),
+        Cells::U32(cells) => cells.iter().map(|cell| byte(*cell)).collect(),
+    }
+}
+
+/// YCbCr of full range as RGB, in the 16-bit fixed point arithmetic of the Independent JPEG Group.
+fn rgb([y, cb, cr]: [u8; 3]) -> [u8; 3] {
+    let (y, cb, cr) = (i32::from(y), i32::from(cb) - 128, i32::from(cr) - 128);
+    let half = 1 << 15;
+    let red = y + ((91_881 * cr + half) >> 16);
+    let green = y + ((-22_554 * cb - 46_802 * cr + half) >> 16);
+    let blue = y + ((116_130 * cb + half) >> 16);
+    [red, green, blue].map(|sample| sample.clamp(0, 255).to_le_bytes()[0])
+}
+
+/// A window that the data set brings: a linear one narrower than 1, which the formula has no use for, is meant exactly.
+pub(super) fn tolerant(center: f64, width: f64, function: Function) -> Option<Window> {
+    Window::new(center, width, function).or_else(|| Window::new(center, width, Function::LinearExact))
+}
