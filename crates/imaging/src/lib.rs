@@ -9,7 +9,8 @@
 //! A baseline JPEG that needs no turn keeps its coded bytes bit for bit. Everything else is decoded: PNG and WebP are
 //! stored native, a JPEG is coded again as baseline.
 //!
-//! The way back: [`decode`] makes samples of one frame in any transfer syntax, [`render`] a picture as a person sees it.
+//! The way back: [`decode`] makes samples of one frame in any transfer syntax, [`render`] a picture as a person sees it,
+//! [`work`] is how a process of its own is asked for either.
 //!
 //! **Invariant:** no I/O, no clock, no keys. Sizes are checked before anything is allocated or decoded; no allocation
 //! follows a claimed length. An error names a kind and never a value.
@@ -35,6 +36,7 @@ mod text;
 mod uid;
 mod upload;
 mod webp;
+pub mod work;
 
 pub use error::UploadError;
 pub use instance::{ENCAPSULATED_PDF_STORAGE, Instance, VL_PHOTOGRAPHIC_IMAGE_STORAGE};
