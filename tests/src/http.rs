@@ -95,6 +95,22 @@ impl Http {
         self.try_send(Method::GET, url, ask, None).unwrap_or_else(|e| panic!("GET: {e:?}"))
     }
 
+    /// GET with further headers.
+    ///
+    /// # Panics
+    /// When the peer could not be reached or broke off.
+    #[must_use]
+    pub fn get_with(&self, url: &str, ask: Ask<'_>, headers: &[(&str, &str)]) -> Answer {
+        self.runtime.block_on(async {
+            let mut request = self.request(Method::GET, url, ask);
+            for (name, value) in headers {
+                request = request.header(*name, *value);
+            }
+            let answer = request.send().await.unwrap_or_else(|e| panic!("GET: {e:?}"));
+            Self::whole(answer).await.unwrap_or_else(|e| panic!("GET: {e:?}"))
+        })
+    }
+
     /// Any method, with a body.
     ///
     /// # Panics

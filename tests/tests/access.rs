@@ -36,6 +36,11 @@ const TABLE: &[Row] = &[
     row("GET", "/dicomweb/studies/{study}/series/{series}", [401, 404, 200, 200]),
     row("GET", "/dicomweb/studies/{study}/series/{series}/instances", [401, 404, 200, 200]),
     row("GET", "/dicomweb/studies/{study}/series/{series}/instances/{instance}", [401, 404, 200, 200]),
+    row("GET", "/dicomweb/studies/{study}/metadata", [401, 404, 200, 200]),
+    row("GET", "/dicomweb/studies/{study}/series/{series}/metadata", [401, 404, 200, 200]),
+    row("GET", "/dicomweb/studies/{study}/series/{series}/instances/{instance}/metadata", [401, 404, 200, 200]),
+    row("GET", "/dicomweb/studies/{study}/series/{series}/instances/{instance}/frames/{frames}", [401, 404, 200, 200]),
+    row("GET", "/dicomweb/studies/{study}/series/{series}/instances/{instance}/bulkdata/{*path}", [401, 404, 200, 200]),
     row("GET", "/api/v1/status", [401, 403, 403, 200]),
     row("GET", "/api/v1/quarantine", [401, 403, 403, 200]),
     // The case is a random name of nobody: who may decide hears that it is absent.
@@ -75,6 +80,8 @@ fn every_route_answers_as_the_table_says() {
             .replace("{series}", &fixture.series)
             .replace("{instance}", &fixture.instance)
             .replace("{case}", &"0".repeat(32))
+            .replace("{frames}", "1")
+            .replace("{*path}", "7FE00010")
             .replace("{file}", "view.js")
             .replace("{id}", &"0".repeat(32));
         let url = format!("{}{path}", vault.up.http.base);

@@ -29,6 +29,13 @@ pub(super) struct Items {
     head: [u8; 8],
     filled: usize,
     left: u32,
+    /// Bytes in front of the first item that are left out.
+    skip: u64,
+    /// Whether the first item is left out: the basic offset table.
+    table: bool,
+    /// Whether the delimiter ends them, and not the bytes.
+    delimited: bool,
+    over: bool,
 }
 
 /// Turns big endian numbers of `width` bytes.
@@ -59,11 +66,16 @@ impl Cut {
         Ok(())
     }
 
+    /// Whether nothing more comes out, however many bytes follow.
+    pub(super) const fn is_over(&self) -> bool {
+        matches!(self, Self::Items(items) if items.is_over())
+    }
+
     /// Nothing more comes.
     pub(super) fn finish(&mut self, out: &mut Vec<Bytes>) -> Result<(), Misfit> {
         match self {
             Self::Plain => Ok(()),
-            Self::Items(items) if items.left == 0 && items.filled == 0 => Ok(()),
+            Self::Items(items) if items.is_whole() => Ok(()),
             Self::Items(_) => Err(Misfit),
             Self::Swap(swap) if swap.carry.is_empty() => Ok(()),
             Self::Swap(_) => Err(Misfit),
@@ -76,8 +88,19 @@ impl Cut {
 }
 
 impl Items {
+    /// All fragments of encapsulated pixel data: behind `skip` bytes the table's item, then the fragments, then the delimiter.
+    pub(super) fn all(skip: u64) -> Self {
+        Self { skip, table: true, delimited: true, ..Self::default() }
+    }
+
     fn feed(&mut self, mut piece: Bytes, out: &mut Vec<Bytes>) -> Result<(), Misfit> {
-        while !piece.is_empty() {
+        while !piece.is_empty() && !self.over {
+            if self.skip > 0 {
+                let some = piece.len().min(usize::try_from(self.skip).unwrap_or(usize::MAX));
+                self.skip -= some as u64;
+                let _in_front = piece.split_to(some);
+                continue;
+            }
             if self.left > 0 {
                 let some = piece.len().min(usize::try_from(self.left).unwrap_or(usize::MAX));
                 self.left -= u32::try_from(some).map_err(|_| Misfit)?;
@@ -88,13 +111,34 @@ impl Items {
             self.head[self.filled..self.filled + some].copy_from_slice(&piece.split_to(some));
             self.filled += some;
             if self.filled == self.head.len() {
-                self.left = item_len(self.head).ok_or(Misfit)?;
                 self.filled = 0;
+                if self.delimited && self.head[..4] == DELIMITER {
+                    self.over = true;
+                    continue;
+                }
+                self.left = item_len(self.head).ok_or(Misfit)?;
+                if std::mem::take(&mut self.table) {
+                    self.skip = u64::from(std::mem::take(&mut self.left));
+                }
             }
         }
         Ok(())
     }
 }
+
+impl Items {
+    const fn is_whole(&self) -> bool {
+        self.left == 0 && self.filled == 0 && self.skip == 0 && self.over == self.delimited
+    }
+
+    /// Whether nothing more comes out, however many bytes follow.
+    const fn is_over(&self) -> bool {
+        self.over
+    }
+}
+
+/// `FFFE,E0DD`, Sequence Delimitation.
+const DELIMITER: [u8; 4] = [0xFE, 0xFF, 0xDD, 0xE0];
 
 /// Bytes of the item that begins with this header; always little endian.
 pub(super) fn item_len(head: [u8; 8]) -> Option<u32> {
@@ -194,6 +238,16 @@ mod tests {
         for bad in [&good[..9], &good[..4], &delimiter[..], &endless[..]] {
             assert_eq!(run(Cut::Items(Items::default()), bad, 5), Err(Misfit));
         }
+    }
+
+    #[test]
+    fn all_fragments_end_at_the_delimiter() {
+        let delimiter = [0xFE, 0xFF, 0xDD, 0xE0, 0, 0, 0, 0];
+        let bytes = [b"head", &item(b"table")[..], &item(b"one"), &item(b"two"), &delimiter, b"what follows"].concat();
+        for step in 1..=bytes.len() {
+            assert_eq!(run(Cut::Items(Items::all(4)), &bytes, step).unwrap(), b"onetwo");
+        }
+        assert_eq!(run(Cut::Items(Items::all(4)), &bytes[..34], 7), Err(Misfit));
     }
 
     #[test]

@@ -35,19 +35,20 @@ pub struct Pixels {
     encoding: TransferSyntaxUid,
 }
 
-/// One frame; nothing of it is read yet.
+/// One frame, or one other value; nothing of it is read yet.
 #[derive(Debug)]
 pub struct Frame {
-    access: Arc<Access>,
-    reader: Reader,
-    place: Place,
-    cut: Cut,
-    len: Option<u64>,
+    pub(super) access: Arc<Access>,
+    pub(super) reader: Reader,
+    pub(super) place: Place,
+    pub(super) cut: Cut,
+    pub(super) len: Option<u64>,
+    pub(super) counts: Given,
 }
 
 /// Where a frame's bytes are.
 #[derive(Debug, Clone)]
-enum Place {
+pub(super) enum Place {
     /// In the body.
     Body(Range<u64>),
     /// In the data set that lies deflated in `body`.
@@ -108,6 +109,7 @@ impl Engine {
 }
 
 impl Shared {
+    /// The frames of an instance that was located.
     pub(super) async fn pixels(self: &Arc<Self>, instance: Instance) -> Result<Pixels, RetrieveError> {
         let Instance { access, row, reader } = instance;
         let syntax = Syntax::of(&row.transfer_syntax);
@@ -158,17 +160,32 @@ async fn bits_map(
     if syntax.framing != Framing::Native {
         return Ok(None);
     }
-    // Implicit or explicit, the four bytes in front of a long value are its length.
-    let head: Vec<Bytes> = reader.plain(at.saturating_sub(4)..at).try_collect().await?;
-    let Ok(len) = <[u8; 4]>::try_from(head.concat()) else { return Ok(None) };
-    let big = syntax.encoding == Encoding::ExplicitBe;
-    let len = u64::from(if big { u32::from_be_bytes(len) } else { u32::from_le_bytes(len) });
+    let Some((offset, len)) = pixel_value(reader, syntax, at).await? else { return Ok(None) };
     let frame_bits = u64::from(rows) * u64::from(columns);
     let count = row.number_of_frames.unwrap_or(1).max(1);
     let fits = frame_bits > 0
         && frame_bits.checked_mul(u64::from(count)).is_some_and(|bits| bits.div_ceil(8) <= len)
-        && at.checked_add(len).is_some_and(|end| end <= row.body_len);
-    Ok(fits.then_some(FrameMap::Bits { offset: at, count, frame_bits }))
+        && offset.checked_add(len).is_some_and(|end| end <= row.body_len);
+    Ok(fits.then_some(FrameMap::Bits { offset, count, frame_bits }))
+}
+
+/// First byte and length of native Pixel Data. `at` is where its value starts (FORMAT §7, record 02), or in older objects
+/// its header: the header says which.
+pub(super) async fn pixel_value(reader: &Reader, syntax: Syntax, at: u64) -> Result<Option<(u64, u64)>, RetrieveError> {
+    let big = syntax.encoding == Encoding::ExplicitBe;
+    let tag = if big { [0x7F, 0xE0, 0x00, 0x10] } else { [0xE0, 0x7F, 0x10, 0x00] };
+    // PS3.5 §7.1.2 and §7.1.3: the length stands at its end.
+    let head_len = if syntax.encoding == Encoding::ImplicitLe { 8 } else { 12 };
+    for head_at in [at.saturating_sub(head_len), at] {
+        let head: Vec<Bytes> = reader.plain(head_at..head_at.saturating_add(head_len)).try_collect().await?;
+        let head = head.concat();
+        let (Some(name), Some(len)) = (head.first_chunk::<4>(), head.last_chunk::<4>()) else { continue };
+        if *name == tag {
+            let len = if big { u32::from_be_bytes(*len) } else { u32::from_le_bytes(*len) };
+            return Ok(Some((head_at + head_len, u64::from(len))));
+        }
+    }
+    Ok(None)
 }
 
 /// Walks a deflated data set up to its pixels.
@@ -256,7 +273,8 @@ impl Pixels {
         let index =
             number.checked_sub(1).filter(|index| *index < frames).ok_or(RetrieveError::NoSuchFrame { frames })?;
         let (place, cut, len) = self.place(u64::from(index)).ok_or(RetrieveError::NoSuchFrame { frames })?;
-        Ok(Frame { access: self.access.clone(), reader: self.reader.clone(), place, cut, len })
+        let counts = Given { frames: 1, ..Given::default() };
+        Ok(Frame { access: self.access.clone(), reader: self.reader.clone(), place, cut, len, counts })
     }
 
     fn place(&self, index: u64) -> Option<(Place, Cut, Option<u64>)> {
@@ -301,9 +319,28 @@ impl Frame {
         self.len
     }
 
+    /// Changes whenever the instance's bytes do, and says nothing about them: for `ETag`.
+    pub fn stamp(&self) -> [u8; 16] {
+        super::stamp([self.reader.object()].iter())
+    }
+
     /// Whether it is known to have no bytes.
     pub const fn is_empty(&self) -> bool {
         matches!(self.len, Some(0))
+    }
+
+    /// Bytes `range` of it, read without what surrounds them; the frame itself where only all of it can be read.
+    pub fn part(mut self, range: Range<u64>) -> Result<Self, Self> {
+        let (Place::Body(whole) | Place::Inflated { wanted: whole, .. }) = &mut self.place;
+        let within = whole.start.checked_add(range.start).zip(whole.start.checked_add(range.end));
+        match within {
+            Some((start, end)) if matches!(self.cut, Cut::Plain) && start <= end && end <= whole.end => {
+                *whole = start..end;
+                self.len = Some(end - start);
+                Ok(self)
+            }
+            _ => Err(self),
+        }
     }
 
     /// Reads the frame's first bytes: that they are right is known when this answers, and for an encapsulated frame of
@@ -311,9 +348,9 @@ impl Frame {
     ///
     /// Cancel safety: reads only. Dropping the stream stops the work within one run of chunks.
     pub async fn begin(self) -> Result<(Option<u64>, FrameStream), RetrieveError> {
-        let Self { access, reader, place, cut, mut len } = self;
+        let Self { access, reader, place, cut, mut len, counts } = self;
         let clock = reader.shared.clock.clone();
-        access.count(clock.now(), Given { frames: 1, ..Given::default() });
+        access.count(clock.now(), counts);
         let (covering, mut pieces): (u64, FrameStream) = match place {
             Place::Body(range) => (range.end - range.start, Box::pin(reader.plain(range))),
             Place::Inflated { body, wanted } => {
@@ -388,7 +425,7 @@ impl Cutting {
             match self.out.pop_front() {
                 Some(piece) if piece.is_empty() => {}
                 Some(piece) => return Ok(Some(piece)),
-                None if self.over => return Ok(None),
+                None if self.over || self.cut.is_over() => return Ok(None),
                 None => {
                     let mut out = Vec::new();
                     match self.pieces.try_next().await.map_err(CutError::Read)? {
@@ -410,6 +447,6 @@ const EXPLICIT_LE: &str = "1.2.840.10008.1.2.1";
 /// Encapsulated uncompressed explicit VR little endian (PS3.5 §A.4.11): what the items hold is native.
 const ENCAPSULATED_PLAIN: &str = "1.2.840.10008.1.2.1.98";
 /// Pixel Data, Float and Double Float Pixel Data, as the tap names them.
-const PIXELS: [&str; 3] = ["bulkdata/7FE00010", "bulkdata/7FE00008", "bulkdata/7FE00009"];
+pub(super) const PIXELS: [&str; 3] = ["bulkdata/7FE00010", "bulkdata/7FE00008", "bulkdata/7FE00009"];
 /// Record 01 (FORMAT §7).
 const FRAME_TABLE: u8 = 0x01;

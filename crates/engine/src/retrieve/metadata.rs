@@ -40,10 +40,16 @@ pub struct Document {
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Asker {
+pub(super) struct Asker {
     tenant: TenantId,
     purpose: Purpose,
     actor: ActorRef,
+}
+
+impl Asker {
+    pub(super) fn of(permit: &Permit<Read>) -> Self {
+        Self { tenant: permit.tenant(), purpose: permit.purpose(), actor: permit.actor() }
+    }
 }
 
 impl Engine {
@@ -59,7 +65,7 @@ impl Engine {
         let shared = &self.shared;
         let (study, rows) = shared.find(permit, target).await?;
         let access = shared.access(permit, session, &study).await.map_err(RetrieveError::Audit)?;
-        let asker = Asker { tenant: permit.tenant(), purpose: permit.purpose(), actor: permit.actor() };
+        let asker = Asker::of(permit);
         let (uid, study_ref) = (study.row.uid.clone(), study.study_ref);
         Ok(Metadata { shared: shared.clone(), access, asker, study: uid, study_ref, rows })
     }
@@ -123,7 +129,7 @@ impl Metadata {
 }
 
 impl Shared {
-    async fn documents(
+    pub(super) async fn documents(
         self: &Arc<Self>,
         access: &Access,
         asker: Asker,

@@ -7,6 +7,7 @@
 //! The index row pins header and length, so a cut, swapped or rolled-back object is found before a byte is given out.
 //! No byte leaves before its chunk authenticated. Whatever does not authenticate raises an alarm.
 
+mod bulk;
 mod cut;
 mod error;
 mod frames;
@@ -15,6 +16,7 @@ mod metadata;
 mod reader;
 mod tables;
 
+pub use bulk::{Bulk, BulkPath};
 pub use error::RetrieveError;
 pub use frames::{Frame, FrameStream, Pixels};
 pub use metadata::{Document, Metadata};
@@ -80,8 +82,7 @@ impl Shared {
         target: &Target,
     ) -> Result<(StudyEntry, Vec<InstanceRow>), RetrieveError> {
         let tenant = permit.tenant();
-        let (Target::Study(uid) | Target::Series(uid, _) | Target::Instance(uid, ..)) = target;
-        let study = self.catalog.study(tenant, uid).ok_or(RetrieveError::Missing)?;
+        let study = self.study_of(permit, target)?;
         let mut rows = match target {
             Target::Instance(_, _, sop) => {
                 self.catalog.instance(tenant, study.study_ref, sop).await.map(|row| row.into_iter().collect())
@@ -103,6 +104,11 @@ impl Shared {
             (&a.series_uid, a.instance_number, &a.sop_uid).cmp(&(&b.series_uid, b.instance_number, &b.sop_uid))
         });
         Ok((study, rows))
+    }
+
+    fn study_of(&self, permit: &Permit<Read>, target: &Target) -> Result<StudyEntry, RetrieveError> {
+        let (Target::Study(uid) | Target::Series(uid, _) | Target::Instance(uid, ..)) = target;
+        self.catalog.study(permit.tenant(), uid).ok_or(RetrieveError::Missing)
     }
 
     /// One instance.

@@ -3,7 +3,7 @@
 //!
 //! What is kept are numbers, of objects that never change; it opens nothing and names nobody.
 
-use super::frames::FrameMap;
+use super::{bulk::BulkMap, frames::FrameMap};
 use leadglass_model::ObjectId;
 use lru::LruCache;
 use parking_lot::Mutex;
@@ -13,6 +13,7 @@ use std::sync::Arc;
 #[derive(Debug, Default)]
 pub(crate) struct Tables {
     pub(super) frames: Cache<FrameMap>,
+    pub(super) bulk: Cache<BulkMap>,
 }
 
 /// Bytes that a value takes, more or less.

@@ -11,8 +11,8 @@ mod answer;
 mod attributes;
 mod keys;
 mod media;
-mod place;
-mod xml;
+pub(crate) mod place;
+pub(crate) mod xml;
 
 use crate::{App, Problem, app::Caller};
 use attributes::Level;

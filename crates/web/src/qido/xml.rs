@@ -49,7 +49,7 @@ fn content(out: &mut String, number: usize, value: &Content) {
 }
 
 /// What XML 1.0 does not know at all becomes U+FFFD.
-fn escape(out: &mut String, text: &str) {
+pub(crate) fn escape(out: &mut String, text: &str) {
     for c in text.chars() {
         match c {
             '&' => out.push_str("&amp;"),
@@ -64,7 +64,8 @@ fn escape(out: &mut String, text: &str) {
     }
 }
 
-const COMPONENTS: [&str; 5] = ["FamilyName", "GivenName", "MiddleName", "NamePrefix", "NameSuffix"];
+/// Components of a person's name, in order (PS3.5 §6.2.1).
+pub(crate) const COMPONENTS: [&str; 5] = ["FamilyName", "GivenName", "MiddleName", "NamePrefix", "NameSuffix"];
 
 #[cfg(test)]
 mod tests {
