@@ -3,6 +3,7 @@
 use crate::workspace_root;
 use serde::Deserialize;
 use std::fs;
+use std::io::{Read as _, Write as _};
 use std::path::PathBuf;
 
 /// One synthetic DICOM file.
@@ -73,13 +74,14 @@ impl Fixture {
         self.bytes().split_off(self.data_set_offset)
     }
 
-    /// A copy under other UIDs and another patient, of the same length: `salt` names it.
+    /// A copy under other UIDs and another patient, of the same length unless it is deflated: `salt` names it.
     ///
     /// # Panics
-    /// For a deflated fixture, whose UIDs are not visible.
+    /// When there is nothing to rename in it.
     #[must_use]
     pub fn renamed(&self, salt: u64) -> (Self, Vec<u8>) {
-        let mut body = self.data_set();
+        let is_deflated = self.transfer_syntax == DEFLATED;
+        let mut body = if is_deflated { inflated(&self.data_set()) } else { self.data_set() };
         let mut copy = self.clone();
         let fields = [(&mut copy.study, 1u64), (&mut copy.series, 2), (&mut copy.instance, 3)];
         for (uid, role) in fields {
@@ -97,8 +99,39 @@ impl Fixture {
             body = replaced(&body, copy.patient_id.as_bytes(), made.as_bytes());
             copy.patient_id = made;
         }
-        (copy, body)
+        (copy, if is_deflated { deflated(&body) } else { body })
     }
+
+    /// [`Fixture::renamed`], as a file under the fixture's own head.
+    ///
+    /// # Panics
+    /// As [`Fixture::renamed`].
+    #[must_use]
+    pub fn renamed_file(&self, salt: u64) -> (Self, Vec<u8>) {
+        let (copy, body) = self.renamed(salt);
+        let mut head = self.bytes();
+        head.truncate(self.data_set_offset);
+        let head = replaced(&head, self.instance.as_bytes(), copy.instance.as_bytes());
+        (copy, [head, body].concat())
+    }
+}
+
+/// Deflated Explicit VR Little Endian.
+const DEFLATED: &str = "1.2.840.10008.1.2.1.99";
+
+fn inflated(body: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    flate2::read::DeflateDecoder::new(body).read_to_end(&mut out).expect("a deflated fixture");
+    out
+}
+
+/// Of even length (PS3.5 §A.5).
+fn deflated(body: &[u8]) -> Vec<u8> {
+    let mut out = flate2::write::DeflateEncoder::new(Vec::new(), flate2::Compression::best());
+    out.write_all(body).expect("it is made in memory");
+    let mut out = out.finish().expect("it is made in memory");
+    out.resize(out.len().next_multiple_of(2), 0);
+    out
 }
 
 /// `body` with every `old` replaced by as many bytes.

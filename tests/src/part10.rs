@@ -1,4 +1,6 @@
-//! PS3.10 files, read just far enough to take the data set out.
+//! PS3.10 files, read just far enough to take the data set out, and put together.
+
+use crate::scu::padded;
 
 /// The data set of a DICOM file: what follows preamble, `DICM` and the file meta group.
 ///
@@ -52,4 +54,21 @@ pub fn meta_text(file: &[u8], element: u16) -> Option<String> {
 #[must_use]
 pub fn transfer_syntax(file: &[u8]) -> String {
     meta_text(file, 0x0010).expect("a file names its transfer syntax")
+}
+
+/// A file of a data set, under a head of ours.
+///
+/// # Panics
+/// When a UID is longer than any is.
+#[must_use]
+pub fn file(sop_class: &str, instance: &str, transfer_syntax: &str, data_set: &[u8]) -> Vec<u8> {
+    let mut meta = b"\x02\0\x01\0OB\0\0\x02\0\0\0\0\x01".to_vec();
+    for (element, uid) in [(0x02, sop_class), (0x03, instance), (0x10, transfer_syntax), (0x12, "2.25.1")] {
+        let uid = padded(uid);
+        meta.extend([2, 0, element, 0, b'U', b'I']);
+        meta.extend(u16::try_from(uid.len()).expect("a UID").to_le_bytes());
+        meta.extend(uid);
+    }
+    let len = u32::try_from(meta.len()).expect("a short head").to_le_bytes();
+    [&[0; 128][..], b"DICM\x02\0\0\0UL\x04\0", &len, &meta, data_set].concat()
 }

@@ -114,6 +114,55 @@ pub fn run_python(text: &str, arguments: &[String]) -> Output {
     Command::new(python()).arg("-c").arg(text).args(arguments).stdin(Stdio::null()).output().expect("Python runs")
 }
 
+/// Sends each file as its raw bytes, one association under TLS each. Prints `file status` lines. Arguments: port, called title, CA,
+/// certificate, key, version such as `TLSv1_3`, files.
+pub const PYNETDICOM_TLS: &str = r#"
+import ssl, sys, warnings, pydicom
+from pathlib import Path
+from pynetdicom import AE, _config
+warnings.simplefilter("ignore")
+port, called, ca, cert, key, version = int(sys.argv[1]), sys.argv[2], sys.argv[3], sys.argv[4], sys.argv[5], sys.argv[6]
+_config.STORE_SEND_CHUNKED_DATASET = True
+context = ssl.create_default_context(ssl.Purpose.SERVER_AUTH, cafile=ca)
+context.load_cert_chain(cert, key)
+context.minimum_version = context.maximum_version = getattr(ssl.TLSVersion, version)
+for name in sys.argv[7:]:
+    meta = pydicom.dcmread(name, stop_before_pixels=True).file_meta
+    ae = AE(ae_title="PYNETDICOM")
+    ae.add_requested_context(meta.MediaStorageSOPClassUID, meta.TransferSyntaxUID)
+    association = ae.associate("127.0.0.1", port, ae_title=called, tls_args=(context, "localhost"))
+    if not association.is_established:
+        print(Path(name).name, "refused", flush=True)
+        continue
+    status = association.send_c_store(name)
+    print(Path(name).name, f"{status.Status:04x}" if "Status" in status else "none", flush=True)
+    association.release()
+"#;
+
+/// Sends each file by dicomweb-client, keeps what the client made of it, and reads it back. Arguments: DICOMweb root, token, CA, a
+/// folder for what was sent, files.
+pub const DICOMWEB_CLIENT: &str = r#"
+import io, sys, warnings, pydicom, requests
+from pathlib import Path
+from dicomweb_client.api import DICOMwebClient
+warnings.simplefilter("ignore")
+url, token, ca, out = sys.argv[1:5]
+session = requests.Session()
+session.verify, session.trust_env = ca, False
+client = DICOMwebClient(url=url, session=session, headers={"Authorization": "Bearer " + token})
+sets = [pydicom.dcmread(name) for name in sys.argv[5:]]
+for name, data_set in zip(sys.argv[5:], sets):
+    buffer = io.BytesIO()
+    pydicom.dcmwrite(buffer, data_set)
+    (Path(out) / Path(name).name).write_bytes(buffer.getvalue())
+answer = client.store_instances(sets)
+assert len(answer.ReferencedSOPSequence) == len(sets), answer
+for data_set in sets:
+    back = client.retrieve_instance(data_set.StudyInstanceUID, data_set.SeriesInstanceUID, data_set.SOPInstanceUID)
+    assert back == data_set, data_set.SOPInstanceUID
+print("all", len(sets))
+"#;
+
 /// Both outputs of a program, for messages.
 #[must_use]
 pub fn said(output: &Output) -> String {

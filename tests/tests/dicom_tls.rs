@@ -5,7 +5,7 @@
 
 use leadglass_tests::devices::{audited, device, refusals, tls_port, told};
 use leadglass_tests::fixture::Fixture;
-use leadglass_tests::peers::{dcmtk, echoscu, run_python, said, storescu, storescu_with};
+use leadglass_tests::peers::{PYNETDICOM_TLS, dcmtk, echoscu, run_python, said, storescu, storescu_with};
 use leadglass_tests::recorder::Recorder;
 use leadglass_tests::scratch;
 use leadglass_tests::vault::Vault;
@@ -115,30 +115,6 @@ fn every_fixture_sent_by_dcmtk_over_tls_comes_back_as_it_was_sent() {
     }
 }
 
-/// Sends each file as its raw bytes, one association under TLS each. Prints `file status` lines.
-const PYNETDICOM: &str = r#"
-import ssl, sys, warnings, pydicom
-from pathlib import Path
-from pynetdicom import AE, _config
-warnings.simplefilter("ignore")
-port, called, ca, cert, key, version = int(sys.argv[1]), sys.argv[2], sys.argv[3], sys.argv[4], sys.argv[5], sys.argv[6]
-_config.STORE_SEND_CHUNKED_DATASET = True
-context = ssl.create_default_context(ssl.Purpose.SERVER_AUTH, cafile=ca)
-context.load_cert_chain(cert, key)
-context.minimum_version = context.maximum_version = getattr(ssl.TLSVersion, version)
-for name in sys.argv[7:]:
-    meta = pydicom.dcmread(name, stop_before_pixels=True).file_meta
-    ae = AE(ae_title="PYNETDICOM")
-    ae.add_requested_context(meta.MediaStorageSOPClassUID, meta.TransferSyntaxUID)
-    association = ae.associate("127.0.0.1", port, ae_title=called, tls_args=(context, "localhost"))
-    if not association.is_established:
-        print(Path(name).name, "refused", flush=True)
-        continue
-    status = association.send_c_store(name)
-    print(Path(name).name, f"{status.Status:04x}" if "Status" in status else "none", flush=True)
-    association.release()
-"#;
-
 #[test]
 fn every_fixture_sent_by_pynetdicom_over_tls_1_2_and_1_3_comes_back_byte_for_byte() {
     let fixtures = Fixture::all();
@@ -151,7 +127,7 @@ fn every_fixture_sent_by_pynetdicom_over_tls_1_2_and_1_3_comes_back_byte_for_byt
         arguments.extend(paths.iter().map(|word| (*word).to_owned()));
         arguments.push(version.to_owned());
         arguments.extend(fixtures.iter().map(|f| f.path().display().to_string()));
-        let output = run_python(PYNETDICOM, &arguments);
+        let output = run_python(PYNETDICOM_TLS, &arguments);
         let lines = String::from_utf8_lossy(&output.stdout).into_owned();
         for f in &fixtures {
             assert!(lines.lines().any(|l| l == format!("{} 0000", f.file)), "{} {version}: {}", f.file, said(&output));

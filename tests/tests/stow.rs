@@ -1,4 +1,4 @@
-//! STOW-RS: by hand over HTTP/1.1 and HTTP/2, by dicomweb-client, by Orthanc; as files, and as metadata with bulk data.
+//! STOW-RS: by hand over HTTP/1.1 and HTTP/2; as files, and as metadata with bulk data. What other programs send is in `ways`.
 
 #![allow(clippy::unwrap_used, reason = "the helpers of a test end where they fail, as the test does")]
 
@@ -6,9 +6,8 @@ use leadglass_tests::big::{BigObject, SOP_CLASS};
 use leadglass_tests::fixture::Fixture;
 use leadglass_tests::http::{Answer, Ask};
 use leadglass_tests::part10;
-use leadglass_tests::peers::{Orthanc, run_python, said};
+use leadglass_tests::peers::{run_python, said};
 use leadglass_tests::process::{forget_peak, kill_9, peak_bytes, resident_bytes};
-use leadglass_tests::scratch;
 use leadglass_tests::scu::EXPLICIT_LE;
 use leadglass_tests::vault::Vault;
 use leadglass_tests::wire::{self, Came};
@@ -276,67 +275,6 @@ fn the_plain_listener_takes_instances_from_a_proxy() {
     let told = answer.json()["00081190"]["Value"][0].as_str().unwrap().to_owned();
     assert_eq!(told, format!("{url}/{}", f.study));
     assert!(vault.file_of(&f).as_ref() == Ok(&f.bytes()));
-}
-
-/// Sends each file by dicomweb-client and keeps what the client made of it.
-const DICOMWEB_CLIENT: &str = r#"
-import io, sys, warnings, pydicom, requests
-from pathlib import Path
-from dicomweb_client.api import DICOMwebClient
-warnings.simplefilter("ignore")
-url, token, ca, out = sys.argv[1:5]
-session = requests.Session()
-session.verify, session.trust_env = ca, False
-client = DICOMwebClient(url=url, session=session, headers={"Authorization": "Bearer " + token})
-sets = [pydicom.dcmread(name) for name in sys.argv[5:]]
-for name, data_set in zip(sys.argv[5:], sets):
-    buffer = io.BytesIO()
-    pydicom.dcmwrite(buffer, data_set)
-    (Path(out) / Path(name).name).write_bytes(buffer.getvalue())
-answer = client.store_instances(sets)
-assert len(answer.ReferencedSOPSequence) == len(sets), answer
-for data_set in sets:
-    back = client.retrieve_instance(data_set.StudyInstanceUID, data_set.SeriesInstanceUID, data_set.SOPInstanceUID)
-    assert back == data_set, data_set.SOPInstanceUID
-print("all", len(sets))
-"#;
-
-#[test]
-fn dicomweb_client_stores_every_fixture_and_reads_it_back() {
-    let (vault, scratch, fixtures) = (Vault::up(), scratch(), Fixture::all());
-    let mut arguments = vec![
-        vault.up.http.dicomweb.clone(),
-        vault.up.token.clone(),
-        vault.up.ca.clone(),
-        scratch.path().display().to_string(),
-    ];
-    arguments.extend(fixtures.iter().map(|f| f.path().display().to_string()));
-    let output = run_python(DICOMWEB_CLIENT, &arguments);
-    assert!(String::from_utf8_lossy(&output.stdout).contains(&format!("all {}", fixtures.len())), "{}", said(&output));
-    for f in &fixtures {
-        assert!(vault.file_of(f).unwrap() == fs::read(scratch.path().join(&f.file)).unwrap(), "{}", f.file);
-    }
-}
-
-#[test]
-fn orthanc_sends_every_fixture_over_stow() {
-    let (vault, scratch, fixtures) = (Vault::up(), scratch(), Fixture::all());
-    let further = serde_json::json!({
-        "Plugins": [Orthanc::dicomweb_plugin()],
-        "HttpsCACertificates": vault.up.ca,
-        "DicomWeb": { "Enable": true, "Servers": { "vault": {
-            "Url": format!("{}/", vault.up.http.dicomweb),
-            "HttpHeaders": { "Authorization": format!("Bearer {}", vault.up.token) },
-            "ChunkedTransfers": true, "HasDelete": false,
-        } } },
-    });
-    let orthanc = Orthanc::start_with(scratch.path(), &[], &further);
-    let ids: Vec<String> =
-        fixtures.iter().map(|f| orthanc.upload(f.bytes()).unwrap_or_else(|e| panic!("{}: {e}", f.file))).collect();
-    orthanc.stow(&ids, "vault").unwrap_or_else(|e| panic!("{e}"));
-    for f in &fixtures {
-        assert!(vault.file_of(f).as_ref() == Ok(&f.bytes()), "{}", f.file);
-    }
 }
 
 /// Sends each file as metadata (JSON or XML) with bulk data beside it, reads it back and compares what pydicom reads.

@@ -3,85 +3,20 @@
 #![allow(clippy::unwrap_used, reason = "tests may fail loudly")]
 
 use leadglass_tests::eyes::Eyes;
-use leadglass_tests::http::{Answer, Ask};
+use leadglass_tests::form::Part::{Field, File};
+use leadglass_tests::form::{files, found, pictures, post, refused, retrieve, send};
+use leadglass_tests::http::Ask;
 use leadglass_tests::peers::{python, said};
 use leadglass_tests::process::{forget_peak, peak_bytes, resident_bytes};
 use leadglass_tests::vault::Vault;
 use leadglass_tests::{part10, scratch, workspace_root};
 use serde_json::Value;
-use std::path::Path;
 use std::process::Command;
 
 const JSON: &str = "application/dicom+json";
-const DICOM: &str = "application/dicom";
-
-/// A part of a form: a field, or a file under a name that says whom it shows.
-enum Part<'a> {
-    Field(&'a str, &'a str),
-    File(&'a [u8]),
-}
-
-use Part::{Field, File};
-
-fn form(parts: &[Part<'_>]) -> Vec<u8> {
-    let mut body = Vec::new();
-    for part in parts {
-        body.extend(b"--boundary\r\nContent-Disposition: form-data; name=");
-        match part {
-            Field(name, value) => body.extend(format!("\"{name}\"\r\n\r\n{value}").into_bytes()),
-            File(bytes) => {
-                body.extend(b"\"file\"; filename=\"CANARY in the name.jpg\"\r\nContent-Type: image/x-lie\r\n\r\n");
-                body.extend(*bytes);
-            }
-        }
-        body.extend(b"\r\n");
-    }
-    body.extend(b"--boundary--\r\n");
-    body
-}
-
-fn post(vault: &Vault, token: &str, parts: &[Part<'_>]) -> Answer {
-    let url = format!("{}/api/v1/uploads", vault.up.http.base);
-    let ask = Ask { token: Some(token), ..Ask::default() };
-    let body = form(parts);
-    let pieces: Vec<Vec<u8>> = body.chunks(10_000).map(<[u8]>::to_vec).collect();
-    vault.http().send_stream(&url, ask, "multipart/form-data; boundary=boundary", pieces.into_iter()).0
-}
-
-fn send(vault: &Vault, parts: &[Part<'_>]) -> Answer {
-    post(vault, &vault.up.token, parts)
-}
-
-/// The files of a 201.
-fn files(answer: &Answer) -> Vec<Value> {
-    assert_eq!(answer.status, 201, "{}", answer.text());
-    answer.json()["files"].as_array().unwrap().clone()
-}
-
-/// A refusal's status and code.
-fn refused(answer: &Answer) -> (u16, String) {
-    assert!(answer.status >= 400, "{} {}", answer.status, answer.text());
-    (answer.status, answer.json()["code"].as_str().unwrap().to_owned())
-}
-
-/// The pictures that crates/imaging's tests are made of.
-fn pictures(folder: &Path) {
-    let script = workspace_root().join("crates/imaging/tests/pictures/make.py");
-    let made = Command::new(python()).arg(script).arg(folder).output().unwrap();
-    assert!(made.status.success(), "{}", said(&made));
-}
-
-fn retrieve(vault: &Vault, file: &Value) -> Vec<u8> {
-    let url = format!("{}{}", vault.up.http.base, file["url"].as_str().unwrap());
-    let answer = vault.http().get(&url, Ask { token: Some(&vault.up.token), accept: Some(DICOM), range: None });
-    assert_eq!(answer.status, 200, "{}", answer.text());
-    answer.body
-}
 
 fn studies(vault: &Vault, query: &str) -> Vec<Value> {
-    let answer = vault.ask(&format!("/studies?{query}"), Some(&vault.up.token), JSON);
-    assert!(answer.status == 200 || answer.status == 204, "{query}: {}", answer.text());
-    if answer.status == 204 { Vec::new() } else { answer.json().as_array().unwrap().clone() }
+    found(vault, &format!("/studies?{query}"))
 }
 
 #[test]

@@ -31,7 +31,7 @@ pub(super) struct Filing {
 pub(super) struct Line {
     /// What it is.
     pub(super) series: Series,
-    /// Instances that it had when the form began.
+    /// Instances that it has, those of this form included that are on their way.
     pub(super) instances: u32,
 }
 
@@ -119,12 +119,13 @@ impl Filing {
             });
             Line { series: Series { uid, number, ..subject.series.clone() }, instances: 0 }
         });
+        line.instances = line.instances.saturating_add(1);
         Ok(Record {
             patient: subject.patient.clone(),
             study: subject.study.clone(),
             series: line.series.clone(),
             instance,
-            number: earlier.unwrap_or_else(|| line.instances.saturating_add(place)),
+            number: earlier.unwrap_or(line.instances),
             received: (!names.is_keyed()).then_some(subject.received),
             place: subject.place,
             taken: subject.taken,
