@@ -166,7 +166,7 @@ mod tests {
                 let piece = vec![u8::try_from(n + 1).unwrap(); *size];
                 // Every other one at a block.
                 let mut tray = trays.take(*size);
-                tray.fill().extend_from_slice(&piece);
+                tray.room(*size).copy_from_slice(&piece);
                 let aligned = tray.into_bytes();
                 blocks.push(if n % 2 == 0 { &aligned } else { &piece }).unwrap();
                 all.extend(piece);

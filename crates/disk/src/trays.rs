@@ -16,8 +16,10 @@ pub struct Trays(Arc<Shelf>);
 
 /// Memory to be filled. For ciphertext: what lies in it is not wiped.
 pub struct Tray {
+    /// As long as it was ever filled.
     memory: Vec<u8>,
     start: usize,
+    end: usize,
     size: usize,
     shelf: Arc<Shelf>,
 }
@@ -44,8 +46,8 @@ impl Trays {
         let size = (room + BLOCK_BYTES).next_multiple_of(SIZE_STEP);
         let mut memory = self.0.kept.lock().take(size).unwrap_or_else(|| Vec::with_capacity(size));
         let start = memory.as_ptr().align_offset(BLOCK_BYTES).min(BLOCK_BYTES);
-        memory.resize(start, 0);
-        Tray { memory, start, size, shelf: self.0.clone() }
+        memory.resize(memory.len().max(start), 0);
+        Tray { memory, start, end: start, size, shelf: self.0.clone() }
     }
 
     /// Whether nothing is kept.
@@ -61,21 +63,26 @@ impl Trays {
 }
 
 impl Tray {
-    /// To be appended to, and nothing else. More than the room that was asked for is taken as well, at the price of a copy.
-    pub fn fill(&mut self) -> &mut Vec<u8> {
-        &mut self.memory
+    /// The next `len` bytes, to be written in full: they hold what was in them before. More than the room that was asked
+    /// for is given as well, at the price of a copy.
+    pub fn room(&mut self, len: usize) -> &mut [u8] {
+        let begin = self.end;
+        self.end += len;
+        if self.memory.len() < self.end {
+            self.memory.resize(self.end, 0);
+        }
+        &mut self.memory[begin..self.end]
     }
 
-    /// What was appended. The memory goes back when the last clone is dropped.
+    /// What was filled in. The memory goes back when the last clone is dropped.
     pub fn into_bytes(self) -> Bytes {
-        let start = self.start.min(self.memory.len());
-        Bytes::from_owner(self).slice(start..)
+        Bytes::from_owner(self)
     }
 }
 
 impl AsRef<[u8]> for Tray {
     fn as_ref(&self) -> &[u8] {
-        &self.memory
+        &self.memory[self.start..self.end]
     }
 }
 
@@ -87,12 +94,11 @@ impl Drop for Tray {
 }
 
 impl Shelf {
-    fn keep(&self, size: usize, mut memory: Vec<u8>) {
+    fn keep(&self, size: usize, memory: Vec<u8>) {
         // One that grew is another size.
         if memory.capacity() < size || memory.capacity() >= size + SIZE_STEP || size > self.most {
             return;
         }
-        memory.clear();
         let mut kept = self.kept.lock();
         if kept.bytes + size > self.most {
             // Another size is wanted now than was before.
@@ -122,7 +128,7 @@ impl std::fmt::Debug for Trays {
 
 impl std::fmt::Debug for Tray {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Tray({} bytes)", self.memory.len().saturating_sub(self.start))
+        write!(f, "Tray({} bytes)", self.end - self.start)
     }
 }
 
@@ -135,7 +141,7 @@ mod tests {
 
     fn filled(trays: &Trays, room: usize, with: u8) -> Bytes {
         let mut tray = trays.take(room);
-        tray.fill().extend_from_slice(&vec![with; room]);
+        tray.room(room).fill(with);
         tray.into_bytes()
     }
 
@@ -184,7 +190,7 @@ mod tests {
     fn a_tray_that_grew_is_right_and_not_kept() {
         let trays = Trays::new(1 << 20);
         let mut tray = trays.take(10);
-        tray.fill().extend_from_slice(&vec![3; 200_000]);
+        tray.room(200_000).fill(3);
         let bytes = tray.into_bytes();
         assert_eq!(bytes, vec![3; 200_000]);
         drop(bytes);

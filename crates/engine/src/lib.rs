@@ -44,7 +44,6 @@ pub use verify::{Finding, Report, VerifyError};
 use access::Accesses;
 use commit::Backlog;
 use ingest::{Claims, Destination};
-use retrieve::Tables;
 use leadglass_audit::Log;
 use leadglass_disk::Trays;
 use leadglass_index::Catalog;
@@ -52,6 +51,7 @@ use leadglass_journal::Journal;
 use leadglass_keys::Keys;
 use leadglass_model::{Administer, Clock, Entropy, Permit, Read, StudyRef, TenantId};
 use leadglass_store::Objects;
+use retrieve::Tables;
 use std::{
     collections::HashMap,
     sync::{Arc, atomic::AtomicU64},

@@ -19,4 +19,4 @@ pub fn settle() {
 }
 
 /// Give memory back after so many milliseconds; no huge pages.
-const SETTINGS: [(&str, &str); 2] = [("MIMALLOC_PURGE_DELAY", "50"), ("MIMALLOC_ALLOW_THP", "0")];
+const SETTINGS: [(&str, &str); 2] = [("MIMALLOC_PURGE_DELAY", "1000"), ("MIMALLOC_ALLOW_THP", "0")];

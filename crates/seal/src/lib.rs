@@ -10,6 +10,7 @@ mod header;
 mod key;
 mod object;
 mod opener;
+mod out;
 mod range;
 mod records;
 mod row;
@@ -30,6 +31,7 @@ pub use header::{HEADER_LEN, Header, HeaderField, SealedName};
 pub use key::{EpochKey, IndexKey, MetaKey, ObjectRoot, RowKey, Secret, StudyKey, WrappingKey};
 pub use object::{ContentStart, MAX_BODY_LEN, ObjectSealer, Sealed};
 pub use opener::{Opener, PlainRun};
+pub use out::Out;
 pub use range::{ChunkSize, Geometry, RangePlan};
 pub use records::{
     FrameSpan, Frames, Layout, Lineage, MAX_FRAMES, MAX_INDEX_LEN, MAX_MEDIA_TYPE_LEN, ObjectKind, ObjectRecords,

@@ -13,6 +13,7 @@ use crate::{
     footer::{DigestKind, FOOTER_LEN, Footer, of_halves},
     header::{HEADER_LEN, Header, SealedName},
     key::StudyKey,
+    out::Out,
     records::ObjectRecords,
     sealer::{MAX_PLAIN_LEN, SealOptions, Sealer},
 };
@@ -64,7 +65,7 @@ impl ObjectSealer {
         options: SealOptions,
         content: ContentStart,
         entropy: &dyn Entropy,
-        out: &mut Vec<u8>,
+        out: &mut impl Out,
     ) -> Self {
         let start = match content {
             ContentStart::Body => Some(0),
@@ -86,7 +87,7 @@ impl ObjectSealer {
     }
 
     /// Takes more of BODY, in slices of any size; appends what became full chunks to `out`.
-    pub fn body(&mut self, mut bytes: &[u8], out: &mut Vec<u8>) -> Result<(), SealError> {
+    pub fn body(&mut self, mut bytes: &[u8], out: &mut impl Out) -> Result<(), SealError> {
         self.sealer.check_room(bytes.len())?;
         let stride = self.header().chunk_size().plain_len().max(STRIDE_LEN) as u64;
         while !bytes.is_empty() {
@@ -98,7 +99,7 @@ impl ObjectSealer {
         Ok(())
     }
 
-    fn piece(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Result<(), SealError> {
+    fn piece(&mut self, bytes: &[u8], out: &mut impl Out) -> Result<(), SealError> {
         let front = self.start.map_or(u64::MAX, |start| start.saturating_sub(self.body_len()));
         self.sealer.write(bytes, out)?;
         let (front, content) = bytes.split_at(usize::try_from(front).unwrap_or(usize::MAX).min(bytes.len()));
@@ -121,7 +122,7 @@ impl ObjectSealer {
 
     /// Appends INDEX and FOOTER and seals the last chunk. Records that contradict the body are refused, and so is a
     /// content digest that does not start where the records say the data set starts.
-    pub fn finish(mut self, records: &ObjectRecords, out: &mut Vec<u8>) -> Result<Sealed, SealError> {
+    pub fn finish(mut self, records: &ObjectRecords, out: &mut impl Out) -> Result<Sealed, SealError> {
         let body_len = self.body_len();
         let start = self.start.filter(|start| *start <= body_len && *start == records.content_start());
         let start = start.ok_or(SealError::ContentStart)?;

@@ -12,6 +12,7 @@ use crate::{
     header::{HEADER_LEN, Header, SealedName},
     key::ObjectRoot,
     opener::nonce,
+    out::Out,
     range::ChunkSize,
     suite::{Backend, Cipher, Suite, TAG_LEN},
     waiting::Waiting,
@@ -60,13 +61,13 @@ impl Sealer {
         name: &SealedName,
         options: SealOptions,
         entropy: &dyn Entropy,
-        out: &mut Vec<u8>,
+        out: &mut impl Out,
     ) -> Self {
         let mut salt = [0; 32];
         entropy.fill(&mut salt);
         let SealOptions { suite, chunk_size, backend } = options;
         let (header, derived) = Header::write(root, name, suite, chunk_size, &salt, backend);
-        out.extend_from_slice(header.as_bytes());
+        out.room(HEADER_LEN).copy_from_slice(header.as_bytes());
         Self {
             header,
             cipher: derived.cipher(suite, backend),
@@ -88,7 +89,7 @@ impl Sealer {
     }
 
     /// Takes more plaintext; appends the chunks that became full to `out`.
-    pub fn write(&mut self, mut plain: &[u8], out: &mut Vec<u8>) -> Result<(), SealError> {
+    pub fn write(&mut self, mut plain: &[u8], out: &mut impl Out) -> Result<(), SealError> {
         self.plain_len = self.check_room(plain.len())?;
         if !self.pending.is_empty() {
             plain = self.pending.take(plain);
@@ -115,7 +116,7 @@ impl Sealer {
     }
 
     /// Seals the last chunk, which may be empty.
-    pub fn finish(self, out: &mut Vec<u8>) -> SealedStream {
+    pub fn finish(self, out: &mut impl Out) -> SealedStream {
         self.seal_chunk(self.pending.bytes(), out);
         let chunk_size = self.header.chunk_size();
         SealedStream {
@@ -126,10 +127,9 @@ impl Sealer {
     }
 
     /// Seals the chunk whose turn it is.
-    fn seal_chunk(&self, plain: &[u8], out: &mut Vec<u8>) {
-        let start = out.len();
-        out.resize(start + plain.len() + TAG_LEN, 0);
-        self.cipher.seal(nonce(&self.base_nonce, self.next_chunk), b"", plain, &mut out[start..]);
+    fn seal_chunk(&self, plain: &[u8], out: &mut impl Out) {
+        let sealed = out.room(plain.len() + TAG_LEN);
+        self.cipher.seal(nonce(&self.base_nonce, self.next_chunk), b"", plain, sealed);
     }
 }
 

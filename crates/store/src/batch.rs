@@ -221,6 +221,6 @@ const FILES_AT_ONCE: usize = 256;
 const MANY_FILES: usize = 4;
 /// Objects of this length and more go past the page cache: below it a write that waits for the disk costs more than a copy.
 const DIRECT_BYTES: usize = 128 << 10;
-/// Bytes of an object written at a time.
-const WRITE_BYTES: usize = 1 << 20;
+/// Bytes of an object written at a time, where it does not lie at a block in memory already.
+const WRITE_BYTES: usize = 256 << 10;
 const COMPARE_BYTES: usize = 64 << 10;

@@ -9,10 +9,11 @@ use super::{
 use crate::{Ack, Record, SealedRow, Shared, SubjectWrap, quarantine::Note, subject::Detail};
 use bytes::Bytes;
 use leadglass_audit::{CodeWord, Counts, Event, NewEntry, Outcome};
+use leadglass_disk::Tray;
 use leadglass_index::{IndexError, InstanceRow, InstanceState, QuarantineReason, RowKey, SealUnder, Table};
 use leadglass_keys::SealingKey;
 use leadglass_model::{Acknowledged, Durable, EnrolmentLevel, EntryId, ObjectId, StudyRef, UnixMillis};
-use leadglass_seal::{ContentStart, ObjectSealer, SealOptions, Sealed, SealedName};
+use leadglass_seal::{ContentStart, ObjectSealer, Out, SealOptions, Sealed, SealedName};
 use leadglass_store::StoreError;
 use std::sync::Arc;
 
@@ -64,8 +65,8 @@ async fn whole(shared: &Arc<Shared>, received: &Received, pieces: &[Bytes]) -> R
     let key = &seat.key;
     let name = SealedName { tenant, object_id: object, key_id: key.key_id(), key_gen: key.key_gen() };
     let plain: usize = pieces.iter().map(Bytes::len).sum();
-    let mut tray = shared.trays.take(plain + received.preface.len() + ROOM_BYTES);
-    let out = tray.fill();
+    let mut filling = Filling(shared.trays.take(plain + received.preface.len() + ROOM_BYTES));
+    let out = &mut filling;
     let content = ContentStart::At(received.dataset_start());
     let mut sealer =
         ObjectSealer::begin(key.study_key(), &name, SealOptions::default(), content, &*shared.entropy, out);
@@ -76,9 +77,9 @@ async fn whole(shared: &Arc<Shared>, received: &Received, pieces: &[Bytes]) -> R
     let records = received.records(&succession, received_at);
     let sealed = sealer.finish(&records, out).map_err(IngestError::Seal)?;
     let inline = match shared.limits.ack {
-        Ack::Journal => Some(tray.into_bytes()),
+        Ack::Journal => Some(filling.0.into_bytes()),
         Ack::Store => {
-            let durable = shared.objects.put(object, vec![tray.into_bytes()]).await.map_err(IngestError::Store)?;
+            let durable = shared.objects.put(object, vec![filling.0.into_bytes()]).await.map_err(IngestError::Store)?;
             check(&durable, object, &sealed)?;
             None
         }
@@ -329,6 +330,15 @@ impl Seat {
             SeatKind::New(held) => held.study_ref,
             SeatKind::Open => self.key.study_ref(),
         }
+    }
+}
+
+/// A tray that a sealer fills.
+struct Filling(Tray);
+
+impl Out for Filling {
+    fn room(&mut self, len: usize) -> &mut [u8] {
+        self.0.room(len)
     }
 }
 
