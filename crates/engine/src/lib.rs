@@ -24,6 +24,7 @@ mod retrieve;
 mod search;
 mod start;
 mod subject;
+mod unbroken;
 mod verify;
 
 pub use access::AccessError;

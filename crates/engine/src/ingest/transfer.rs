@@ -9,7 +9,7 @@
 //! - after it: object, rows and entry are durable together; the drain or the replay brings them to their places.
 
 use super::{Announced, Destination, IngestError, Received, Source, place::Seat};
-use crate::Shared;
+use crate::{Shared, unbroken::Unbroken};
 use bytes::Bytes;
 use leadglass_model::{Acknowledged, ObjectId};
 use leadglass_seal::{ContentStart, ObjectSealer, SealOptions, SealedName};
@@ -97,7 +97,7 @@ impl Transfer {
         }
     }
 
-    /// The data set is complete. The work from here to the journal runs in a task of its own: a sender that hangs up
+    /// The data set is complete. The work from here to the journal is finished whatever happens: a sender that hangs up
     /// now does not tear it.
     ///
     /// Cancel safety: dropping the future leaves the commit running; the instance may become visible.
@@ -110,7 +110,7 @@ impl Transfer {
         };
         let received = Received::new(source, announced, tapped, preface, destination)?;
         let work = super::settle::settle(shared.clone(), received, body);
-        shared.tasks.spawn(work).await.map_err(|_| IngestError::Stopping)?
+        Unbroken::new(&shared.tasks, work).await
     }
 
     /// Too long to be held: a key is chosen, the upload begins, and what was held goes through the sealer.
