@@ -22,12 +22,24 @@ ROOT = Path(__file__).resolve().parent.parent
 # Debian's dcmtk, and what stands on it, leaves Nagle on otherwise: 40 ms a message.
 ENV = dict(os.environ, TCP_NODELAY="1")
 TICK = os.sysconf("SC_CLK_TCK")
+# Elsewhere for a look at a build that is not for measuring.
+PROGRAMS = Path(os.environ.get("LEADGLASS_PROGRAMS", ROOT / "target/release"))
+
+
+def free_ports(count):
+    """Ports that are free now, held together so that no two are the same."""
+    held = [socket.socket() for _ in range(count)]
+    try:
+        for s in held:
+            s.bind(("127.0.0.1", 0))
+        return [s.getsockname()[1] for s in held]
+    finally:
+        for s in held:
+            s.close()
 
 
 def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
+    return free_ports(1)[0]
 
 
 def wait_port(port, seconds=30):
@@ -61,17 +73,21 @@ def peak_mib(pids):
 
 
 class Leadglass:
-    """`programs`: the folder with `leadglass` and `leadglass-keyd`."""
+    """`programs`: the folder with `leadglass` and `leadglass-keyd`; `config`: text for `up --config`."""
 
     name, aet = "Leadglass", "LEADGLASS"
 
-    def __init__(self, work, programs=ROOT / "target/release"):
-        self.process = subprocess.Popen(
-            [programs / "leadglass", "up", "--data", work, "--json", "--no-sample"],
-            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=ENV)
+    def __init__(self, work, programs=PROGRAMS, config=None):
+        words = [Path(programs) / "leadglass", "up", "--data", work, "--json", "--no-sample"]
+        if config is not None:
+            file = work.with_name(f"{work.name}.toml")
+            file.write_text(config)
+            words += ["--config", file]
+        self.process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=ENV)
         line = self.process.stdout.readline()
         if not line:
-            raise SystemExit(f"{programs}/leadglass up ended before it was ready")
+            self.process.wait()
+            raise SystemExit(f"{programs}/leadglass up ended before it was ready; what it logged lies in {work}/log")
         self.up = json.loads(line)
         self.port, self.pids = self.up["dicom"]["port"], [self.up["pids"]["vault"], self.up["pids"]["keyd"]]
         self.metrics = self.up["http"]["plain_dicomweb"].replace("/dicomweb", "/metrics")

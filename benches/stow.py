@@ -8,6 +8,8 @@ The same sets, rules and figures as benches/ingest.py. The sender is a bare sock
 that is kept alive, one and four threads; each request carries so many instances (`--batch`; large ones go one by one) and the
 next one waits for its answer. Leadglass is asked over its plain loopback listener and over HTTPS. An instance counts when the
 answer lists no failure. Needs: release binaries, Orthanc with its DICOMweb plugin, pydicom, numpy.
+
+`LEADGLASS_PROGRAMS=target/debug benches/stow.py --quick` tries it out; what it then prints is no measurement.
 """
 
 import argparse
@@ -91,7 +93,7 @@ class Connection:
     def more(self):
         piece = self.socket.recv(65536)
         if not piece:
-            raise SystemExit("the server closed the connection")
+            raise ConnectionError("the server closed the connection")
         self.rest += piece
 
     def take(self, count):
@@ -143,11 +145,14 @@ def send(server, work, threads):
     wrong = []
 
     def one(number):
-        for batch in work[number::threads]:
-            status, body = connections[number].post(batch)
-            if status != 200 or any(json.loads(body).get(tag, {}).get("Value") for tag in FAILURES):
-                wrong.append(status)
-                return
+        try:
+            for batch in work[number::threads]:
+                status, body = connections[number].post(batch)
+                if status != 200 or any(json.loads(body).get(tag, {}).get("Value") for tag in FAILURES):
+                    wrong.append(f"status {status}: {body[:500]!r}")
+                    return
+        except (OSError, ValueError) as error:
+            wrong.append(repr(error))
 
     begun = time.monotonic()
     senders = [threading.Thread(target=one, args=(number,)) for number in range(threads)]
@@ -157,7 +162,7 @@ def send(server, work, threads):
         sender.join()
     seconds = time.monotonic() - begun
     if wrong:
-        raise SystemExit(f"{server.name}: STOW-RS failed with status {wrong[0]}")
+        raise SystemExit(f"{server.name}: STOW-RS failed: {wrong[0]}")
     return sum(map(len, work)), sum(len(f) for batch in work for f in batch), seconds
 
 
