@@ -63,6 +63,8 @@ pub struct HttpPlaces {
     pub dicomweb: String,
     /// The same without TLS, loopback only.
     pub plain_dicomweb: Option<String>,
+    /// OHIF's origin, where one is configured.
+    pub viewer: Option<String>,
 }
 
 /// Process ids.

@@ -32,6 +32,9 @@ pub struct Config {
     pub dicom: Dicom,
     /// DICOMweb listener.
     pub http: Http,
+    /// OHIF, on an origin of its own. Off unless given; the house's own viewer is always there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub viewer: Option<Viewer>,
     /// The controllers whose studies this node keeps.
     #[serde(default)]
     pub tenants: Vec<Tenant>,
@@ -126,6 +129,17 @@ pub struct Http {
     /// Address for plain HTTP behind a TLS proxy on the same host. Off unless given, loopback only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub plain: Option<SocketAddr>,
+}
+
+/// OHIF: its files, which `deploy/ohif.sh` installs, and DICOMweb to read, by HTTPS with the certificate of `[http]`. A port
+/// of its own is an origin of its own: who is signed in at `[http]` is so there, and OHIF's code reaches nothing else.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Viewer {
+    /// The folder that it was installed into.
+    pub dir: PathBuf,
+    /// Address for HTTPS.
+    pub listen: SocketAddr,
 }
 
 /// A controller.

@@ -12,7 +12,7 @@ use leadglass_dimse::{Echo, Limits, Listener, Service, Storage, StoragePolicy, T
 use leadglass_engine::Refusals;
 use leadglass_model::SystemEntropy;
 use leadglass_records::Sessions;
-use leadglass_web::{App, Identity};
+use leadglass_web::{App, Identity, Site};
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeSet, net::SocketAddr, path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
 use tokio::{
@@ -46,6 +46,9 @@ pub struct Addresses {
     pub http: SocketAddr,
     /// Plain HTTP on loopback.
     pub plain: Option<SocketAddr>,
+    /// OHIF, by HTTPS.
+    #[serde(default)]
+    pub viewer: Option<SocketAddr>,
 }
 
 /// Does it.
@@ -77,16 +80,31 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         sessions: sessions.clone(),
         devices: Arc::new(book),
         refusals,
+        origins: Arc::default(),
         metrics,
     };
-    let routes = leadglass_web::routes(app);
+    let origins = app.origins.clone();
+    let routes = leadglass_web::routes(app.clone());
     let identity = Identity { chain: config.http.certificate.clone(), key: config.http.key.clone() };
     let http = leadglass_web::serve_tls(config.http.listen, &identity, routes.clone(), &connections, stop.clone())?;
     let plain = match config.http.plain {
         Some(address) => Some(leadglass_web::serve_plain(address, routes, &connections, stop.clone())?),
         None => None,
     };
-    let addresses = Addresses { dicom: dicom.0, dicom_tls: dicom.1, http, plain };
+    let viewer = match &config.viewer {
+        Some(viewer) => {
+            let site = tokio::task::block_in_place(|| Site::open(&viewer.dir)).context("cannot serve the viewer")?;
+            let routes = leadglass_web::viewer_routes(app, site);
+            Some(leadglass_web::serve_tls(viewer.listen, &identity, routes, &connections, stop.clone())?)
+        }
+        None => None,
+    };
+    // Each origin names the other; browsers come after both are there.
+    let _ = origins.console.set(http.port());
+    if let Some(viewer) = viewer {
+        let _ = origins.viewer.set(viewer.port());
+    }
+    let addresses = Addresses { dicom: dicom.0, dicom_tls: dicom.1, http, plain, viewer };
     tracing::info!(dicom = %addresses.dicom, http = %addresses.http, "the vault serves");
     if let Some(path) = &args.ready_file {
         files::write_json(path, &addresses)?;

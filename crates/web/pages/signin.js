@@ -1,7 +1,7 @@
 // The sign-in page: a token goes in once, a session comes out, and the token is forgotten.
 
 import { $ } from "./dom.js";
-import { ServerError, ask } from "./server.js";
+import { ask } from "./server.js";
 import { signOut } from "./session.js";
 
 // Only pages of this house are led back to.
@@ -22,14 +22,19 @@ function inside(session) {
 }
 
 async function begin() {
+  let answer = null;
   try {
-    inside(await (await ask("/api/v1/session")).json());
+    answer = await ask("/api/v1/session");
   } catch (error) {
-    $("form").hidden = false;
-    $("token").focus();
-    if (!(error instanceof ServerError && error.status === 401)) say(error.message);
-    else if (location.hash.includes("next=")) say("Please sign in: the last session is over.");
+    say(error.message);
   }
+  if (answer?.status === 200) {
+    inside(await answer.json());
+    return;
+  }
+  $("form").hidden = false;
+  $("token").focus();
+  if (answer && location.hash.includes("next=")) say("Please sign in: the last session is over.");
 }
 
 $("form").addEventListener("submit", async (event) => {

@@ -1,6 +1,8 @@
 //! The routes, what they share, and who is asking.
 
-use crate::{DeviceDesk, Problem, admin, devices, health, pages, qido, refusals, session, stow, trace, upload, wado};
+use crate::{
+    DeviceDesk, Origins, Problem, admin, devices, health, pages, qido, refusals, session, stow, trace, upload, wado,
+};
 use axum::{
     Router,
     extract::{DefaultBodyLimit, FromRequestParts},
@@ -30,6 +32,8 @@ pub struct App {
     pub devices: Arc<dyn DeviceDesk>,
     /// Who was turned away.
     pub refusals: Refusals,
+    /// Where browsers find this.
+    pub origins: Arc<Origins>,
     /// Renders the metrics page.
     pub metrics: PrometheusHandle,
 }
@@ -40,27 +44,15 @@ impl std::fmt::Debug for App {
     }
 }
 
-/// All routes of the ground floor.
+/// All routes of the house.
 pub fn routes(app: App) -> Router {
     let stow = stow::Door::new();
-    Router::new()
+    let routes = reading()
+        .route("/dicomweb/studies", stow.route())
+        .route("/dicomweb/studies/{study}", stow.route())
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz))
         .route("/metrics", get(health::metrics))
-        .route("/dicomweb/studies", get(qido::studies).merge(stow.route()))
-        .route("/dicomweb/studies/{study}", get(wado::study).merge(stow.route()))
-        .route("/dicomweb/studies/{study}/series", get(qido::series))
-        .route("/dicomweb/studies/{study}/instances", get(qido::instances))
-        .route("/dicomweb/series", get(qido::all_series))
-        .route("/dicomweb/instances", get(qido::all_instances))
-        .route("/dicomweb/studies/{study}/series/{series}", get(wado::series))
-        .route("/dicomweb/studies/{study}/series/{series}/instances", get(qido::instances_of_series))
-        .route("/dicomweb/studies/{study}/series/{series}/instances/{instance}", get(wado::instance))
-        .route("/dicomweb/studies/{study}/metadata", get(wado::study_metadata))
-        .route("/dicomweb/studies/{study}/series/{series}/metadata", get(wado::series_metadata))
-        .route("/dicomweb/studies/{study}/series/{series}/instances/{instance}/metadata", get(wado::instance_metadata))
-        .route("/dicomweb/studies/{study}/series/{series}/instances/{instance}/frames/{frames}", get(wado::frames))
-        .route("/dicomweb/studies/{study}/series/{series}/instances/{instance}/bulkdata/{*path}", get(wado::bulkdata))
         .route("/api/v1/status", get(admin::status))
         .route("/api/v1/quarantine", get(admin::list))
         .route("/api/v1/quarantine/{case}", post(admin::decide))
@@ -77,8 +69,33 @@ pub fn routes(app: App) -> Router {
         .route("/photo", get(upload::page::photo))
         .route("/assets/upload.js", get(upload::page::script))
         .route("/assets/upload.css", get(upload::page::style))
+        .fallback(|| async { Problem::not_found() });
+    layered(routes, app)
+}
+
+/// DICOMweb, as far as it changes nothing.
+pub(crate) fn reading() -> Router<App> {
+    Router::new()
+        .route("/dicomweb/studies", get(qido::studies))
+        .route("/dicomweb/studies/{study}", get(wado::study))
+        .route("/dicomweb/studies/{study}/series", get(qido::series))
+        .route("/dicomweb/studies/{study}/instances", get(qido::instances))
+        .route("/dicomweb/series", get(qido::all_series))
+        .route("/dicomweb/instances", get(qido::all_instances))
+        .route("/dicomweb/studies/{study}/series/{series}", get(wado::series))
+        .route("/dicomweb/studies/{study}/series/{series}/instances", get(qido::instances_of_series))
+        .route("/dicomweb/studies/{study}/series/{series}/instances/{instance}", get(wado::instance))
+        .route("/dicomweb/studies/{study}/metadata", get(wado::study_metadata))
+        .route("/dicomweb/studies/{study}/series/{series}/metadata", get(wado::series_metadata))
+        .route("/dicomweb/studies/{study}/series/{series}/instances/{instance}/metadata", get(wado::instance_metadata))
+        .route("/dicomweb/studies/{study}/series/{series}/instances/{instance}/frames/{frames}", get(wado::frames))
+        .route("/dicomweb/studies/{study}/series/{series}/instances/{instance}/bulkdata/{*path}", get(wado::bulkdata))
+}
+
+/// What every route has around it.
+pub(crate) fn layered(routes: Router<App>, app: App) -> Router {
+    routes
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
-        .fallback(|| async { Problem::not_found() })
         .layer(CatchPanicLayer::custom(|_| {
             axum::response::IntoResponse::into_response(Problem::new(
                 leadglass_model::Fault::Broken,

@@ -12,6 +12,7 @@ mod devices;
 mod dicom_json;
 mod doorman;
 mod health;
+mod ohif;
 mod pages;
 mod problem;
 mod qido;
@@ -26,5 +27,6 @@ mod wado;
 
 pub use app::{App, Caller, routes};
 pub use devices::{CertificateRequest, Certified, DeskError, DeviceDesk, DeviceKey, DeviceView, NewDevice};
+pub use ohif::{Origins, Site, SiteError, viewer_routes};
 pub use problem::Problem;
 pub use serve::{Identity, ServeError, serve_plain, serve_tls};

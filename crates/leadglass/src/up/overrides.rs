@@ -1,6 +1,6 @@
 //! `up --config FILE`: what a person may change of what `up` sets. Kept, so that a second start has it too.
 
-use crate::config::{Config, Device, Limits, Store};
+use crate::config::{Config, Device, Limits, Store, Viewer};
 use anyhow::Context;
 use leadglass_model::{ReceiverId, SystemEntropy, TenantId};
 use serde::{Deserialize, Serialize};
@@ -20,6 +20,8 @@ pub struct Overrides {
     store: Option<Store>,
     /// Bounds of the vault.
     limits: Option<toml::Table>,
+    /// OHIF, from the folder that it was installed into.
+    viewer: Option<Viewer>,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -152,6 +154,11 @@ impl Overrides {
         }
         if let Some(store) = &self.store {
             vault.store = store.clone();
+        }
+        if let Some(viewer) = &self.viewer {
+            // The vault runs elsewhere.
+            let dir = std::path::absolute(&viewer.dir).context("[viewer] dir")?;
+            vault.viewer = Some(Viewer { dir, ..viewer.clone() });
         }
         if let Some(limits) = &self.limits {
             let mut table = toml::Table::try_from(&vault.limits)?;

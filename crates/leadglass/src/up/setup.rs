@@ -132,6 +132,7 @@ fn first_config(home: &Home, tenant: TenantId, other_tenant: TenantId, ports: Po
             key: home.tls("server-key.pem"),
             plain: None,
         },
+        viewer: None,
         tenants: vec![own(tenant, "Practice", AET), own(other_tenant, "Other practice", OTHER_AET)],
         devices: vec![Device {
             name: "this-machine".to_owned(),

@@ -54,6 +54,9 @@ pub struct HttpAt {
     pub dicomweb: String,
     /// The same in plain HTTP, on loopback.
     pub plain_dicomweb: String,
+    /// OHIF, where it is installed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub viewer: Option<String>,
 }
 
 /// Process ids.
@@ -109,6 +112,7 @@ impl Summary {
     pub fn of(home: &Home, tokens: Tokens, at: &Addresses, pids: Pids) -> Self {
         let base = format!("https://{}", at.http);
         let photo = at.plain.map_or_else(|| format!("{base}/photo"), |plain| format!("http://{plain}/photo"));
+        let viewer = at.viewer.map(|viewer| format!("https://{viewer}"));
         let plain = at.plain.map_or_else(String::new, |plain| format!("http://{plain}/dicomweb"));
         Self {
             dicom: DicomAt {
@@ -117,7 +121,7 @@ impl Summary {
                 aet: AET.to_owned(),
                 tls_port: at.dicom_tls.map_or(0, |tls| tls.port()),
             },
-            http: HttpAt { dicomweb: format!("{base}/dicomweb"), base, plain_dicomweb: plain },
+            http: HttpAt { dicomweb: format!("{base}/dicomweb"), base, plain_dicomweb: plain, viewer },
             token: tokens.clinician.clone(),
             ca: home.tls("ca.pem"),
             pids,
@@ -162,6 +166,12 @@ impl Summary {
         line(format!("    -H 'Accept: application/dicom+json' {}/studies", http.dicomweb));
         line(format!("  plain HTTP, on this machine only: {}", http.plain_dicomweb));
         line(format!("  all tokens and paths: {}\n", home.up_json().display()));
+        line("Open    (a browser; sign in with the token above)".to_owned());
+        line(format!("  {}", self.photo.trim_end_matches("photo")));
+        if let Some(viewer) = &http.viewer {
+            line(format!("  OHIF, once you are signed in: {viewer}/"));
+        }
+        line(String::new());
         line("Photo   (or a PDF, with the token above)".to_owned());
         line(format!("  {}\n", self.photo));
         line("Stop    Ctrl-C; the next `leadglass up` goes on where this one ended.\n".to_owned());
@@ -204,6 +214,7 @@ mod tests {
             dicom_tls: Some(local(12762)),
             http: local(8443),
             plain: Some(local(8042)),
+            viewer: None,
         };
         Summary::of(home, tokens, &at, Pids { vault: 7, keyd: 8 })
     }

@@ -26,9 +26,21 @@ export class Pane {
     loader.listeners.add(this.heard = (frame) => {
       if (frame === this.frame) this.refresh();
     });
-    this.observer = new ResizeObserver(() => this.draw());
-    this.observer.observe(this.root);
+    this.observer = new ResizeObserver((entries) => this.fill(entries[entries.length - 1]));
     this.clear();
+    // In pixels of the screen, where browsers tell: a canvas of another size would be smoothed, not shown.
+    try {
+      this.observer.observe(this.canvas, { box: "device-pixel-content-box" });
+    } catch {
+      this.observer.observe(this.canvas);
+    }
+  }
+
+  fill({ devicePixelContentBoxSize: exact, contentRect }) {
+    const ratio = devicePixelRatio || 1;
+    const [width, height] = exact ? [exact[0].inlineSize, exact[0].blockSize] : [Math.round(contentRect.width * ratio), Math.round(contentRect.height * ratio)];
+    Object.assign(this.canvas, { width, height });
+    this.draw();
   }
 
   clear() {
@@ -182,9 +194,7 @@ export class Pane {
   }
 
   draw() {
-    const ratio = devicePixelRatio || 1;
-    const [width, height] = [Math.round(this.root.clientWidth * ratio), Math.round(this.root.clientHeight * ratio)];
-    if (this.canvas.width !== width || this.canvas.height !== height) Object.assign(this.canvas, { width, height });
+    const { width, height } = this.canvas;
     const context = this.canvas.getContext("2d");
     context.setTransform(1, 0, 0, 1, 0, 0);
     context.clearRect(0, 0, width, height);

@@ -69,8 +69,11 @@ export function listen(pane, tool, chosen) {
     if (event.ctrlKey) {
       const { x, y } = at(event);
       pane.zoom(Math.exp(-lines / 300), x, y);
+    } else if (Math.abs(lines) >= WHEEL_STEP) {
+      // A notch of a wheel is one image, however long the notch.
+      pane.step(Math.sign(lines));
     } else {
-      scroll(lines, Math.min(WHEEL_STEP, Math.max(Math.abs(lines), 1)));
+      scroll(lines, WHEEL_STEP);
     }
   }, { passive: false });
 }

@@ -82,7 +82,12 @@ async function open(series) {
   pane.opening?.abort();
   pane.opening = new AbortController();
   const { signal } = pane.opening;
+  // Nothing of the series before stays on the screen under the new one's name.
+  pane.clear();
+  pane.wipe();
+  loader.want(pane, []);
   pane.series = series;
+  pane.paper.hidden = true;
   pane.say("Loading…");
   list.mark(series);
   try {
@@ -226,7 +231,8 @@ $("help").addEventListener("click", () => $("keys").showModal());
 
 async function elsewhere() {
   try {
-    const session = await (await ask("/api/v1/session")).json();
+    const answer = await ask("/api/v1/session");
+    const session = answer.status === 200 ? await answer.json() : {};
     if (!session.viewer_port) return;
     $("elsewhere").href = `https://${location.hostname}:${session.viewer_port}/viewer?StudyInstanceUIDs=${study}`;
     $("elsewhere").hidden = false;

@@ -58,18 +58,18 @@ pub(crate) async fn begin(State(app): State<App>, parts: Parts, body: Bytes) -> 
         app.sessions.end(old).await.map_err(|error| unknown(&error))?;
     }
     tracing::info!(tenant = %session.grant.tenant, actor = %session.grant.actor, "signed in");
-    let mut answer = (StatusCode::CREATED, Json(body_of(&session))).into_response();
+    let mut answer = (StatusCode::CREATED, Json(body_of(&app, &session))).into_response();
     answer.headers_mut().insert(header::SET_COOKIE, cookie::set(&reference));
     Ok(answer)
 }
 
-/// `GET /api/v1/session`: who is signed in, and until when. Asking is no use, unless it says `?used`: somebody works with what
+/// `GET /api/v1/session`: who is signed in, and until when; 204 when nobody is. Asking is no use, unless it says `?used`: somebody works with what
 /// the page has fetched already.
 pub(crate) async fn look(State(app): State<App>, parts: Parts) -> Result<Response, Problem> {
     let counts = if parts.uri.query() == Some("used") { Use::Counts } else { Use::Peek };
     match of_cookie(&parts, &app, counts)? {
-        Some(session) => Ok(Json(body_of(&session)).into_response()),
-        None => Err(Problem::unauthenticated()),
+        Some(session) => Ok(Json(body_of(&app, &session)).into_response()),
+        None => Ok(StatusCode::NO_CONTENT.into_response()),
     }
 }
 
@@ -84,12 +84,13 @@ pub(crate) async fn end(State(app): State<App>, parts: Parts) -> Result<Response
     Ok((StatusCode::NO_CONTENT, [(header::SET_COOKIE, cookie::clear())]).into_response())
 }
 
-fn body_of(session: &SessionGrant) -> serde_json::Value {
+fn body_of(app: &App, session: &SessionGrant) -> serde_json::Value {
     json!({
         "role": session.grant.role,
         "label": session.grant.label,
         "ends_ms": session.ends.0,
         "idle_ends_ms": session.idle_ends.0,
+        "viewer_port": app.origins.viewer.get(),
     })
 }
 
