@@ -1,6 +1,6 @@
 //! The command line.
 
-use crate::{admin, config, device, doctor, import, logging, open, reindex, send, serve, thrift, token, up};
+use crate::{admin, config, device, doctor, import, logging, open, reindex, render_worker, send, serve, thrift, token, up};
 use clap::{Parser, Subcommand};
 use std::{path::PathBuf, process::ExitCode};
 
@@ -55,6 +55,9 @@ enum Command {
     Reindex(reindex::Args),
     /// Reads one sealed object with a key file, without any service.
     Open(open::Args),
+    /// Decodes and renders what the vault writes to its standard input. The vault starts it.
+    #[command(hide = true)]
+    RenderWorker,
 }
 
 #[derive(Debug, Subcommand)]
@@ -92,6 +95,7 @@ impl Cli {
             Command::Token(args) => token::run(args),
             Command::Reindex(args) => runtime()?.block_on(reindex::run(args)),
             Command::Open(args) => open::run(&args),
+            Command::RenderWorker => render_worker::run(),
         }
     }
 }

@@ -20,6 +20,7 @@ mod node;
 mod objects;
 mod open;
 mod reindex;
+mod render_worker;
 mod send;
 mod serve;
 mod thrift;
