@@ -12,7 +12,7 @@ use leadglass_dimse::{Echo, Limits, Listener, Service, Storage, StoragePolicy, T
 use leadglass_engine::Refusals;
 use leadglass_model::SystemEntropy;
 use leadglass_records::Sessions;
-use leadglass_web::{App, Identity, Site};
+use leadglass_web::{App, Identity, Renderer, Site};
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeSet, net::SocketAddr, path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
 use tokio::{
@@ -81,6 +81,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         devices: Arc::new(book),
         refusals,
         origins: Arc::default(),
+        renderer: renderer(),
         metrics,
     };
     let origins = app.origins.clone();
@@ -123,6 +124,12 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         () = tokio::time::sleep(DRAIN_TIME) => tracing::warn!("not drained in time; the journal keeps the rest"),
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Makes pictures in processes of this very program, as it was when this one started.
+fn renderer() -> Renderer {
+    let workers = std::thread::available_parallelism().map_or(1, |cores| cores.get().min(MAX_RENDER_WORKERS));
+    Renderer::new("/proc/self/exe", vec!["render-worker".into()], workers)
 }
 
 async fn listen_dicom(
@@ -238,3 +245,5 @@ async fn stdin_closed() {
 const SETTLE_EVERY: Duration = Duration::from_secs(60);
 /// Longer than any request should take; what is left then is replayed at the next start.
 const DRAIN_TIME: Duration = Duration::from_secs(25);
+/// Each may take a GiB for a large frame.
+const MAX_RENDER_WORKERS: usize = 4;

@@ -1,7 +1,8 @@
 //! The routes, what they share, and who is asking.
 
 use crate::{
-    DeviceDesk, Origins, Problem, admin, devices, health, pages, qido, refusals, session, stow, trace, upload, wado,
+    DeviceDesk, Origins, Problem, Renderer, admin, devices, health, pages, qido, refusals, rendered, session, stow,
+    trace, upload, wado,
 };
 use axum::{
     Router,
@@ -34,6 +35,8 @@ pub struct App {
     pub refusals: Refusals,
     /// Where browsers find this.
     pub origins: Arc<Origins>,
+    /// Makes pictures.
+    pub renderer: Renderer,
     /// Renders the metrics page.
     pub metrics: PrometheusHandle,
 }
@@ -89,6 +92,23 @@ pub(crate) fn reading() -> Router<App> {
         .route("/dicomweb/studies/{study}/series/{series}/metadata", get(wado::series_metadata))
         .route("/dicomweb/studies/{study}/series/{series}/instances/{instance}/metadata", get(wado::instance_metadata))
         .route("/dicomweb/studies/{study}/series/{series}/instances/{instance}/frames/{frames}", get(wado::frames))
+        .route("/dicomweb/studies/{study}/rendered", get(rendered::study))
+        .route("/dicomweb/studies/{study}/thumbnail", get(rendered::study_thumbnail))
+        .route("/dicomweb/studies/{study}/series/{series}/rendered", get(rendered::series))
+        .route("/dicomweb/studies/{study}/series/{series}/thumbnail", get(rendered::series_thumbnail))
+        .route("/dicomweb/studies/{study}/series/{series}/instances/{instance}/rendered", get(rendered::instance))
+        .route(
+            "/dicomweb/studies/{study}/series/{series}/instances/{instance}/thumbnail",
+            get(rendered::instance_thumbnail),
+        )
+        .route(
+            "/dicomweb/studies/{study}/series/{series}/instances/{instance}/frames/{frames}/rendered",
+            get(rendered::frames),
+        )
+        .route(
+            "/dicomweb/studies/{study}/series/{series}/instances/{instance}/frames/{frames}/thumbnail",
+            get(rendered::frame_thumbnail),
+        )
         .route("/dicomweb/studies/{study}/series/{series}/instances/{instance}/bulkdata/{*path}", get(wado::bulkdata))
 }
 

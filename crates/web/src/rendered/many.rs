@@ -1,0 +1,124 @@
+//! All pictures of a series or a study, in multipart/related, made while they are sent.
+
+use super::{Known, PictureError, Subject, wanted, wish::Asked};
+use crate::{App, Problem, accept::Wrapping, app::Caller, qido::place::Place, wado};
+use axum::{
+    body::Body,
+    extract::{Path, State},
+    http::{HeaderValue, header, request::Parts},
+    response::Response,
+};
+use bytes::Bytes;
+use futures::{Stream, StreamExt, TryStreamExt, stream};
+use leadglass_engine::{Document, Target};
+use leadglass_imaging::render::{Format, RenderError, Wish};
+use leadglass_model::{Permit, Read, StudyUid};
+
+/// `GET /studies/{study}/rendered`
+pub(crate) async fn study(
+    State(app): State<App>,
+    caller: Caller,
+    Path(study): Path<String>,
+    parts: Parts,
+) -> Result<Response, Problem> {
+    let study = wado::study_uid(&study)?;
+    respond(app, caller, &parts, Target::Study(study)).await
+}
+
+/// `GET /studies/{study}/series/{series}/rendered`
+pub(crate) async fn series(
+    State(app): State<App>,
+    caller: Caller,
+    Path((study, series)): Path<(String, String)>,
+    parts: Parts,
+) -> Result<Response, Problem> {
+    let target = Target::Series(wado::study_uid(&study)?, wado::series_uid(&series)?);
+    respond(app, caller, &parts, target).await
+}
+
+async fn respond(app: App, caller: Caller, parts: &Parts, target: Target) -> Result<Response, Problem> {
+    let permit = caller.read()?;
+    let asked = Asked::parse(parts.uri.query())?;
+    let metadata = app.engine.metadata(&permit, caller.session, &target).await.map_err(|e| wado::problem(&e))?;
+    let study = metadata.study().clone();
+    let (_, format) = wanted(parts, &[Wrapping::Multipart])?;
+    let wish = asked.wish(format, None);
+    let place = Place::of(parts);
+    let documents = metadata
+        .documents()
+        .map_err(PictureError::from)
+        .map_ok(|batch| stream::iter(batch.into_iter().map(Ok::<_, PictureError>)))
+        .try_flatten();
+    let pictures = documents
+        .and_then(move |document| {
+            let (app, permit, study, wish) = (app.clone(), permit.clone(), study.clone(), wish.clone());
+            let place = place.instance(&study, &document.series, &document.instance);
+            async move {
+                let picture = first(&app, &caller, &permit, study, document, &wish).await?;
+                Ok(picture.map(|picture| (format!("{place}/rendered"), picture)))
+            }
+        })
+        .try_filter_map(|picture| async move { Ok(picture) });
+    multipart(pictures, format).await
+}
+
+/// The picture that stands for an instance; `None` for one without pixels, or whose pixels cannot be shown: the others can.
+pub(super) async fn first(
+    app: &App,
+    caller: &Caller,
+    permit: &Permit<Read>,
+    study: StudyUid,
+    document: Document,
+    wish: &Wish,
+) -> Result<Option<Bytes>, PictureError> {
+    let Document { series, instance, json } = document;
+    let subject = Subject { study, series, instance };
+    let known = Known::with(app, caller, permit, subject, json).await?;
+    let number = {
+        let metadata = known.metadata()?;
+        if !metadata.has_pixels() {
+            return Ok(None);
+        }
+        metadata.representative_frame()
+    };
+    match known.picture(app, caller, permit, number, wish).await {
+        Ok(picture) => Ok(Some(picture)),
+        Err(PictureError::Work(error)) if error.is_about_the_frame() => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Pictures as parts (RFC 2387). The first is waited for: what has none is no answer.
+pub(super) async fn multipart(
+    pictures: impl Stream<Item = Result<(String, Bytes), PictureError>> + Send + 'static,
+    format: Format,
+) -> Result<Response, Problem> {
+    let mut pictures = Box::pin(pictures);
+    let first = match pictures.next().await {
+        Some(Ok(first)) => first,
+        Some(Err(error)) => return Err(error.problem()),
+        None => return Err(PictureError::from(RenderError::NoPixels).problem()),
+    };
+    let boundary = wado::boundary();
+    let kind = format.media_type();
+    let head = {
+        let boundary = boundary.clone();
+        move |place: &str, len: usize| {
+            Bytes::from(format!(
+                "--{boundary}\r\nContent-Type: {kind}\r\nContent-Location: {place}\r\nContent-Length: {len}\r\n\r\n"
+            ))
+        }
+    };
+    let tail = Bytes::from(format!("--{boundary}--\r\n"));
+    let parts = stream::once(async move { Ok(first) }).chain(pictures).map_ok(move |(place, picture)| {
+        let head = head(&place, picture.len());
+        stream::iter([head, picture, Bytes::from_static(b"\r\n")].map(Ok))
+    });
+    let broken = |_: PictureError| std::io::Error::other("a picture could not be made");
+    let body = parts.try_flatten().map_err(broken).chain(stream::once(async move { Ok(tail) }));
+    let mut answer = Response::new(Body::from_stream(body));
+    let out = answer.headers_mut();
+    wado::insert(out, header::CONTENT_TYPE, &format!("multipart/related; type=\"{kind}\"; boundary={boundary}"));
+    out.insert(header::VARY, HeaderValue::from_static(wado::VARY));
+    Ok(answer)
+}

@@ -1,0 +1,199 @@
+//! The render workers: processes that hold foreign bytes so that this one need not.
+//!
+//! At most so many at a time; whoever comes later waits for a place, for a while. A worker has one job at a time. One that
+//! breaks, lies or takes too long is killed, and the next job gets a new one. A job that is given up ends its worker.
+
+use bytes::Bytes;
+use leadglass_imaging::{
+    render::RenderError,
+    work::{AnswerHead, Job, known_code},
+};
+use leadglass_model::Fault;
+use parking_lot::Mutex;
+use std::{
+    ffi::OsString,
+    path::PathBuf,
+    process::Stdio,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    process::{Child, ChildStdin, ChildStdout, Command},
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::timeout,
+};
+
+/// Renders and decodes, elsewhere.
+#[derive(Debug, Clone)]
+pub struct Renderer(Arc<Pool>);
+
+#[derive(Debug)]
+struct Pool {
+    program: PathBuf,
+    words: Vec<OsString>,
+    places: Arc<Semaphore>,
+    idle: Mutex<Vec<Worker>>,
+}
+
+/// A place in the pool: hold it before the frame is read, so that waiting costs no memory.
+#[derive(Debug)]
+pub(crate) struct Place(OwnedSemaphorePermit);
+
+/// Why there is no picture.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum WorkError {
+    /// All workers have work, and had for a while.
+    #[error("every render worker is at work")]
+    Busy,
+    /// The worker says why not.
+    #[error("the render worker refuses: {0}")]
+    Refused(&'static str),
+    /// It could not be started.
+    #[error("no render worker could be started")]
+    NotStarted,
+    /// It ended, or answered nothing that makes sense.
+    #[error("the render worker broke")]
+    Broke,
+    /// It was too slow and is gone.
+    #[error("the render worker took too long")]
+    TooSlow,
+}
+
+impl WorkError {
+    /// The kind of failure.
+    pub(crate) const fn fault(self) -> Fault {
+        match self {
+            Self::Busy => Fault::Busy,
+            Self::Refused(_) => Fault::BadInput,
+            Self::NotStarted | Self::Broke | Self::TooSlow => Fault::Broken,
+        }
+    }
+}
+
+impl WorkError {
+    /// Whether another frame may fare better.
+    pub(crate) const fn is_about_the_frame(self) -> bool {
+        matches!(self, Self::Refused(_) | Self::Broke | Self::TooSlow)
+    }
+}
+
+impl From<RenderError> for WorkError {
+    fn from(error: RenderError) -> Self {
+        Self::Refused(error.code())
+    }
+}
+
+#[derive(Debug)]
+struct Worker {
+    child: Child,
+    input: ChildStdin,
+    output: ChildStdout,
+    worked: Duration,
+}
+
+impl Renderer {
+    /// A pool of at most `workers` processes, each `program` with these words behind it. None is started yet.
+    pub fn new(program: impl Into<PathBuf>, words: Vec<OsString>, workers: usize) -> Self {
+        let places = Arc::new(Semaphore::new(workers.max(1)));
+        Self(Arc::new(Pool { program: program.into(), words, places, idle: Mutex::new(Vec::new()) }))
+    }
+
+    /// Waits for a place.
+    ///
+    /// Cancel safety: nothing is held.
+    pub(crate) async fn place(&self) -> Result<Place, WorkError> {
+        match timeout(PATIENCE, self.0.places.clone().acquire_owned()).await {
+            Ok(Ok(permit)) => Ok(Place(permit)),
+            Ok(Err(_)) | Err(_) => Err(WorkError::Busy),
+        }
+    }
+
+    /// Has a job done.
+    ///
+    /// Cancel safety: dropping the future kills the worker; the next job gets a new one.
+    pub(crate) async fn work(&self, place: Place, job: &Job, frame: &[u8]) -> Result<Bytes, WorkError> {
+        let head = job.head(frame.len())?;
+        let mut worker = self.worker()?;
+        let began = Instant::now();
+        let answered = timeout(JOB_TIME, worker.exchange(&head, frame)).await;
+        worker.worked += began.elapsed();
+        let outcome = match answered {
+            Ok(Ok(answer)) => {
+                if worker.worked < WORKING_LIFE {
+                    self.0.idle.lock().push(worker);
+                }
+                answer
+            }
+            Ok(Err(error)) => Err(error),
+            Err(_) => Err(WorkError::TooSlow),
+        };
+        if matches!(outcome, Err(WorkError::Broke | WorkError::TooSlow)) {
+            tracing::warn!(error = %WorkError::Broke, "a render worker ended in the middle of a frame");
+        }
+        drop(place.0);
+        outcome
+    }
+
+    /// One that waits, else a new one.
+    fn worker(&self) -> Result<Worker, WorkError> {
+        loop {
+            let Some(mut waiting) = self.0.idle.lock().pop() else { return self.start() };
+            if matches!(waiting.child.try_wait(), Ok(None)) {
+                return Ok(waiting);
+            }
+        }
+    }
+
+    fn start(&self) -> Result<Worker, WorkError> {
+        let mut child = Command::new(&self.0.program)
+            .args(&self.0.words)
+            .env_clear()
+            .envs(ALLOCATOR)
+            .current_dir("/")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            // A signal for the vault is none for its workers: they end with the pipe.
+            .process_group(0)
+            .kill_on_drop(true)
+            .spawn()
+            .map_err(|error| {
+                tracing::error!(%error, "no render worker could be started");
+                WorkError::NotStarted
+            })?;
+        let pipes = child.stdin.take().zip(child.stdout.take());
+        let (input, output) = pipes.ok_or(WorkError::NotStarted)?;
+        Ok(Worker { child, input, output, worked: Duration::ZERO })
+    }
+}
+
+impl Worker {
+    /// The outer error ends the worker, the inner one is its answer.
+    async fn exchange(&mut self, head: &[u8], frame: &[u8]) -> Result<Result<Bytes, WorkError>, WorkError> {
+        let broke = |_| WorkError::Broke;
+        self.input.write_all(head).await.map_err(broke)?;
+        self.input.write_all(frame).await.map_err(broke)?;
+        self.input.flush().await.map_err(broke)?;
+        let mut head = [0; AnswerHead::LEN];
+        self.output.read_exact(&mut head).await.map_err(broke)?;
+        let head = AnswerHead::read(head).ok_or(WorkError::Broke)?;
+        let (AnswerHead::Done(len) | AnswerHead::Refused(len)) = head;
+        let mut bytes = vec![0; len];
+        self.output.read_exact(&mut bytes).await.map_err(broke)?;
+        match head {
+            AnswerHead::Done(_) => Ok(Ok(bytes.into())),
+            AnswerHead::Refused(_) => Ok(Err(WorkError::Refused(known_code(&bytes).ok_or(WorkError::Broke)?))),
+        }
+    }
+}
+
+/// All of a worker's environment: how much address space its allocator takes in advance. The usual GiB would leave little
+/// under the worker's bound.
+const ALLOCATOR: [(&str, &str); 2] = [("MIMALLOC_ARENA_RESERVE", "32MiB"), ("MIMALLOC_ALLOW_THP", "0")];
+/// How long somebody waits for a place before being told to come again.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// One frame. The largest that is taken needs a few seconds of this.
+const JOB_TIME: Duration = Duration::from_secs(20);
+/// A worker that has worked so long is replaced; its own bound of processor time lies above this and one more job.
+const WORKING_LIFE: Duration = Duration::from_secs(60);
