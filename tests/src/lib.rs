@@ -18,6 +18,7 @@ pub mod proxy;
 pub mod recorder;
 pub mod scu;
 pub mod site;
+pub mod stow;
 pub mod trace;
 pub mod vault;
 pub mod weed;
