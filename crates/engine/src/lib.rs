@@ -24,6 +24,7 @@ mod retrieve;
 mod search;
 mod start;
 mod subject;
+mod sweep;
 mod unbroken;
 mod verify;
 

@@ -9,6 +9,7 @@ use crate::{
     ingest::Claims,
     retrieve::Tables,
     subject::{SubjectPort, Subjects},
+    sweep,
 };
 use leadglass_audit::Log;
 use leadglass_disk::Trays;
@@ -154,14 +155,7 @@ impl Engine {
             return Err(StartError::IndexBehindJournal { index: mark.position, journal: trimmed });
         }
         alarm::declare();
-        let swept = objects.sweep().await?;
-        if !swept.removed.is_empty() || swept.unknown_unfinished > 0 {
-            tracing::info!(
-                removed = swept.removed.len(),
-                unknown = swept.unknown_unfinished,
-                "uploads that had died were swept"
-            );
-        }
+        sweep::tell(&objects.sweep().await?);
         let shared = Arc::new(Shared {
             keys,
             objects,
@@ -197,6 +191,7 @@ impl Engine {
         }
         tasks.spawn(shared.clone().close_accesses(stop.clone()));
         tasks.spawn(shared.clone().follow_revocations(stop.clone()));
+        tasks.spawn(shared.clone().sweep_now_and_then(stop.clone()));
         tasks.spawn(drain::publish(shared.clone(), stop.clone()));
         // Not tracked: it ends after everything that is, see `Engine::finish`.
         let drain_stop = CancellationToken::new();
