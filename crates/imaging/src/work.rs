@@ -15,7 +15,7 @@ use std::io::{self, Read, Write};
 pub enum Job {
     /// Make a picture.
     Render(Box<Description>, Wish),
-    /// Make the native bytes that Explicit VR Little Endian holds, colour by pixel.
+    /// Make the native bytes that Explicit VR Little Endian holds: colour by pixel, and always as RGB.
     Decode(Coding, Layout),
 }
 
@@ -41,7 +41,7 @@ impl Job {
     pub fn run(&self, frame: &[u8]) -> Result<Vec<u8>, RenderError> {
         match self {
             Self::Render(description, wish) => render::render(description, frame, wish).map(|picture| picture.0),
-            Self::Decode(coding, layout) => Ok(decode::decode(*coding, layout, frame)?.to_native()),
+            Self::Decode(coding, layout) => Ok(decode::decode(*coding, layout, frame)?.into_rgb()?.to_native()),
         }
     }
 }

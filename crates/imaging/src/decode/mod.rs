@@ -14,6 +14,7 @@
 //!
 //! Sources: PS3.5 §8 and Annexes A and G; ITU-T T.81, T.87, T.800, T.814.
 
+mod colour;
 mod error;
 mod jpeg;
 mod jpeg2000;
@@ -21,6 +22,7 @@ mod jpegls;
 mod native;
 mod rle;
 
+pub(crate) use colour::all_rgb;
 pub use error::DecodeError;
 
 use serde::{Deserialize, Serialize};

@@ -4,7 +4,7 @@ use super::{
     Description, Modality, RenderError, Window,
     window::{Function, sample},
 };
-use crate::decode::{Cells, Colour, Frame, Photometric};
+use crate::decode::{Cells, Colour, Frame, Photometric, all_rgb};
 use image::{DynamicImage, GrayImage, RgbImage};
 
 /// Gives every sample its eight bits.
@@ -29,7 +29,7 @@ pub(super) fn interpret(
         (colour, _) => {
             let mut samples = eight_bits(&frame);
             if colour == Colour::Ybr {
-                samples.as_chunks_mut::<3>().0.iter_mut().for_each(|pixel| *pixel = rgb(*pixel));
+                all_rgb(&mut samples);
             }
             RgbImage::from_raw(columns, rows, samples).map(DynamicImage::from)
         }
@@ -154,16 +154,6 @@ fn eight_bits(frame: &Frame) -> Vec<u8> {
         Cells::U16(cells) => cells.iter().map(|cell| byte(u32::from(*cell))).collect(),
         Cells::U32(cells) => cells.iter().map(|cell| byte(*cell)).collect(),
     }
-}
-
-/// YCbCr of full range as RGB, in the 16-bit fixed point arithmetic of the Independent JPEG Group.
-fn rgb([y, cb, cr]: [u8; 3]) -> [u8; 3] {
-    let (y, cb, cr) = (i32::from(y), i32::from(cb) - 128, i32::from(cr) - 128);
-    let half = 1 << 15;
-    let red = y + ((91_881 * cr + half) >> 16);
-    let green = y + ((-22_554 * cb - 46_802 * cr + half) >> 16);
-    let blue = y + ((116_130 * cb + half) >> 16);
-    [red, green, blue].map(|sample| sample.clamp(0, 255).to_le_bytes()[0])
 }
 
 /// A window that the data set brings: a linear one narrower than 1, which the formula has no use for, is meant exactly.
