@@ -24,6 +24,11 @@ const TABLE: &[Row] = &[
     row("GET", "/healthz", [200, 200, 200, 200]),
     row("GET", "/readyz", [200, 200, 200, 200]),
     row("GET", "/metrics", [200, 200, 200, 200]),
+    // What the service can do is told to everybody with a token.
+    row("GET", "/dicomweb", [401, 200, 200, 200]),
+    row("GET", "/dicomweb/", [401, 200, 200, 200]),
+    row("OPTIONS", "/dicomweb", [401, 200, 200, 200]),
+    row("OPTIONS", "/dicomweb/", [401, 200, 200, 200]),
     row("GET", "/dicomweb/studies", [401, 200, 200, 200]),
     row("GET", "/dicomweb/studies/{study}", [401, 404, 200, 200]),
     // Nothing is sent: who may store hears that it cannot be read.

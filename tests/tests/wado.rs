@@ -6,8 +6,15 @@
 use leadglass_tests::fixture::Fixture;
 use leadglass_tests::http::{Answer, Ask};
 use leadglass_tests::peers::{run_python, said};
+use leadglass_tests::process::{signal, until};
+use leadglass_tests::site::{alarms, ask_plain, large, stored};
 use leadglass_tests::vault::Vault;
+use leadglass_tests::weed::{BUCKET, KEY, SECRET, Weed};
+use rustix::process::Signal;
 use serde_json::Value;
+use std::fs;
+use std::path::PathBuf;
+use std::time::Duration;
 
 const JSON: &str = "application/dicom+json";
 const XML: &str = "multipart/related; type=\"application/dicom+xml\"";
@@ -46,7 +53,7 @@ fn a_foreign_client_reads_frames_and_metadata_as_pydicom_reads_the_file() {
     let output = run_python(CLIENT, &arguments);
     assert!(output.status.success(), "{}", said(&output));
     let told = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(told.contains("frames 59, metadata 43"), "{told}");
+    assert!(told.contains("frames 59, metadata 43, values "), "{told}");
 }
 
 const CLIENT: &str = r#"
@@ -86,7 +93,45 @@ def expected(ds):
     size = size * bits // 8
     return [value[i * size:(i + 1) * size] for i in range(n)]
 
-frames = metadata = 0
+def value_of(ds, element):
+    value = element.value
+    if isinstance(value, str):
+        value = value.encode()
+    if not isinstance(value, bytes):
+        return None
+    if not ds.file_meta.TransferSyntaxUID.is_little_endian and element.VR == 'OW':
+        value = numpy.frombuffer(value, '>u2').astype('<u2').tobytes()
+    return value
+
+def compare(top, told, path):
+    """Every value that the metadata point at, alone and by ranges."""
+    compared = 0
+    for tag, element in told.items():
+        at = path + [tag]
+        if element['vr'] == 'SQ':
+            for n, item in enumerate(element.get('Value', [])):
+                compared += compare(top, item, at + [str(n)])
+        if 'BulkDataURI' not in element:
+            continue
+        url = base + '/studies/' + element['BulkDataURI'].split('/dicomweb/studies/')[1]
+        ds = top
+        for step in at[:-1]:
+            ds = ds[int(step, 16)].value if len(step) == 8 else ds[int(step)]
+        if tag == '7FE00010' and top.file_meta.TransferSyntaxUID.is_encapsulated and ds is top:
+            assert client.retrieve_bulkdata(url) == expected(top), (path, tag)
+        else:
+            wanted = value_of(top, ds[int(tag, 16)])
+            answer = session.get(url, headers={'Accept': 'application/octet-stream'})
+            assert answer.status_code == 200, (at, answer.text)
+            if wanted is not None:
+                assert answer.content == wanted, (at, len(answer.content), len(wanted))
+            part = session.get(url, headers={'Accept': 'application/octet-stream', 'Range': 'bytes=10-29'})
+            assert (part.status_code, part.content) == (206, answer.content[10:30]), at
+            assert client.retrieve_bulkdata(url) == [answer.content], at
+        compared += 1
+    return compared
+
+frames = metadata = values = 0
 for path in files:
     ds = dcmread(path)
     at = (ds.StudyInstanceUID, ds.SeriesInstanceUID, ds.SOPInstanceUID)
@@ -102,6 +147,7 @@ for path in files:
     assert read.get('PatientID') == ds.get('PatientID'), path
     assert {e.tag for e in read} == {e.tag for e in ds if e.tag != 0xFFFCFFFC and e.tag.element != 0}, path
     metadata += 1
+    values += compare(ds, told, [])
     wanted = expected(ds)
     if not wanted:
         answer = session.get(instance + '/frames/1')
@@ -115,7 +161,7 @@ for path in files:
         assert alone == [b], f'{path}: frame {n} alone'
         frames += 1
     assert session.get(f'{instance}/frames/{len(wanted) + 1}').status_code == 404, path
-print(f'frames {frames}, metadata {metadata}')
+print(f'frames {frames}, metadata {metadata}, values {values}')
 "#;
 
 #[test]
@@ -288,4 +334,284 @@ fn what_comes_late_or_again_is_in_the_metadata_at_once() {
     assert_ne!(later, newest);
     assert_eq!(now[0]["00080008"]["Value"][0], "CHANGED");
     assert_eq!(now[1], both[1]);
+}
+
+/// Made by pydicom and sent by STOW-RS: a PDF, a video, an icon with fragments of its own.
+#[test]
+fn documents_and_videos_are_bulk_data_under_their_own_names() {
+    let vault = Vault::up();
+    let arguments = [&vault.up.http.dicomweb, &vault.up.token, &vault.up.ca].map(Clone::clone);
+    let paths = ["pdf.dcm", "us-nobot.dcm"].map(|name| Fixture::named(name).path().to_string_lossy().into_owned());
+    let output = run_python(DOCUMENTS, &[&arguments[..], &paths].concat());
+    assert!(output.status.success(), "{}", said(&output));
+}
+
+const DOCUMENTS: &str = r#"
+import io, sys, requests
+from pydicom import dcmread
+from pydicom.dataset import Dataset
+from pydicom.encaps import encapsulate
+from pydicom.uid import JPEGBaseline8Bit, MPEG4HP41, generate_uid
+
+base, token, ca, pdf, cine = sys.argv[1:]
+session = requests.Session()
+session.trust_env = False
+session.headers['Authorization'] = 'Bearer ' + token
+session.verify = ca
+
+def store(ds):
+    ds.SOPInstanceUID = ds.file_meta.MediaStorageSOPInstanceUID = generate_uid()
+    out = io.BytesIO()
+    ds.save_as(out)
+    body = b'--b\r\nContent-Type: application/dicom\r\n\r\n' + out.getvalue() + b'\r\n--b--\r\n'
+    kind = {'Content-Type': 'multipart/related; type="application/dicom"; boundary=b'}
+    answer = session.post(base + '/studies', data=body, headers=kind)
+    assert answer.status_code == 200, answer.text
+    return f'{base}/studies/{ds.StudyInstanceUID}/series/{ds.SeriesInstanceUID}/instances/{ds.SOPInstanceUID}'
+
+def get(url, accept, **headers):
+    return session.get(url, headers={'Accept': accept, **headers})
+
+document = b'%PDF-1.4\n ' + bytes(range(256)) * 300
+ds = dcmread(pdf)
+ds.EncapsulatedDocument = document
+url = store(ds) + '/bulkdata/00420011'
+answer = get(url, 'application/pdf')
+assert (answer.status_code, answer.headers['Content-Type']) == (200, 'application/pdf'), answer.text
+assert answer.content == document
+assert get(url, 'text/html,application/pdf,*/*;q=0.8').headers['Content-Type'] == 'application/pdf'
+assert get(url, 'application/octet-stream').content == document
+assert get(url, '*/*').headers['Content-Type'].startswith('multipart/related; type="application/octet-stream"')
+assert get(url, 'image/png').status_code == 406
+tag = answer.headers['ETag']
+assert get(url, 'application/pdf', **{'If-None-Match': tag}).status_code == 304
+assert get(url, 'application/pdf', Range='bytes=70000-').content == document[70000:]
+for other in ('00420010', '00100010', '52009229/0/00281201', 'x', '00420011/0', '7FE00010'):
+    assert get(url.replace('00420011', other), '*/*').status_code == 404, other
+
+video = [bytes([n]) * 70_000 for n in range(3)]
+ds = dcmread(cine)
+ds.file_meta.TransferSyntaxUID = MPEG4HP41
+ds.PixelData = encapsulate(video, has_bot=False)
+ds['PixelData'].is_undefined_length = True
+instance = store(ds)
+answer = get(instance + '/frames/1', '*/*')
+assert (answer.status_code, answer.json()['code']) == (406, 'frames-inseparable'), answer.text
+answer = get(instance + '/bulkdata/7FE00010', 'video/mp4')
+assert (answer.status_code, answer.headers['Content-Type']) == (200, f'video/mp4; transfer-syntax={MPEG4HP41}')
+assert answer.content == b''.join(video)
+
+icon = Dataset()
+icon.Rows = icon.Columns = 8
+icon.PixelData = encapsulate([b'\xff\xd8 icon', b' \xff\xd9'], has_bot=False)
+icon['PixelData'].is_undefined_length = True
+ds = dcmread(cine)
+ds.IconImageSequence = [icon]
+instance = store(ds)
+answer = get(instance + '/bulkdata/00880200/0/7FE00010', 'application/octet-stream')
+assert answer.status_code == 200 and answer.content.startswith(b'\xff\xd8 icon'), answer.text
+assert get(instance + '/frames/1', '*/*').status_code == 200
+"#;
+
+/// An instance whose object can be changed behind the vault's back.
+struct Victim {
+    f: Fixture,
+    object: PathBuf,
+    sealed: Vec<u8>,
+    frames: usize,
+}
+
+impl Victim {
+    fn store(vault: &Vault, f: Fixture, data_set: &[u8], frames: usize) -> Self {
+        let object = stored(vault, &f, data_set);
+        let sealed = fs::read(&object).unwrap();
+        Self { f, object, sealed, frames }
+    }
+
+    /// All frames one by one, then Pixel Data as bulk data: what came, or nothing where it was refused or broke off.
+    fn read(&self, vault: &Vault) -> Vec<Option<Vec<u8>>> {
+        let accept = "application/octet-stream; transfer-syntax=*";
+        let frames = (1..=self.frames).map(|n| frames_path(&self.f, &n.to_string()));
+        let paths = frames.chain([format!("{}/bulkdata/7FE00010", instance_path(&self.f))]);
+        let read = |path: String| {
+            let accept = if path.contains("bulkdata") { "*/*" } else { accept };
+            let came = ask_plain(vault, &path, accept, None);
+            match (came.status, came.whole) {
+                (200, true) => Some(body_of(&came.body)),
+                (200, false) | (500..=599 | 0, _) => None,
+                (status, _) => panic!("{path}: {status}"),
+            }
+        };
+        paths.map(read).collect()
+    }
+}
+
+/// A multipart body without its boundary, which is another each time.
+fn body_of(body: &[u8]) -> Vec<u8> {
+    let Some(boundary) = body.strip_prefix(b"--").and_then(|b| b.split(|b| *b == b'\r').next()) else {
+        return body.to_vec();
+    };
+    let mut out = body.to_vec();
+    let mut at = 0;
+    while let Some(found) = out[at..].windows(boundary.len()).position(|w| w == boundary) {
+        out[at + found..at + found + boundary.len()].fill(b'-');
+        at += found + boundary.len();
+    }
+    out
+}
+
+/// SVO1: the header, a chunk's plaintext, its tag (FORMAT.md).
+const HEADER: usize = 120;
+const CHUNK: usize = 65_536 + 16;
+
+#[test]
+fn frames_of_a_changed_object_are_right_or_refused_and_an_alarm_is_raised() {
+    let vault = Vault::up();
+    let (native, data_set) = large(5, 2);
+    let native = Victim::store(&vault, native, &data_set, 2);
+    let (cine, data_set) = Fixture::named("us-bot.dcm").renamed(6);
+    let cine = Victim::store(&vault, cine, &data_set, 6);
+    let (other, data_set) = Fixture::named("us-bot.dcm").renamed(7);
+    let other = Victim::store(&vault, other, &data_set, 6);
+    assert_eq!(cine.sealed.len(), other.sealed.len());
+
+    for v in [&native, &cine] {
+        let mut harms: Vec<(String, Vec<u8>)> = Vec::new();
+        for start in (HEADER..v.sealed.len()).step_by(CHUNK).step_by(5) {
+            for at in [start + 9, (start + CHUNK).min(v.sealed.len()) - 3] {
+                let mut flipped = v.sealed.clone();
+                flipped[at] ^= 1;
+                harms.push((format!("byte {at} flipped"), flipped));
+            }
+        }
+        harms.push(("cut".to_owned(), v.sealed[..v.sealed.len() - 1].to_vec()));
+        harms.push((
+            "cut at a chunk".to_owned(),
+            v.sealed[..HEADER + (v.sealed.len() - HEADER) / CHUNK * CHUNK].to_vec(),
+        ));
+        harms.push(("longer".to_owned(), [&v.sealed[..], b"x"].concat()));
+        if v.sealed.len() == other.sealed.len() {
+            harms.push(("another object".to_owned(), other.sealed.clone()));
+        }
+        let mut first = true;
+        let mut right: Vec<Option<Vec<u8>>> = Vec::new();
+        for (what, harmed) in harms {
+            let what = format!("{} {what}", v.f.file);
+            fs::write(&v.object, &harmed).unwrap();
+            let before = alarms(&vault, "integrity");
+            let came = v.read(&vault);
+            let after = alarms(&vault, "integrity");
+            fs::write(&v.object, &v.sealed).unwrap();
+            // The frame table is not known before: it must not be taken from what is harmed either.
+            if std::mem::take(&mut first) {
+                right = v.read(&vault);
+                assert!(
+                    right.iter().all(Option::is_some),
+                    "{what}: {:?}",
+                    right.iter().map(Option::is_some).collect::<Vec<_>>()
+                );
+            }
+            let refused = came.iter().filter(|frame| frame.is_none()).count();
+            for (n, (came, right)) in came.iter().zip(&right).enumerate() {
+                assert!(came.is_none() || came == right, "{what}: wrong bytes came out for {n}");
+            }
+            assert_eq!(refused > 0, after > before, "{what}: {refused} refused, {} alarms", after - before);
+            let touched = harmed.len() != v.sealed.len() || v.sealed.len() < 3 * CHUNK || what.contains("another");
+            assert!(!touched || refused == v.frames + 1, "{what}: {refused} refused");
+        }
+        assert_eq!(v.read(&vault), right, "all is as before");
+    }
+    assert!(vault.never_died());
+}
+
+#[test]
+fn without_the_key_service_what_is_open_goes_on_and_the_rest_is_told_to_wait() {
+    let vault = Vault::up();
+    let (open, data_set) = Fixture::named("ct-1.dcm").renamed(1);
+    assert_eq!(vault.store(&open, &data_set).unwrap().status, 0);
+    let (closed, data_set) = Fixture::named("ct-1.dcm").renamed(2);
+    assert_eq!(vault.store(&closed, &data_set).unwrap().status, 0);
+    let paths = |f: &Fixture| {
+        [
+            (frames_path(f, "1"), OHIF),
+            (format!("{}/metadata", series_path(f)), JSON),
+            (format!("{}/bulkdata/7FE00010", instance_path(f)), "*/*"),
+        ]
+    };
+    for (path, accept) in paths(&open) {
+        assert_eq!(ask(&vault, &path, accept).status, 200, "{path}");
+    }
+    let keyd = vault.now().pids.keyd;
+    signal(keyd, Signal::STOP);
+    for (path, accept) in paths(&open) {
+        assert_eq!(ask(&vault, &path, accept).status, 200, "{path}: the lease stands");
+    }
+    for (path, accept) in paths(&closed) {
+        let answer = ask(&vault, &path, accept);
+        assert_eq!(answer.status, 503, "{path}: {}", answer.text());
+        assert_eq!(header(&answer, "retry-after"), Some("5"), "{path}");
+        assert_eq!(answer.content_type, "application/problem+json", "{path}");
+    }
+    signal(keyd, Signal::CONT);
+    for (path, accept) in paths(&closed) {
+        assert!(until(Duration::from_secs(60), || ask(&vault, &path, accept).status == 200), "{path}");
+    }
+}
+
+/// The same answers from a bucket: the vault starts again, so that nothing comes from memory.
+#[test]
+fn frames_and_metadata_come_from_a_bucket_as_from_a_folder() {
+    let weed = Weed::start();
+    let node = tempfile::tempdir().unwrap();
+    let keys = node.path().join("credentials");
+    fs::write(&keys, format!("[vault]\naws_access_key_id = {KEY}\naws_secret_access_key = {SECRET}\n")).unwrap();
+    let mut bucket = Vault::with_config(&format!(
+        r#"
+        [store.s3]
+        endpoint = "http://{}"
+        bucket = "{BUCKET}"
+        prefix = "vault-1"
+        credentials = {{ file = "{}", profile = "vault" }}
+        "#,
+        weed.s3(),
+        keys.display()
+    ));
+    let folder = Vault::up();
+    let mut sent = ["ct-1.dcm", "us-bot.dcm", "us-eot.dcm", "seg.dcm", "sc-deflated.dcm", "mr-bigendian.dcm"]
+        .map(|name| (Fixture::named(name), Fixture::named(name).data_set()))
+        .to_vec();
+    sent.push(large(9, 3));
+    for (f, data_set) in &sent {
+        for vault in [&bucket, &folder] {
+            assert_eq!(vault.store(f, data_set).unwrap().status, 0, "{}", f.file);
+        }
+    }
+    bucket.restart();
+    for (f, _) in &sent {
+        let frames = if f.file.ends_with("MiB") { 3 } else { f.frames };
+        let list = (1..=frames).map(|n| n.to_string()).collect::<Vec<_>>().join(",");
+        let [a, b] = [&bucket, &folder].map(|vault| ask(vault, &frames_path(f, &list), "*/*").parts());
+        assert_eq!(a.len(), frames as usize, "{}", f.file);
+        assert!(a == b, "{}: frames differ", f.file);
+        let [a, b] = [&bucket, &folder].map(|vault| {
+            let text = ask(vault, &format!("{}/metadata", instance_path(f)), JSON).text();
+            text.replace(&vault.up.http.dicomweb, "")
+        });
+        assert_eq!(a, b, "{}", f.file);
+    }
+}
+
+#[test]
+fn the_service_says_what_it_can_do() {
+    let vault = Vault::up();
+    let wadl = ask(&vault, "/", "*/*");
+    assert_eq!((wadl.status, wadl.content_type.as_str()), (200, "application/vnd.sun.wadl+xml"));
+    assert!(wadl.text().contains("id=\"RetrieveFrames\""), "{}", wadl.text());
+    let url = format!("{}/", vault.up.http.dicomweb);
+    let ask_json = Ask { token: Some(&vault.up.token), accept: Some("application/json"), range: None };
+    let options = vault.http().send("OPTIONS", &url, ask_json, Vec::new());
+    assert_eq!(options.status, 200);
+    assert_eq!(header(&options, "allow"), Some("GET, HEAD, OPTIONS"));
+    assert_eq!(options.json()["resources"].as_array().unwrap().len(), 14);
+    assert_eq!(ask(&vault, "/", "image/png").status, 406);
 }

@@ -207,6 +207,7 @@ impl Shared {
                 () = stop.cancelled() => true,
                 _ = tick.tick() => false,
             };
+            self.pool.rest();
             let now = self.clock.now();
             let mut over = Vec::new();
             self.accesses.0.lock().retain(|_, cell| match cell.get() {

@@ -53,7 +53,7 @@ use leadglass_journal::Journal;
 use leadglass_keys::Keys;
 use leadglass_model::{Administer, Clock, Entropy, Permit, Read, StudyRef, TenantId};
 use leadglass_store::Objects;
-use retrieve::Tables;
+use retrieve::{Pool, Tables};
 use std::{
     collections::HashMap,
     sync::{Arc, atomic::AtomicU64},
@@ -91,6 +91,7 @@ pub(crate) struct Shared {
     pub(crate) claims: Arc<Claims>,
     pub(crate) accesses: Accesses,
     pub(crate) tables: Tables,
+    pub(crate) pool: Pool,
     /// Work that must end before the node does: everything between a durable byte and its entry.
     pub(crate) tasks: TaskTracker,
     /// No new instance after this.

@@ -7,7 +7,7 @@ use crate::{
     commit::Backlog,
     drain,
     ingest::Claims,
-    retrieve::Tables,
+    retrieve::{Pool, Tables},
     subject::{SubjectPort, Subjects},
     sweep,
 };
@@ -173,6 +173,7 @@ impl Engine {
             claims: Arc::new(Claims::default()),
             accesses: Accesses::default(),
             tables: Tables::default(),
+            pool: Pool::default(),
             tasks: tasks.clone(),
             stop: stop.clone(),
         });

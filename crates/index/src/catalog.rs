@@ -10,6 +10,7 @@ use crate::{
     newborn::Newborns,
     overlay::{Counted, Overlay, Position, StagedRow},
     projection::{SeriesAt, TenantState, Tenants},
+    recent::Recent,
     sealed,
     versions::{self, Versions},
 };
@@ -86,6 +87,7 @@ pub struct Catalog {
     /// Taken while `tenants` is held, never the other way round.
     newborns: Mutex<Newborns>,
     versions: Versions,
+    recent: Recent,
     /// The engine's mark.
     position: AtomicU64,
     /// One commit at a time: counts are read, sealed and written.
@@ -111,6 +113,7 @@ impl Catalog {
             overlay: RwLock::default(),
             newborns: Mutex::default(),
             versions: Versions::default(),
+            recent: Recent::default(),
             position: AtomicU64::new(mark.position),
             commits: tokio::sync::Mutex::default(),
         };
@@ -384,10 +387,14 @@ impl Catalog {
         });
         let opened: Vec<_> = opened.collect::<Result<_, IndexError>>()?;
         let deletes = batch.deletes.clone();
+        self.recent.clear();
         for (tenant, key, _) in batch.puts.iter().filter(|(_, key, _)| key.table == Table::Instance) {
             self.newborns.lock().put(*tenant, key.study_ref, &key.uid_mac);
         }
-        let done = self.index.commit(Batch { mark: None, ..batch }).await?;
+        let done = self.index.commit(Batch { mark: None, ..batch }).await;
+        // What was read before the commit does not come after it.
+        self.recent.clear();
+        let done = done?;
         let mut tenants = self.tenants.write();
         for (tenant, key, version, row) in opened {
             let Some(state) = tenants.get_mut(&tenant) else { continue };
@@ -420,6 +427,7 @@ impl Catalog {
         }
         self.newborns.lock().doubt(tenant, study_ref);
         self.overlay.write().forget(tenant, study_ref);
+        self.recent.clear();
     }
 
     /// A study by its UID. Cases of quarantine are not found here.
@@ -470,14 +478,24 @@ impl Catalog {
         if self.newborns.lock().lacks(tenant, study_ref, &key.uid_mac) {
             return Ok(None);
         }
+        if let Some((version, row)) = self.recent.get(tenant, key)
+            && self.versions.is_newest(tenant, key, version)
+        {
+            return Ok(Some(row));
+        }
         let mut tries = TRIES;
         loop {
+            let moment = self.recent.moment();
             let Some(bytes) = self.fetch(tenant, key).await? else { return Ok(None) };
             tries -= 1;
             match self.open_instance(tenant, &key, &bytes) {
                 // A newer version may have been staged since these bytes were fetched: it has to be the one that is told.
                 Err(IndexError::Corrupt { .. }) if tries > 0 => {}
-                opened => return opened.map(|(row, _)| Some(row)),
+                opened => {
+                    let (row, header) = opened?;
+                    self.recent.put(moment, tenant, key, header.row_version, &row);
+                    return Ok(Some(row));
+                }
             }
         }
     }
@@ -498,6 +516,7 @@ impl Catalog {
     }
 
     async fn instances_once(&self, tenant: TenantId, study_ref: StudyRef) -> Result<Vec<InstanceRow>, IndexError> {
+        let moment = self.recent.moment();
         // The overlay first: what leaves it meanwhile is in the engine by then.
         let staged = self.overlay.read().rows_of(tenant, Table::Instance, study_ref);
         let mut rows: BTreeMap<RowKey, (RowHeader, Bytes)> = BTreeMap::new();
@@ -519,7 +538,15 @@ impl Catalog {
                 rows.insert(key, (header, bytes));
             }
         }
-        rows.iter().map(|(key, (_, bytes))| self.open_instance(tenant, key, bytes).map(|(row, _)| row)).collect()
+        let few = rows.len() <= RECENT_MAX;
+        let open = |(key, (_, bytes)): (&RowKey, &(RowHeader, Bytes))| {
+            let (row, header) = self.open_instance(tenant, key, bytes)?;
+            if few {
+                self.recent.put(moment, tenant, *key, header.row_version, &row);
+            }
+            Ok(row)
+        };
+        rows.iter().map(open).collect()
     }
 
     async fn fetch(&self, tenant: TenantId, key: RowKey) -> Result<Option<Bytes>, IndexError> {
@@ -704,6 +731,8 @@ struct Count {
 
 /// Rows read from the engine at a time: a few MiB.
 const PAGE: usize = 4096;
+/// Rows of one study that are remembered after they were read together.
+const RECENT_MAX: usize = 4_096;
 /// How often rows are read before they count as corrupt.
 const TRIES: usize = 3;
 

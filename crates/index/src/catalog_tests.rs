@@ -285,7 +285,30 @@ async fn moved_changed_replayed_and_foreign_rows_are_corrupt() {
     catalog.commit(mark(3)).await.unwrap();
     assert_eq!(catalog.instance(A, study_ref(1), &sop(1)).await.unwrap().unwrap().version, 2);
     write(A, key(1), first).await;
+    // As when it was not asked for during a while.
+    catalog.recent.clear();
     check(catalog.instance(A, study_ref(1), &sop(1)).await, "replayed");
+}
+
+#[tokio::test]
+async fn a_remembered_row_gives_way_to_a_newer_one_and_to_its_removal() {
+    let index = MemoryIndex::default();
+    let (catalog, _) = load(&index, &[1]).await;
+    catalog.stage(1, first_instance(&catalog, 1, "DOE")).unwrap();
+    catalog.commit(mark(1)).await.unwrap();
+    let sop = SopInstanceUid::parse("1.2.1.1.1").unwrap();
+    let key = catalog.instance_key(A, study_ref(1), &sop).unwrap();
+    let version = async || catalog.instance(A, study_ref(1), &sop).await.unwrap().map(|row| row.version);
+    assert_eq!(version().await, Some(1));
+    // Behind the catalog's back: the row is answered from memory.
+    index.commit(Batch { deletes: vec![(A, key)], ..Batch::default() }).await.unwrap();
+    assert_eq!(version().await, Some(1));
+    catalog.stage(2, more(&catalog, 1, 1, 2)).unwrap();
+    assert_eq!(version().await, Some(2), "staged");
+    catalog.commit(mark(2)).await.unwrap();
+    assert_eq!(version().await, Some(2), "committed");
+    catalog.write(Batch { deletes: vec![(A, key)], ..Batch::default() }).await.unwrap();
+    assert_eq!(version().await, None, "removed");
 }
 
 #[tokio::test]

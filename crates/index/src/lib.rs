@@ -22,6 +22,7 @@ mod pattern;
 mod projection;
 mod query;
 mod range;
+mod recent;
 mod row_key;
 mod rows;
 mod scan;

@@ -38,6 +38,12 @@ impl Versions {
         self.last.fetch_max(version, Ordering::SeqCst);
     }
 
+    /// Whether this is the newest version of the row that was seen. What was not seen for long is not known.
+    pub(crate) fn is_newest(&self, tenant: TenantId, key: RowKey, version: u64) -> bool {
+        let seen = self.seen.lock();
+        seen.young.get(&(tenant, key)).or_else(|| seen.old.get(&(tenant, key))) == Some(&version)
+    }
+
     /// Takes note of a version that was read or staged. `false`: a newer one of this row was seen before.
     pub(crate) fn note(&self, tenant: TenantId, key: RowKey, version: u64) -> bool {
         self.raise(version);

@@ -30,11 +30,18 @@ pub async fn a_put_object_reads_back(objects: &Objects, entropy: &dyn Entropy) {
         let (bytes, len) = objects.range(id, from..to).await.expect("a range inside the object");
         assert_eq!(len, 300_000);
         assert_eq!(bytes, body.slice(at(from)..at(to)), "{from}..{to}");
+        for room in [0, 400_000] {
+            let take = move |memory: Vec<u8>, len| (memory[..at(to - from)].to_vec(), len);
+            let read = objects.range_then(id, from..to, vec![7; room], take).await;
+            assert_eq!(read.expect("the same range"), (bytes.to_vec(), 300_000), "{from}..{to}");
+        }
     }
     for beyond in [0..300_001, 299_999..300_001, 300_000..300_001, 400_000..400_001] {
         let refused = objects.range(id, beyond).await.expect_err("a range beyond the end");
         assert!(matches!(refused, StoreError::TooShort { len: 300_000 }), "{refused:?}");
     }
+    let refused = objects.range_then(id, 0..300_001, Vec::new(), |_, _| ()).await;
+    assert!(matches!(refused, Err(StoreError::TooShort { len: 300_000 })), "{refused:?}");
     for offset in [0, 1, 150_000, 299_999, 300_000] {
         assert_eq!(read_all(objects, id, offset).await, body.slice(at(offset)..), "{offset}");
     }

@@ -2,12 +2,12 @@
 //!
 //! Files of this machine are read with `pread` into a buffer of the right size that is never zeroed first.
 
-use crate::{Objects, StoreError, name};
+use crate::{Objects, StoreError, local, name};
 use bytes::{Bytes, BytesMut};
 use futures::{StreamExt, TryStreamExt, stream::BoxStream};
 use leadglass_model::ObjectId;
 use object_store::{GetOptions, GetRange, GetResult, GetResultPayload};
-use std::{fs::File, io, ops::Range};
+use std::{fs::File, io, ops::Range, os::unix::fs::FileExt as _};
 
 /// An object's bytes as they are read.
 pub type ObjectStream = BoxStream<'static, Result<Bytes, StoreError>>;
@@ -40,6 +40,46 @@ impl Objects {
             }
         };
         if bytes.len() == wanted { Ok((bytes, len)) } else { Err(StoreError::TooShort { len }) }
+    }
+
+    /// As [`range`](Self::range), into the front of memory that is given, which is made longer where it is too short; `work`
+    /// gets it with the object's whole length. From a folder of this machine all is done on one blocking thread, so that
+    /// what is read is worked on while it is in the processor's cache.
+    ///
+    /// Cancel safety: reads only. What runs on the thread runs to its end.
+    pub async fn range_then<T: Send + 'static>(
+        &self,
+        id: ObjectId,
+        range: Range<u64>,
+        mut memory: Vec<u8>,
+        work: impl FnOnce(Vec<u8>, u64) -> T + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let wanted = usize::try_from(range.end.saturating_sub(range.start)).unwrap_or(usize::MAX);
+        let Some(folder) = self.shared.backing.own_folder() else {
+            let (bytes, len) = self.range(id, range).await?;
+            if memory.len() < wanted {
+                memory.resize(wanted, 0);
+            }
+            memory[..wanted].copy_from_slice(&bytes);
+            return Ok(work(memory, len));
+        };
+        let path = local::file(folder, id);
+        let read = move || {
+            let file = File::open(path)?;
+            let len = file.metadata()?.len();
+            if len < range.end {
+                return Err(StoreError::TooShort { len });
+            }
+            if memory.len() < wanted {
+                memory.resize(wanted, 0);
+            }
+            match file.read_exact_at(&mut memory[..wanted], range.start) {
+                Ok(()) => Ok(work(memory, len)),
+                Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => Err(StoreError::TooShort { len }),
+                Err(e) => Err(e.into()),
+            }
+        };
+        tokio::task::spawn_blocking(read).await?
     }
 
     /// The bytes from `offset` to the end, in pieces of at most 256 KiB from a local folder, and the object's whole length.

@@ -88,6 +88,8 @@ pub(crate) fn reading() -> Router<App> {
         .route("/dicomweb/studies/{study}/series/{series}", get(wado::series))
         .route("/dicomweb/studies/{study}/series/{series}/instances", get(qido::instances_of_series))
         .route("/dicomweb/studies/{study}/series/{series}/instances/{instance}", get(wado::instance))
+        .route("/dicomweb", get(wado::capabilities).options(wado::capabilities))
+        .route("/dicomweb/", get(wado::capabilities).options(wado::capabilities))
         .route("/dicomweb/studies/{study}/metadata", get(wado::study_metadata))
         .route("/dicomweb/studies/{study}/series/{series}/metadata", get(wado::series_metadata))
         .route("/dicomweb/studies/{study}/series/{series}/instances/{instance}/metadata", get(wado::instance_metadata))

@@ -131,6 +131,11 @@ impl Items {
         self.left == 0 && self.filled == 0 && self.skip == 0 && self.over == self.delimited
     }
 
+    /// Whether every item is the frame's, so that one item that fills its place is all of it.
+    pub(super) const fn is_one_frame(&self) -> bool {
+        !self.delimited && !self.table && self.skip == 0
+    }
+
     /// Whether nothing more comes out, however many bytes follow.
     const fn is_over(&self) -> bool {
         self.over

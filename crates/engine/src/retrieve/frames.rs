@@ -357,12 +357,22 @@ impl Frame {
                 (wanted.end - wanted.start, Box::pin(inflated(reader.clone(), body, wanted, Short::Broken)))
             }
         };
-        let first = pieces.try_next().await?;
-        if let (Cut::Items(_), Some(head)) = (&cut, first.as_ref().and_then(|piece| piece.first_chunk::<8>())) {
+        // An item's header may be cut by the border of a chunk.
+        let (mut first, mut head) = (Vec::with_capacity(1), Vec::with_capacity(8));
+        while let Some(piece) = pieces.try_next().await? {
+            head.extend(piece.iter().take(8 - head.len()));
+            first.push(Ok(piece));
+            if head.len() == 8 {
+                break;
+            }
+        }
+        if let (Cut::Items(items), Some(head)) = (&cut, head.first_chunk::<8>())
+            && items.is_one_frame()
+        {
             let only = item_len(*head).map(u64::from).filter(|item| item.checked_add(8) == Some(covering));
             len = len.or(only);
         }
-        let pieces = stream::iter(first.map(Ok)).chain(pieces);
+        let pieces = stream::iter(first).chain(pieces);
         let state = Cutting { pieces: Box::pin(pieces), cut, out: VecDeque::new(), over: false };
         let body = stream::try_unfold((state, reader), |(mut state, reader)| async move {
             let next = state.next().await;

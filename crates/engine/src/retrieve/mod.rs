@@ -13,6 +13,7 @@ mod error;
 mod frames;
 mod inflate;
 mod metadata;
+mod pool;
 mod reader;
 mod tables;
 
@@ -20,6 +21,7 @@ pub use bulk::{Bulk, BulkPath};
 pub use error::RetrieveError;
 pub use frames::{Frame, FrameStream, Pixels};
 pub use metadata::{Document, Metadata};
+pub(crate) use pool::Pool;
 pub(crate) use tables::Tables;
 
 use crate::{

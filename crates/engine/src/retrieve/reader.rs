@@ -6,11 +6,11 @@
 use super::RetrieveError;
 use crate::{Shared, alarm::AlarmKind};
 use bytes::Bytes;
-use futures::{Stream, StreamExt, stream};
+use futures::{Stream, StreamExt, TryStreamExt, stream};
 use leadglass_index::InstanceRow;
 use leadglass_keys::ObjectLease;
 use leadglass_model::{ActorRef, EntryId, Fault, ObjectId, Purpose};
-use leadglass_seal::{OpenError, Opener, RangePlan, SealedName, Tail, TailStep};
+use leadglass_seal::{ChunkSize, OpenError, Opener, RangePlan, SealedName, Tail, TailStep};
 use leadglass_store::StoreError;
 use parking_lot::Mutex;
 use std::{ops::Range, sync::Arc};
@@ -48,19 +48,24 @@ impl Shared {
 }
 
 impl Reader {
-    /// Plaintext of the object, chunk by authenticated chunk; a few runs are in work at a time.
+    /// Plaintext of the object, chunk by authenticated chunk; a few runs are in work at a time. Each piece is a part of one
+    /// chunk, where it was opened.
     pub(crate) fn plain(&self, range: Range<u64>) -> impl Stream<Item = Result<Bytes, RetrieveError>> + Send + use<> {
-        let runs: Vec<RangePlan> = match self.opener.geometry().plan(range) {
-            Ok(plan) => self.opener.geometry().runs(&plan, RUN_CHUNKS).collect(),
+        let geometry = self.opener.geometry();
+        let chunks = (RUN_BYTES >> geometry.chunk_size().log2()).max(1);
+        let runs: Vec<RangePlan> = match geometry.plan(range) {
+            Ok(plan) => geometry.runs(&plan, chunks).collect(),
             Err(_) => Vec::new(),
         };
         let reader = self.clone();
         stream::iter(runs)
             .map(move |run| {
                 let reader = reader.clone();
-                async move { reader.open(&run).await }
+                async move { reader.open(run).await }
             })
             .buffered(RUNS_AHEAD)
+            .map_ok(|pieces| stream::iter(pieces.into_iter().map(Ok)))
+            .try_flatten()
     }
 
     /// FOOTER and INDEX: one read, and one more for a long frame table.
@@ -90,14 +95,33 @@ impl Reader {
         self.shared.damaged(self.name.object_id, error)
     }
 
-    async fn open(&self, run: &RangePlan) -> Result<Bytes, RetrieveError> {
+    /// Reads a run of chunks and opens it where it was read.
+    async fn open(&self, run: RangePlan) -> Result<Vec<Bytes>, RetrieveError> {
         self.hold_lease().await?;
-        let object = self.name.object_id;
-        let sealed = self.shared.sealed_range(object, &self.opener, run.sealed()).await?;
-        let mut plain = Vec::with_capacity(sealed.len());
-        let opened = self.opener.open_range(run, &sealed, &mut plain);
-        let asked = opened.map_err(|e| self.shared.damaged(object, e))?;
-        Ok(Bytes::from(plain).slice(asked))
+        let (shared, object, sealed) = (&self.shared, self.name.object_id, run.sealed());
+        let len = usize::try_from(sealed.end - sealed.start).unwrap_or(usize::MAX);
+        let (opener, pool) = (self.opener.clone(), shared.pool.clone());
+        let open = move |mut memory: Vec<u8>, total: u64| {
+            opener.check_total(total)?;
+            opener.open_run(run.first_chunk(), &mut memory[..len])?;
+            Ok(pieces(&pool.lend(memory), len, &run, opener.geometry().chunk_size()))
+        };
+        let mut memory = shared.pool.take(len);
+        let opened: Result<Vec<Bytes>, OpenError> = match shared.backlog.object(object) {
+            Some(whole) => {
+                let range = usize::try_from(sealed.start).ok().and_then(|at| whole.get(at..at.checked_add(len)?));
+                if let Some(sealed) = range {
+                    memory[..len].copy_from_slice(sealed);
+                }
+                // Where it is too short for the range, its length is not the pinned one.
+                open(memory, whole.len() as u64)
+            }
+            None => {
+                let read = shared.objects.range_then(object, sealed, memory, open).await;
+                read.map_err(|e| shared.store_failed(object, e))?
+            }
+        };
+        opened.map_err(|e| shared.damaged(object, e))
     }
 
     async fn hold_lease(&self) -> Result<(), RetrieveError> {
@@ -153,7 +177,25 @@ impl Shared {
     }
 }
 
-/// Chunks opened at a time: 1 MiB of the default chunk.
-const RUN_CHUNKS: u64 = 16;
-/// Runs in work for one reader; bounds its memory to so many MiB, twice.
+/// The plaintext that a run was asked for, out of its opened chunks: behind each lies its tag.
+fn pieces(opened: &Bytes, len: usize, run: &RangePlan, size: ChunkSize) -> Vec<Bytes> {
+    let tag_len = size.sealed_len() - size.plain_len();
+    let mut left = usize::try_from(run.plain().end - run.plain().start).unwrap_or(usize::MAX);
+    let mut skip = run.skip();
+    let mut pieces = Vec::with_capacity(len.div_ceil(size.sealed_len()));
+    for start in (0..len).step_by(size.sealed_len()) {
+        let end = (start + size.sealed_len()).min(len).saturating_sub(tag_len);
+        let from = (start + std::mem::take(&mut skip)).min(end);
+        let to = end.min(from.saturating_add(left));
+        left -= to - from;
+        if from < to {
+            pieces.push(opened.slice(from..to));
+        }
+    }
+    pieces
+}
+
+/// Sealed bytes read at a time, without the tags: 16 chunks of the default size.
+const RUN_BYTES: u64 = 1 << 20;
+/// Runs in work for one reader. With what waits to be sent it bounds the reader's memory to a few MiB.
 const RUNS_AHEAD: usize = 2;

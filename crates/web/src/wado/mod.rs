@@ -4,6 +4,7 @@
 //! tells the caller, and how a stream of pieces becomes an answer.
 
 mod bulkdata;
+mod capabilities;
 mod frames;
 mod instances;
 mod json;
@@ -11,6 +12,7 @@ mod metadata;
 mod xml;
 
 pub(crate) use bulkdata::bulkdata;
+pub(crate) use capabilities::capabilities;
 pub(crate) use frames::{frames, numbers};
 pub(crate) use instances::{instance, series, study};
 pub(crate) use metadata::{instance_metadata, series_metadata, study_metadata};
