@@ -16,7 +16,7 @@ fn site() -> tempfile::TempDir {
     let dir = scratch();
     fs::write(dir.path().join("index.html"), INDEX).unwrap();
     fs::write(dir.path().join("app.bundle.js"), "app()").unwrap();
-    fs::write(dir.path().join("app-config.js"), "window.config = {}; // OHIF's own").unwrap();
+    fs::write(dir.path().join("app-config.js"), "window.config = {}; // as shipped").unwrap();
     fs::write(dir.path().join("secret.key"), "not a viewer's file").unwrap();
     dir
 }
@@ -66,7 +66,7 @@ fn the_viewers_origin_serves_its_files_and_dicomweb_to_read() {
     let port = vault.up.http.base.rsplit(':').next().unwrap();
     let config = get("/app-config.js").text();
     assert!(
-        config.contains(&format!(":{port}/`")) && !config.contains("OHIF's own"),
+        config.contains(&format!(":{port}/`")) && !config.contains("as shipped"),
         "the house's configuration: {config}"
     );
     for path in ["/sw.js", "/init-service-worker.js"] {

@@ -1,6 +1,9 @@
 // How OHIF finds this vault. Served by Leadglass in place of OHIF's own file of this name; __CONSOLE_PORT__ is the port of the
 // page where people sign in.
 
+// A part of OHIF asks for this name of Node's when it is loaded late, and falls over it where there is none.
+window.__filename ??= "/";
+
 window.config = (() => {
   const root = `${location.origin}/dicomweb`;
   const console = `https://${location.hostname}:__CONSOLE_PORT__/`;

@@ -1,0 +1,127 @@
+"""OHIF, installed beside the vault, on its own origin: opens what the house keeps, with the session of the page it was opened
+from, under the house's rules for code. Arguments as viewer.py, and OHIF's address."""
+
+import itertools
+import re
+from pathlib import Path
+
+import numpy as np
+import pydicom
+from house import Eyes, Vault, arguments, chromium, expect, keep, page_of, series_of, sign_in, values, windowed
+
+given = arguments("base", "token", "ca", "fixtures", "shots", "ohif")
+base, ohif, fixtures = given["base"], given["ohif"], Path(given["fixtures"])
+eyes = Eyes(base, ohif)
+SLICES = 260
+IMAGE = 250
+HALVES = (0, -0.5, 0.5)
+
+
+def opened(page, data):
+    """Opens a study and waits until its picture is there."""
+    page.goto(f"{ohif}/viewer?StudyInstanceUIDs={data.StudyInstanceUID}")
+    expect(page.locator(".cornerstone-canvas").first).to_be_visible()
+
+
+def painted(page):
+    """The canvas holds a picture once it is no longer of one colour. OHIF paints when it is ready and says so to nobody."""
+    page.wait_for_function("""() => {
+        const canvas = document.querySelector(".cornerstone-canvas");
+        if (!canvas?.width) return false;
+        const copy = new OffscreenCanvas(64, 64);
+        const context = copy.getContext("2d");
+        context.drawImage(canvas, 0, 0, 64, 64);
+        const { data } = context.getImageData(0, 0, 64, 64);
+        let [low, high] = [255, 0];
+        for (let at = 0; at < data.length; at += 4) { low = Math.min(low, data[at]); high = Math.max(high, data[at]); }
+        return high - low > 40;
+    }""")
+
+
+def region(page, rows, columns, right, down, wider):
+    """The picture in the viewport, brought to its own size; OHIF fits to the viewport either whole pixels or their centres, so it
+    may be off by half a pixel of its own and larger by one."""
+    pixels = page.evaluate("""([rows, columns, right, down, wider]) => {
+        const canvas = document.querySelector(".cornerstone-canvas");
+        const scale = Math.min(canvas.width / (columns - wider), canvas.height / (rows - wider));
+        const [width, height] = [columns * scale, rows * scale];
+        const [left, top] = [(canvas.width - width) / 2 + right * scale, (canvas.height - height) / 2 + down * scale];
+        const copy = new OffscreenCanvas(columns, rows);
+        const context = copy.getContext("2d");
+        context.imageSmoothingEnabled = false;
+        context.drawImage(canvas, left, top, width, height, 0, 0, columns, rows);
+        return [...context.getImageData(0, 0, columns, rows).data].filter((_, at) => at % 4 === 0);
+    }""", [rows, columns, right, down, wider])
+    return np.array(pixels, dtype=np.float64).reshape(rows, columns)
+
+
+def alike(page, wanted, what):
+    """The same picture: what is drawn larger is smoothed at its edges, so nearly all pixels must agree, not all."""
+    ways = itertools.product(HALVES, HALVES, (0, 1))
+    off = [np.mean(np.abs(region(page, *wanted.shape, *way) - wanted) > 6) for way in ways]
+    assert min(off) < 0.05, f"{what}: {min(off):.1%} of the pixels differ"
+
+
+def place(page, number):
+    """Waits for the number-th image and gives the instance's own number: OHIF begins at the head."""
+    told = re.compile(rf"I:\s*(\d+)\s*\(\s*{number}/{SLICES}\s*\)")
+    expect(page.locator("body")).to_contain_text(told)
+    return int(told.search(page.locator("body").inner_text())[1])
+
+
+def ct(page, slices):
+    opened(page, slices[0])
+    painted(page)
+    look = lambda number: alike(page, windowed(values(slices[place(page, number) - 1]), 40, 400), f"image {number}")
+    look(1)
+    keep(page, given["shots"], "ct-first")
+    page.locator(".cornerstone-canvas").first.hover()
+    for number in range(2, IMAGE + 1):
+        page.mouse.wheel(0, 100)
+        place(page, number)
+    look(IMAGE)
+    keep(page, given["shots"], f"ct-{IMAGE}")
+
+
+def frames(page, name):
+    """Many frames, or a syntax that the browser's decoders have to open."""
+    data = pydicom.dcmread(fixtures / name)
+    opened(page, data)
+    painted(page)
+    keep(page, given["shots"], name.removesuffix(".dcm"))
+    if data.PhotometricInterpretation != "MONOCHROME2":
+        return
+    x = values(data)
+    center, width = (x.min() + x.max()) / 2 + 0.5, x.max() - x.min() + 1
+    if "WindowCenter" in data:
+        center, width = float(data.WindowCenter), float(data.WindowWidth)
+    alike(page, windowed(x, center, width), name)
+
+
+with chromium("--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--ignore-gpu-blocklist") as browser:
+    vault = Vault(base, given["token"], given["ca"])
+    slices = series_of(fixtures / "ct-1.dcm", SLICES, "Browser^Slices")
+    for at in range(0, SLICES, 65):
+        vault.store(slices[at : at + 65])
+    page = page_of(browser, eyes, viewport={"width": 1400, "height": 850})
+    # Nobody is signed in yet: OHIF leads to the console.
+    page.goto(ohif + "/")
+    page.wait_for_url(base + "/")
+    eyes.forgiven = ("status of 401",)
+    sign_in(page, base, given["token"])
+    eyes.forgiven = ()
+    page.goto(f"{base}/view/{slices[0].StudyInstanceUID}")
+    expect(page.locator("#elsewhere")).to_have_attribute("href", f"{ohif}/viewer?StudyInstanceUIDs={slices[0].StudyInstanceUID}")
+    page.goto(ohif + "/")
+    expect(page.locator("body")).to_contain_text("FIXTURE, ")
+    keep(page, given["shots"], "list")
+    ct(page, slices)
+    eyes.check("CT")
+    for name in ("us-bot.dcm", "sc-rle.dcm", "ct-jpegls.dcm", "ct-j2k.dcm", "dx.dcm", "photo.dcm"):
+        frames(page, name)
+        eyes.check(name)
+    report = pydicom.dcmread(fixtures / "sr.dcm")
+    page.goto(f"{ohif}/viewer?StudyInstanceUIDs={report.StudyInstanceUID}")
+    expect(page.locator("body")).to_contain_text("No finding: the lungs are ellipses.")
+    eyes.check("SR")
+print("all is well")
