@@ -50,7 +50,7 @@ pub enum Bulk {
         media_type: Option<String>,
     },
     /// Encapsulated pixel data: frame by frame.
-    Frames(Pixels),
+    Frames(Box<Pixels>),
     /// Encapsulated pixel data whose frames cannot be told apart: the fragments, joined. A video, as a rule.
     Stream {
         /// The bytes.
@@ -136,7 +136,7 @@ impl Shared {
         let (again, body_len) = ((access.clone(), reader.clone()), row.body_len);
         let pixels = self.pixels(Instance { access, row, reader }).await?;
         if pixels.count().is_some() {
-            return Ok(Bulk::Frames(pixels));
+            return Ok(Bulk::Frames(Box::new(pixels)));
         }
         let (access, reader) = again;
         let layout = reader.tail().await?.opened.records.layout;

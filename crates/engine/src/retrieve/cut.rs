@@ -277,7 +277,7 @@ mod tests {
             let len = 1 + len % (total - from);
             let bit = |bytes: &[u8], at: usize| bytes[at / 8] >> (at % 8) & 1;
             let covering = &bytes[from / 8..(from + len).div_ceil(8)];
-            let cut = Cut::Bits(Bits::new((from % 8) as u32, len as u64));
+            let cut = Cut::Bits(Bits::new(u32::try_from(from % 8).unwrap(), len as u64));
             let out = run(cut, covering, step).unwrap();
             prop_assert_eq!(out.len(), len.div_ceil(8));
             for at in 0..out.len() * 8 {

@@ -329,17 +329,18 @@ impl Frame {
         matches!(self.len, Some(0))
     }
 
-    /// Bytes `range` of it, read without what surrounds them; the frame itself where only all of it can be read.
-    pub fn part(mut self, range: Range<u64>) -> Result<Self, Self> {
+    /// Narrows it to its bytes `range`, so that no more is read. `false`, and nothing is changed, where only all of it can
+    /// be read.
+    pub fn narrow(&mut self, range: Range<u64>) -> bool {
         let (Place::Body(whole) | Place::Inflated { wanted: whole, .. }) = &mut self.place;
         let within = whole.start.checked_add(range.start).zip(whole.start.checked_add(range.end));
         match within {
             Some((start, end)) if matches!(self.cut, Cut::Plain) && start <= end && end <= whole.end => {
                 *whole = start..end;
                 self.len = Some(end - start);
-                Ok(self)
+                true
             }
-            _ => Err(self),
+            _ => false,
         }
     }
 

@@ -32,7 +32,7 @@ pub(crate) async fn bulkdata(
     match found.map_err(|e| problem(&e))? {
         Bulk::Frames(pixels) => {
             let numbers = (1..=pixels.count().unwrap_or(0)).collect();
-            frames::respond(pixels, numbers, &parts, &place).await
+            frames::respond(*pixels, numbers, &parts, &place).await
         }
         Bulk::Value { value, media_type } => {
             let document = media_type.as_deref().and_then(document_type).map(Form::Plain);

@@ -168,12 +168,7 @@ mod tests {
         assert_eq!(wadl.matches("<resource ").count(), RESOURCES.len());
         assert_eq!(wadl.matches("<method ").count(), RESOURCES.iter().map(|r| r.methods.len()).sum::<usize>());
         let mut reader = quick_xml::Reader::from_str(&wadl);
-        loop {
-            match reader.read_event().unwrap() {
-                quick_xml::events::Event::Eof => break,
-                _ => {}
-            }
-        }
+        while reader.read_event().unwrap() != quick_xml::events::Event::Eof {}
         let list: serde_json::Value = serde_json::from_str(&list()).unwrap();
         assert_eq!(list["resources"][12]["methods"][0]["id"], "RetrieveFrames");
     }

@@ -126,29 +126,25 @@ pub(super) async fn single(frame: Frame, parts: &Parts, kind: &str, tag: &str) -
         return Ok(answer);
     }
     let ranged = |total| match asked_range(&parts.headers, total, tag) {
-        Wanted::Whole => Ok(0..total),
-        Wanted::Part(range) => Ok(range),
-        Wanted::Unsatisfiable => Err(unsatisfiable(total)),
+        Wanted::Whole => Some(0..total),
+        Wanted::Part(range) => Some(range),
+        Wanted::Unsatisfiable => None,
     };
     // Of what lies as it is given out, only the part is read.
     let (mut frame, mut told) = (frame, None);
     if let Some(total) = frame.len() {
-        let range = match ranged(total) {
-            Ok(range) => range,
-            Err(answer) => return Ok(answer),
-        };
-        match frame.part(range.clone()) {
-            Ok(part) => (frame, told) = (part, Some((range, total))),
-            Err(whole) => frame = whole,
+        let Some(range) = ranged(total) else { return Ok(unsatisfiable(total)) };
+        if frame.narrow(range.clone()) {
+            told = Some((range, total));
         }
     }
     let (len, body) = frame.begin().await.map_err(|e| problem(&e))?;
     let (range, total, body) = match (told, len) {
         (Some((range, total)), _) => (range, total, body),
         (None, Some(total)) => match ranged(total) {
-            Ok(range) if range == (0..total) => (range, total, body),
-            Ok(range) => (range.clone(), total, cut(body, range)),
-            Err(answer) => return Ok(answer),
+            Some(range) if range == (0..total) => (range, total, body),
+            Some(range) => (range.clone(), total, cut(body, range)),
+            None => return Ok(unsatisfiable(total)),
         },
         (None, None) => return Ok(answer(kind, None, Some(tag), body)),
     };
