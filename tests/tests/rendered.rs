@@ -42,9 +42,9 @@ fn value_at(body: &[u8], tag: [u8; 4], vr: &[u8; 2]) -> usize {
     body.windows(name.len()).position(|w| w == name).unwrap() + 8
 }
 
-/// What numpy makes of the fixtures' frames: by file and frame, rows, columns, samples and the picture.
-fn reference() -> HashMap<String, (Value, Vec<u8>)> {
-    let script = workspace_root().join("crates/imaging/tests/frames/shades.py");
+/// What a script of the imaging crate's tests has to say of the fixtures' frames: by file and frame, head and blobs.
+fn records(script: &str) -> HashMap<String, (Value, Vec<Vec<u8>>)> {
+    let script = workspace_root().join("crates/imaging/tests/frames").join(script);
     let scratch = scratch();
     let told = Command::new(python())
         .arg(script)
@@ -59,8 +59,8 @@ fn reference() -> HashMap<String, (Value, Vec<u8>)> {
         let head: Value = serde_json::from_slice(&blob(&mut rest)).unwrap();
         let (four, after) = rest.split_first_chunk().unwrap();
         rest = after;
-        let mut blobs: Vec<Vec<u8>> = (0..u32::from_le_bytes(*four)).map(|_| blob(&mut rest)).collect();
-        out.insert(head["name"].as_str().unwrap().to_owned(), (head, blobs.swap_remove(2)));
+        let blobs = (0..u32::from_le_bytes(*four)).map(|_| blob(&mut rest)).collect();
+        out.insert(head["name"].as_str().unwrap().to_owned(), (head, blobs));
     }
     out
 }
@@ -75,11 +75,11 @@ fn blob(rest: &mut &[u8]) -> Vec<u8> {
 #[test]
 fn every_rendered_frame_has_the_shades_that_numpy_gives() {
     let vault = Vault::up();
-    let reference = reference();
+    let reference = records("shades.py");
     let mut compared = 0;
     for fixture in Fixture::all() {
         for number in 1..=fixture.frames {
-            let Some((head, expected)) = reference.get(&format!("{}#{}", fixture.file, number - 1)) else { continue };
+            let Some((head, blobs)) = reference.get(&format!("{}#{}", fixture.file, number - 1)) else { continue };
             if number == 1 {
                 vault.store_fixture(&fixture);
             }
@@ -88,11 +88,44 @@ fn every_rendered_frame_has_the_shades_that_numpy_gives() {
             let shape = (u64::from(seen.height()), u64::from(seen.width()), u64::from(seen.color().channel_count()));
             let told = |name: &str| head[name].as_u64().unwrap();
             assert_eq!(shape, (told("rows"), told("columns"), told("samples")), "{}", fixture.file);
-            assert!(seen.as_bytes() == expected.as_slice(), "{} frame {number} has other shades", fixture.file);
+            assert!(seen.as_bytes() == blobs[2].as_slice(), "{} frame {number} has other shades", fixture.file);
             compared += 1;
         }
     }
     assert!(compared >= 18, "only {compared} frames were compared");
+}
+
+#[test]
+fn compressed_frames_are_decoded_for_whoever_asks_for_plain_ones() {
+    let vault = Vault::up();
+    let (decoded, seen) = (records("reference.py"), records("shades.py"));
+    let plain = "application/octet-stream; transfer-syntax=1.2.840.10008.1.2.1";
+    for file in ["ct-j2k.dcm", "ct-jpegls.dcm", "dx-jpegll.dcm", "sc-rle.dcm", "us-nobot.dcm", "photo.dcm"] {
+        let fixture = Fixture::named(file);
+        vault.store_fixture(&fixture);
+        let url = format!("{}/frames/1", vault.instance_url(&fixture));
+        // Colour is RGB, which is what is seen of it.
+        let name = format!("{file}#0");
+        let expected = if seen[&name].0["samples"] == 3 { &seen[&name].1[2] } else { &decoded[&name].1[1] };
+        for accept in [plain, "application/octet-stream"] {
+            let answer = get(&vault, &url, Some(accept));
+            assert_eq!((answer.status, answer.content_type.as_str()), (200, plain), "{file}: {}", answer.text());
+            assert!(answer.body == *expected, "{file} is decoded otherwise");
+        }
+        let parts =
+            get(&vault, &url, Some(&format!("multipart/related; type=\"application/octet-stream\"; {}", &plain[26..])));
+        assert_eq!(parts.parts(), [expected.clone()], "{file}");
+        // Whoever takes anything gets what is stored.
+        let stored = get(&vault, &url, Some("application/octet-stream; transfer-syntax=*"));
+        assert!(stored.status == 200 && !stored.content_type.ends_with("1.2.840.10008.1.2.1"), "{file}");
+    }
+    let us = Fixture::named("us-nobot.dcm");
+    let several = get(
+        &vault,
+        &format!("{}/frames/2,4", vault.instance_url(&us)),
+        Some("multipart/related; type=application/octet-stream"),
+    );
+    assert_eq!(several.parts().len(), 2);
 }
 
 #[test]

@@ -34,6 +34,16 @@ impl Job {
         Ok([&len(json.len())?[..], &len(frame_len)?, &json].concat())
     }
 
+    /// Bytes of the frame once it is decoded, by what its data set says.
+    pub fn decoded_bytes(&self) -> u64 {
+        let layout = match self {
+            Self::Render(description, _) => &description.layout,
+            Self::Decode(_, layout) => layout,
+        };
+        let pixels = u64::from(layout.rows).saturating_mul(u64::from(layout.columns));
+        pixels.saturating_mul(u64::from(layout.samples)).saturating_mul(u64::from(layout.allocated.div_ceil(8)))
+    }
+
     /// Does it.
     ///
     /// # Errors

@@ -129,7 +129,7 @@ async fn several(
             Ok::<_, PictureError>(Some((part, (app, caller, permit, known, numbers, wish))))
         }
     });
-    many::multipart(pictures, format).await
+    many::multipart(pictures, format.media_type(), format.media_type()).await
 }
 
 /// A document as it is (PS3.18 §8.7.4).

@@ -11,7 +11,7 @@ use axum::{
 use bytes::Bytes;
 use futures::{Stream, StreamExt, TryStreamExt, stream};
 use leadglass_engine::{Document, Target};
-use leadglass_imaging::render::{Format, RenderError, Wish};
+use leadglass_imaging::render::{RenderError, Wish};
 use leadglass_model::{Permit, Read, StudyUid};
 
 /// `GET /studies/{study}/rendered`
@@ -59,7 +59,7 @@ async fn respond(app: App, caller: Caller, parts: &Parts, target: Target) -> Res
             }
         })
         .try_filter_map(|picture| async move { Ok(picture) });
-    multipart(pictures, format).await
+    multipart(pictures, format.media_type(), format.media_type()).await
 }
 
 /// The picture that stands for an instance; `None` for one without pixels, or whose pixels cannot be shown: the others can.
@@ -88,10 +88,12 @@ pub(super) async fn first(
     }
 }
 
-/// Pictures as parts (RFC 2387). The first is waited for: what has none is no answer.
+/// Pictures as parts (RFC 2387), each of type `kind`, of which the whole tells the media type `inner`. The first is waited
+/// for: what has none is no answer.
 pub(super) async fn multipart(
     pictures: impl Stream<Item = Result<(String, Bytes), PictureError>> + Send + 'static,
-    format: Format,
+    inner: &str,
+    kind: &str,
 ) -> Result<Response, Problem> {
     let mut pictures = Box::pin(pictures);
     let first = match pictures.next().await {
@@ -100,9 +102,8 @@ pub(super) async fn multipart(
         None => return Err(PictureError::from(RenderError::NoPixels).problem()),
     };
     let boundary = wado::boundary();
-    let kind = format.media_type();
     let head = {
-        let boundary = boundary.clone();
+        let (boundary, kind) = (boundary.clone(), kind.to_owned());
         move |place: &str, len: usize| {
             Bytes::from(format!(
                 "--{boundary}\r\nContent-Type: {kind}\r\nContent-Location: {place}\r\nContent-Length: {len}\r\n\r\n"
@@ -118,7 +119,7 @@ pub(super) async fn multipart(
     let body = parts.try_flatten().map_err(broken).chain(stream::once(async move { Ok(tail) }));
     let mut answer = Response::new(Body::from_stream(body));
     let out = answer.headers_mut();
-    wado::insert(out, header::CONTENT_TYPE, &format!("multipart/related; type=\"{kind}\"; boundary={boundary}"));
+    wado::insert(out, header::CONTENT_TYPE, &format!("multipart/related; type=\"{inner}\"; boundary={boundary}"));
     out.insert(header::VARY, HeaderValue::from_static(wado::VARY));
     Ok(answer)
 }

@@ -5,6 +5,7 @@
 
 mod instance;
 mod many;
+mod native;
 mod pool;
 mod thumbnail;
 mod wish;
@@ -13,6 +14,7 @@ pub use pool::Renderer;
 
 pub(crate) use instance::{frames, instance};
 pub(crate) use many::{series, study};
+pub(crate) use native::{decoded, is_decoded};
 pub(crate) use thumbnail::{frame_thumbnail, instance_thumbnail, series_thumbnail, study_thumbnail};
 
 use crate::{
@@ -26,7 +28,7 @@ use bytes::Bytes;
 use leadglass_engine::{Bulk, BulkPath, Frame, Pixels, RetrieveError};
 use leadglass_imaging::{
     decode::{Coding, DecodeError},
-    render::{Format, Metadata, RenderError, Wish},
+    render::{Description, Format, Metadata, RenderError, Wish},
     work::{Job, MAX_JOB_FRAME_BYTES},
 };
 use leadglass_model::{Permit, Phi, Read, SeriesUid, SopInstanceUid, StudyUid};
@@ -146,15 +148,14 @@ impl Known {
         Ok(Metadata::parse(text.ok_or(RenderError::Undescribed { what: "anything" })?)?)
     }
 
-    /// Makes the picture of frame `number`, counted from 1.
-    async fn picture(
+    /// What is known of frame `number`, counted from 1.
+    async fn description(
         &self,
         app: &App,
         caller: &Caller,
         permit: &Permit<Read>,
         number: u32,
-        wish: &Wish,
-    ) -> Result<Bytes, PictureError> {
+    ) -> Result<Description, PictureError> {
         let metadata = self.metadata()?;
         if !metadata.has_pixels() {
             return Err(RenderError::NoPixels.into());
@@ -164,14 +165,25 @@ impl Known {
             Coding::Native if big_endian && metadata.pairs_are_turned() => Coding::NativeBigEndianPairs,
             coding => coding,
         };
-        let frame = self.pixels.frame(number)?;
         let mut tables = HashMap::new();
         for path in metadata.tables(number) {
             let bytes = self.table(app, caller, permit, &path).await?;
             tables.insert(path, bytes.to_vec());
         }
-        let description = metadata.describe(number, coding, &tables)?;
-        drop(tables);
+        Ok(metadata.describe(number, coding, &tables)?)
+    }
+
+    /// Makes the picture of frame `number`, counted from 1.
+    async fn picture(
+        &self,
+        app: &App,
+        caller: &Caller,
+        permit: &Permit<Read>,
+        number: u32,
+        wish: &Wish,
+    ) -> Result<Bytes, PictureError> {
+        let description = self.description(app, caller, permit, number).await?;
+        let frame = self.pixels.frame(number)?;
         // Whoever waits for a worker holds no pixels.
         let place = app.renderer.place().await?;
         let frame = frame.bytes(MAX_JOB_FRAME_BYTES).await?.ok_or(DecodeError::TooLarge)?;

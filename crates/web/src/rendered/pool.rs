@@ -120,7 +120,9 @@ impl Renderer {
         worker.worked += began.elapsed();
         let outcome = match answered {
             Ok(Ok(answer)) => {
-                if worker.worked < WORKING_LIFE {
+                // What a large frame took an allocator gives back late; a process gives it back when it ends.
+                let light = job.decoded_bytes().saturating_add(frame.len() as u64) <= LIGHT_BYTES;
+                if light && worker.worked < WORKING_LIFE {
                     self.0.idle.lock().push(worker);
                 }
                 answer
@@ -195,5 +197,7 @@ const ALLOCATOR: [(&str, &str); 2] = [("MIMALLOC_ARENA_RESERVE", "32MiB"), ("MIM
 const PATIENCE: Duration = Duration::from_secs(20);
 /// One frame. The largest that is taken needs a few seconds of this.
 const JOB_TIME: Duration = Duration::from_secs(20);
+/// Bytes of a frame after which a worker is kept for the next one.
+const LIGHT_BYTES: u64 = 32 << 20;
 /// A worker that has worked so long is replaced; its own bound of processor time lies above this and one more job.
 const WORKING_LIFE: Duration = Duration::from_secs(60);

@@ -10,6 +10,7 @@ use crate::{
     app::Caller,
     qido::place::Place,
     range::Wanted,
+    rendered,
 };
 use axum::{
     extract::{Path, State},
@@ -38,7 +39,21 @@ pub(crate) async fn frames(
         let _there = pixels.frame(*number).map_err(|e| problem(&e))?;
     }
     let place = Place::of(&parts).instance(&study, &series, &instance);
-    respond(pixels, numbers, &parts, &place).await
+    match decoded(&pixels, &parts, numbers.len()) {
+        Some(offer) => rendered::decoded(app, caller, (study, series, instance), pixels, numbers, &offer, place).await,
+        None => respond(pixels, numbers, &parts, &place).await,
+    }
+}
+
+/// Whether the caller wants frames decoded that are stored otherwise.
+fn decoded(pixels: &Pixels, parts: &Parts, count: usize) -> Option<Offer> {
+    let mut offers = offers(pixels, count);
+    if rendered::is_decoded(pixels) {
+        let wrappings = [Wrapping::Multipart, Wrapping::Single].into_iter().take(if count == 1 { 2 } else { 1 });
+        offers.extend(wrappings.map(|wrapping| Offer::encoded(wrapping, OCTETS, EXPLICIT_LE, true)));
+    }
+    let offer = wanted(parts, &offers, FORMS).ok()?;
+    (offer.syntax.as_deref() == Some(EXPLICIT_LE) && pixels.encoding().as_str() != EXPLICIT_LE).then_some(offer)
 }
 
 /// These frames, which exist, in the form that is wanted.
@@ -211,10 +226,12 @@ async fn multipart(pixels: Pixels, numbers: Vec<u32>, offer: &Offer, place: &str
 /// Frames of one request: what fits into an address.
 const MAX_FRAMES: usize = 4_096;
 pub(super) const OCTETS: &str = "application/octet-stream";
+/// What compressed frames are decoded to.
+const EXPLICIT_LE: &str = "1.2.840.10008.1.2.1";
 
 const FORMS: &str = "Frames are served in the transfer syntax they are stored in, in multipart/related or one alone: \
                      as application/octet-stream, or compressed as image/jpeg, image/jls, image/jp2, image/dicom-rle. \
-                     Say transfer-syntax=* to take whatever is stored.";
+                     Say transfer-syntax=* to take whatever is stored; plain application/octet-stream decodes it.";
 
 #[cfg(test)]
 mod tests {

@@ -1,0 +1,81 @@
+//! Compressed frames decoded for whoever asks for Explicit VR Little Endian (PS3.18 §8.7.3.3).
+//!
+//! Colour leaves as RGB, pixel by pixel, whatever the compressed form was: the same that others make of it.
+
+use super::{Known, PictureError, Subject, many};
+use crate::{
+    App, Problem,
+    accept::{Offer, Wrapping},
+    app::Caller,
+    wado,
+};
+use axum::{
+    body::Body,
+    http::{HeaderValue, header},
+    response::Response,
+};
+use bytes::Bytes;
+use futures::{StreamExt, stream};
+use leadglass_engine::Pixels;
+use leadglass_imaging::{
+    decode::{Coding, DecodeError},
+    work::{Job, MAX_JOB_FRAME_BYTES},
+};
+use leadglass_model::{Permit, Read, SeriesUid, SopInstanceUid, StudyUid};
+
+/// Whether frames of this instance are compressed in a way that can be undone here.
+pub(crate) fn is_decoded(pixels: &Pixels) -> bool {
+    Coding::of(pixels.encoding().as_str()).is_ok_and(|coding| !coding.is_native())
+}
+
+/// These frames, decoded.
+pub(crate) async fn decoded(
+    app: App,
+    caller: Caller,
+    (study, series, instance): (StudyUid, SeriesUid, SopInstanceUid),
+    pixels: Pixels,
+    numbers: Vec<u32>,
+    offer: &Offer,
+    place: String,
+) -> Result<Response, Problem> {
+    let permit = caller.read()?;
+    let json = app.engine.instance_metadata(&permit, caller.session, &study, &series, &instance).await;
+    let json = json.map_err(|e| wado::problem(&e))?;
+    let known = Known { subject: Subject { study, series, instance }, pixels, json };
+    let kind = format!("{}; transfer-syntax={}", offer.kind, offer.syntax.as_deref().unwrap_or_default());
+    if let (Wrapping::Single, [number]) = (offer.wrapping, numbers.as_slice()) {
+        let bytes = known.native(&app, &caller, &permit, *number).await.map_err(|e| e.problem())?;
+        let mut answer = Response::new(Body::from(bytes));
+        wado::insert(answer.headers_mut(), header::CONTENT_TYPE, &kind);
+        answer.headers_mut().insert(header::VARY, HeaderValue::from_static(wado::VARY));
+        return Ok(answer);
+    }
+    let frames = stream::iter(numbers).then({
+        let known = std::sync::Arc::new((app, caller, permit, known));
+        move |number| {
+            let (known, place) = (known.clone(), format!("{place}/frames/{number}"));
+            async move {
+                let (app, caller, permit, known) = &*known;
+                Ok::<_, PictureError>((place, known.native(app, caller, permit, number).await?))
+            }
+        }
+    });
+    many::multipart(frames, offer.kind, &kind).await
+}
+
+impl Known {
+    async fn native(
+        &self,
+        app: &App,
+        caller: &Caller,
+        permit: &Permit<Read>,
+        number: u32,
+    ) -> Result<Bytes, PictureError> {
+        let description = self.description(app, caller, permit, number).await?;
+        let frame = self.pixels.frame(number)?;
+        let place = app.renderer.place().await?;
+        let frame = frame.bytes(MAX_JOB_FRAME_BYTES).await?.ok_or(DecodeError::TooLarge)?;
+        let job = Job::Decode(description.coding, description.layout);
+        Ok(app.renderer.work(place, &job, &frame).await?)
+    }
+}
