@@ -1,0 +1,156 @@
+#!/usr/bin/env python3
+"""WADO-RS out of Leadglass (opened chunk by chunk, audited) and out of Orthanc's DICOMweb plugin in clear, in the same run.
+
+    benches/wado.py [--rounds 3] [--seconds 3] [--ct 500] [--dx 20] [--only plain,https,orthanc] [--quick]
+
+Both servers hold the same sets (fixtures/make_dataset.py, sent by storescu) and are asked over HTTP on the loopback, Leadglass
+over HTTPS as well, by `wrk` (Debian package; a compiled client, keep-alive), frame after frame of the series in turn. What is
+asked:
+
+- `CT frame`: one frame of 525 KB without compression offered, over 1, 8 and 32 connections, and over 6 as a viewer does;
+- `CT frame, gzip offered`: the same as a browser asks;
+- `DX frame`: 18 MB; `XA frame`: 1 MB of a 200 MB multi-frame;
+- `metadata`: of the series of 500 slices, gzip offered; `rendered`: a CT frame as JPEG;
+- `series`: all of it in one multipart answer, by curl.
+
+Prints medians of the rounds: requests/s, p50 and p99, MB/s, and the server's CPU a request. A run with a failed request ends
+the bench. Needs: release binaries, wrk, curl, Orthanc with its DICOMweb plugin, pydicom, numpy.
+"""
+
+import argparse
+import atexit
+import json
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import pydicom
+
+import peers
+from ingest import send
+from stow import Https, Orthanc, Plain
+
+OCTETS = "multipart/related; type=\"application/octet-stream\"; transfer-syntax=*"
+# One answer in one line of JSON; addresses are taken in turn.
+SCRIPT = """
+local paths, at = {}, 0
+for line in io.lines(os.getenv("LEADGLASS_PATHS")) do paths[#paths + 1] = line end
+function request()
+  at = at % #paths + 1
+  return wrk.format("GET", paths[at])
+end
+function done(summary, latency, requests)
+  local bad = summary.errors.status + summary.errors.read + summary.errors.connect + summary.errors.timeout
+  io.write(string.format('\\nRESULT {"requests": %d, "seconds": %f, "bytes": %d, "bad": %d, "p50": %f, "p99": %f}\\n',
+    summary.requests, summary.duration / 1e6, summary.bytes, bad, latency:percentile(50) / 1e3, latency:percentile(99) / 1e3))
+end
+"""
+
+
+def wrk(folder, origin, paths, headers, connections, seconds):
+    (folder / "script.lua").write_text(SCRIPT)
+    (folder / "paths").write_text("\n".join(paths))
+    words = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "60s", "-s", folder / "script.lua"]
+    for name, value in headers.items():
+        words += ["-H", f"{name}: {value}"]
+    env = dict(peers.ENV, LEADGLASS_PATHS=str(folder / "paths"))
+    out = subprocess.run([*words, origin], check=True, capture_output=True, text=True, env=env).stdout
+    found = json.loads(next(line for line in out.splitlines() if line.startswith("RESULT "))[7:])
+    if found["bad"] or not found["requests"]:
+        raise SystemExit(f"{origin}{paths[0]}: {found['bad']} of {found['requests']} requests failed")
+    return found
+
+
+def curl(url, headers, ca):
+    words = ["curl", "-sS", "-o", "/dev/null", "-w", "%{http_code} %{size_download} %{time_total}", url]
+    for name, value in headers.items():
+        words += ["-H", f"{name}: {value}"]
+    words += ["--cacert", ca] if ca else []
+    status, size, seconds = subprocess.run(words, check=True, capture_output=True, text=True).stdout.split()
+    if status != "200":
+        raise SystemExit(f"{url}: {status}")
+    return {"requests": 1, "seconds": float(seconds), "bytes": int(size), "p50": 1000 * float(seconds), "p99": 1000 * float(seconds)}
+
+
+def instances(folder):
+    found = [pydicom.dcmread(f, stop_before_pixels=True) for f in sorted(folder.glob("**/*.dcm"))]
+    return [f"/studies/{d.StudyInstanceUID}/series/{d.SeriesInstanceUID}/instances/{d.SOPInstanceUID}" for d in found]
+
+
+def questions(data, sets):
+    """Name, connections → paths and headers."""
+    named = {label: instances(data / folder) for folder, label in sets.items() if not folder.startswith("io")}
+    ct, dx, xa = (next(v for k, v in named.items() if k.startswith(word)) for word in ("CT", "DX", "XA"))
+    series = ct[0].rsplit("/instances/", 1)[0]
+    ct = [path for path in ct if path.startswith(series)]
+    octets = {"Accept": OCTETS}
+    gzip = {"Accept": OCTETS, "Accept-Encoding": "gzip"}
+    frames = [f"{path}/frames/1" for path in ct]
+    yield from (("CT frame", c, frames, octets) for c in (1, 6, 8, 32))
+    yield from (("CT frame, gzip offered", c, frames, gzip) for c in (1, 8))
+    yield "DX frame", 1, [f"{path}/frames/1" for path in dx], octets
+    yield "XA frame", 1, [f"{xa[0]}/frames/{n}" for n in (3, 50, 97)], octets
+    yield "metadata", 1, [f"{series}/metadata"], {"Accept": "application/dicom+json", "Accept-Encoding": "gzip"}
+    yield from (("rendered", c, [f"{path}/rendered" for path in ct], {"Accept": "image/jpeg"}) for c in (1, 8))
+    yield "series", 0, [series], {"Accept": "multipart/related; type=\"application/dicom\"; transfer-syntax=*"}
+
+
+def main():
+    words = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    peers.arguments(words)
+    words.add_argument("--seconds", type=int, default=3)
+    words.add_argument("--only", default="plain,https,orthanc")
+    given = peers.settled(words.parse_args())
+    if not shutil.which("wrk"):
+        raise SystemExit("wrk is missing: Debian package wrk")
+    data, sets = peers.data_set(given)
+    asked = list(questions(data, sets))
+    kinds = [k for k in (Plain, Https, Orthanc) if k.__name__.lower() in given.only.split(",")]
+    folder = Path(tempfile.mkdtemp(prefix="wado-", dir=given.work))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    servers, results = [], {}
+    try:
+        for kind in kinds:
+            server = kind(folder / kind.__name__)
+            servers.append(server)
+            for part in sets:
+                if not part.startswith("io"):
+                    send(server, data / part, 1)
+            server.settle()
+        for round_ in range(given.rounds):
+            for name, connections, paths, headers in asked:
+                for server in servers:
+                    root, token, ca = server.target()
+                    root = root.removesuffix("/studies")
+                    origin, prefix = root.rsplit("/", 1)
+                    headers = dict(headers, **({"Authorization": f"Bearer {token}"} if token else {}))
+                    before = peers.cpu_seconds(server.pids)
+                    if connections:
+                        # A server that reads all of the 200 MB for a frame of them answers within seconds.
+                        seconds = max(given.seconds, 12) if name == "XA frame" else given.seconds
+                        found = wrk(folder, origin, [f"/{prefix}{p}" for p in paths], headers, connections, seconds)
+                    else:
+                        found = curl(f"{root}{paths[0]}", headers, ca)
+                    found["cpu"] = 1000 * (peers.cpu_seconds(server.pids) - before) / found["requests"]
+                    results.setdefault((name, connections or 1, server.name), []).append(found)
+                    print(f"round {round_ + 1}: {name} x{connections} {server.name}: p50 {found['p50']:.2f} ms", file=sys.stderr)
+                    time.sleep(0.2)
+        memory = {server.name: peers.peak_mib(server.pids) for server in servers}
+    finally:
+        for server in servers:
+            server.stop()
+    print("| what | connections | server | requests/s | p50 ms | p99 ms | MB/s | server CPU ms a request |")
+    print("|---|---|---|---|---|---|---|---|")
+    for cells, rows in results.items():
+        m = {k: statistics.median(r[k] for r in rows) for k in rows[0]}
+        print(f"| {' | '.join(map(str, cells))} | {m['requests'] / m['seconds']:.1f} | {m['p50']:.2f} | {m['p99']:.2f} "
+              f"| {m['bytes'] / 1e6 / m['seconds']:.0f} | {m['cpu']:.2f} |")
+    print("\nPeak RSS MiB: " + ", ".join(f"{name} {mib:.0f}" for name, mib in memory.items()))
+
+
+if __name__ == "__main__":
+    main()
