@@ -3,11 +3,9 @@
 use super::{RenderError, Wish};
 use image::{
     DynamicImage, ImageEncoder,
-    codecs::{
-        jpeg::JpegEncoder,
-        png::{CompressionType, FilterType, PngEncoder},
-    },
+    codecs::png::{CompressionType, FilterType, PngEncoder},
 };
+use jpeg_encoder::{ColorType, Encoder};
 use serde::{Deserialize, Serialize};
 
 /// What a picture is coded as.
@@ -41,13 +39,17 @@ impl std::fmt::Debug for Picture {
 
 pub(super) fn encode(seen: &DynamicImage, wish: &Wish) -> Result<Picture, RenderError> {
     let mut out = Vec::new();
-    let (bytes, width, height, colour) = (seen.as_bytes(), seen.width(), seen.height(), seen.color().into());
+    let (bytes, width, height) = (seen.as_bytes(), seen.width(), seen.height());
     match wish.format {
-        Format::Jpeg => JpegEncoder::new_with_quality(&mut out, wish.quality.clamp(1, 100))
-            .write_image(bytes, width, height, colour),
+        Format::Jpeg => {
+            let colour = if seen.color().has_color() { ColorType::Rgb } else { ColorType::Luma };
+            let side = |pixels| u16::try_from(pixels).map_err(|_| RenderError::Coding);
+            let encoder = Encoder::new(&mut out, wish.quality.clamp(1, 100));
+            encoder.encode(bytes, side(width)?, side(height)?, colour).map_err(|_| RenderError::Coding)?;
+        }
         Format::Png => PngEncoder::new_with_quality(&mut out, CompressionType::Fast, FilterType::Adaptive)
-            .write_image(bytes, width, height, colour),
+            .write_image(bytes, width, height, seen.color().into())
+            .map_err(|_| RenderError::Coding)?,
     }
-    .map_err(|_| RenderError::Coding)?;
     Ok(Picture(out))
 }

@@ -166,6 +166,8 @@ impl Renderer {
             })?;
         let pipes = child.stdin.take().zip(child.stdout.take());
         let (input, output) = pipes.ok_or(WorkError::NotStarted)?;
+        // A frame passes in a few pieces, not in dozens; where the system grants less, it takes longer.
+        let _ = rustix::pipe::fcntl_setpipe_size(&input, PIPE_BYTES);
         Ok(Worker { child, input, output, worked: Duration::ZERO })
     }
 }
@@ -193,6 +195,8 @@ impl Worker {
 /// All of a worker's environment: how much address space its allocator takes in advance. The usual GiB would leave little
 /// under the worker's bound.
 const ALLOCATOR: [(&str, &str); 2] = [("MIMALLOC_ARENA_RESERVE", "32MiB"), ("MIMALLOC_ALLOW_THP", "0")];
+/// What a pipe holds at most unless the operator of the machine allows more (pipe(7)).
+const PIPE_BYTES: usize = 1 << 20;
 /// How long somebody waits for a place before being told to come again.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// One frame. The largest that is taken needs a few seconds of this.
