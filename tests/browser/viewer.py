@@ -177,6 +177,15 @@ def papers(page):
     page.goto(f"{base}/view/{report.StudyInstanceUID}")
     expect(page.locator(".paper")).to_contain_text("No finding: the lungs are ellipses.")
     keep(page, given["shots"], "sr")
+    document = pydicom.dcmread(fixtures / "pdf.dcm")
+    page.goto(f"{base}/view/{document.StudyInstanceUID}")
+    with page.context.expect_page() as opened:
+        page.click("text=Open the document")
+    opened.value.close()
+    with page.expect_download() as saved:
+        page.click("text=Save")
+    held = Path(saved.value.path()).read_bytes()
+    assert held == bytes(document.EncapsulatedDocument)[: len(held)] and held.startswith(b"%PDF"), "the document is another one"
     for name in ("ecg.dcm", "rtstruct.dcm"):
         data = pydicom.dcmread(fixtures / name)
         page.goto(f"{base}/view/{data.StudyInstanceUID}")
