@@ -205,3 +205,76 @@ const JOB_TIME: Duration = Duration::from_secs(20);
 const LIGHT_BYTES: u64 = 32 << 20;
 /// A worker that has worked so long is replaced; its own bound of processor time lies above this and one more job.
 const WORKING_LIFE: Duration = Duration::from_secs(60);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use leadglass_imaging::decode::{Coding, Layout, Photometric};
+
+    fn job() -> Job {
+        let layout = Layout {
+            rows: 1,
+            columns: 4,
+            samples: 1,
+            allocated: 8,
+            stored: 8,
+            high_bit: 7,
+            signed: false,
+            planar: false,
+            photometric: Photometric::Monochrome2,
+        };
+        Job::Decode(Coding::Native, layout)
+    }
+
+    /// A worker that is a line of shell.
+    fn shell(line: &str) -> Renderer {
+        Renderer::new("/bin/sh", vec!["-c".into(), line.into()], 1)
+    }
+
+    async fn ask(renderer: &Renderer) -> Result<Bytes, WorkError> {
+        let place = renderer.place().await?;
+        renderer.work(place, &job(), &[1, 2, 3, 4]).await
+    }
+
+    /// Time is wound on whenever nothing else happens, so that nobody waits for a worker that never answers.
+    #[tokio::test(start_paused = true)]
+    async fn a_worker_that_never_answers_is_given_up() {
+        assert_eq!(ask(&shell("exec sleep 1000")).await, Err(WorkError::TooSlow));
+    }
+
+    #[tokio::test]
+    async fn a_worker_that_ends_or_lies_costs_one_job_and_its_place_comes_back() {
+        for line in [
+            "exit 1",
+            // Bytes without end, a length that nobody may claim, a code that there is not.
+            "exec cat /dev/zero",
+            r"printf '\001\377\377\377\377'; exec cat",
+            r"printf '\002\003\000\000\000abc'; exec cat",
+            // Half an answer.
+            r"printf '\001\010\000\000\000abc'",
+        ] {
+            let renderer = shell(line);
+            for _ in 0..2 {
+                assert_eq!(ask(&renderer).await, Err(WorkError::Broke), "{line}");
+            }
+            assert!(renderer.0.idle.lock().is_empty(), "{line}");
+        }
+        assert_eq!(ask(&Renderer::new("/nowhere/worker", Vec::new(), 1)).await, Err(WorkError::NotStarted));
+    }
+
+    #[tokio::test]
+    async fn a_worker_is_kept_for_the_next_job() {
+        // Its answer is its process; it reads nothing, which the pipe has room for.
+        let renderer = shell(r"for n in 1 2; do printf '\001\010\000\000\000%8d' $$; done; exec sleep 1000");
+        let (first, second) = (ask(&renderer).await.unwrap(), ask(&renderer).await.unwrap());
+        assert_eq!((first.len(), renderer.0.idle.lock().len()), (8, 1));
+        assert_eq!(first, second);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_waits_too_long_for_a_place_is_told_to_come_again() {
+        let renderer = shell("exec cat");
+        let _held = renderer.place().await.unwrap();
+        assert_eq!(renderer.place().await.map(|_| ()), Err(WorkError::Busy));
+    }
+}
