@@ -192,6 +192,7 @@ def measured(make, work, send):
     """
     work = Path(tempfile.mkdtemp(prefix=f"{work.name}-", dir=work.parent)) / "run"
     atexit.register(shutil.rmtree, work.parent, ignore_errors=True)
+    os.sync()  # what a server before this one wrote and did not sync is not written at this one's cost
     server = make(work)
     try:
         before = cpu_seconds(server.pids)

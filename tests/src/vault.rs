@@ -13,10 +13,10 @@ use serde::Deserialize;
 use std::ffi::OsStr;
 use std::fs;
 use std::io::{self, BufRead as _, BufReader};
-use std::net::{SocketAddr, ToSocketAddrs as _};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, ToSocketAddrs as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::sync_channel;
+use std::sync::{Mutex, mpsc::sync_channel};
 use std::time::Duration;
 
 /// How long a first start may take: it makes keys with a slow password hash.
@@ -386,7 +386,18 @@ impl Drop for Vault {
     }
 }
 
+/// Takes the ports that `up` prefers, as far as they are free, and keeps them: a vault of a test must be able to come back to
+/// its own port, so it gets one that no other test's vault asks for.
+fn keep_preferred_ports() {
+    static HELD: Mutex<Vec<TcpListener>> = Mutex::new(Vec::new());
+    let mut held = HELD.lock().expect("nobody panics while holding it");
+    for port in [11112, 12762, 8443, 8042, 7443] {
+        held.extend(TcpListener::bind((Ipv4Addr::LOCALHOST, port)));
+    }
+}
+
 fn launch(folder: &Path, config: Option<&Path>) -> (Child, Up) {
+    keep_preferred_ports();
     let words = fs::OpenOptions::new().create(true).append(true).open(folder.join("words.log")).expect("a log file");
     let mut command = Command::new(program());
     command.arg("up").arg("--data").arg(folder.join("data")).args(["--json", "--no-sample"]);

@@ -31,7 +31,7 @@ pub(crate) struct Scan {
     pub(crate) header: InstanceHeader,
     pub(crate) json: Json,
     pub(crate) pixels: PixelScan,
-    pub(crate) pixel_offset: Option<u64>,
+    pub(crate) pixel_value_offset: Option<u64>,
     pub(crate) marks: Marks,
     elements: u64,
     /// Top-level attributes of the header that were there, so that the first one stands even if it is empty.
@@ -63,7 +63,7 @@ impl Scan {
             header: InstanceHeader::default(),
             json: Json::new(),
             pixels: PixelScan::default(),
-            pixel_offset: None,
+            pixel_value_offset: None,
             marks: Marks::default(),
             elements: 0,
             taken: BTreeSet::new(),
@@ -130,7 +130,7 @@ impl Visitor for Scan {
         let len = element.len.unwrap_or(u32::MAX);
         let top = self.at_top();
         if top && tag.is_pixels() && self.pixels.tag.is_none() {
-            self.pixel_offset = Some(element.at);
+            self.pixel_value_offset = Some(element.value_at);
             self.pixels.native(tag, element.value_at, len);
         }
         let vr = self.vr_of(element);
@@ -219,7 +219,7 @@ impl Visitor for Scan {
     fn fragments(&mut self, element: &Element) {
         self.count();
         if self.at_top() && element.tag.is_pixels() && self.pixels.tag.is_none() {
-            self.pixel_offset = Some(element.at);
+            self.pixel_value_offset = Some(element.value_at);
             self.pixels.encapsulated(element.tag);
         }
         self.fragments = Some(*element);
@@ -227,7 +227,7 @@ impl Visitor for Scan {
 
     fn fragment(&mut self, at: u64, len: u32) -> Want {
         self.buffer.clear();
-        let ours = self.fragments.map(|f| f.at) == self.pixel_offset && self.pixel_offset.is_some();
+        let ours = self.fragments.map(|f| f.value_at) == self.pixel_value_offset && self.pixel_value_offset.is_some();
         if !ours {
             return Want::Nothing;
         }

@@ -83,8 +83,9 @@ pub struct Tapped {
     pub bulk: Vec<BulkValue>,
     /// Bytes of the data set as received.
     pub dataset_len: u64,
-    /// First byte of the pixel data element's header; `None` also where the data set is deflated.
-    pub pixel_data_offset: Option<u64>,
+    /// First byte behind the pixel data element's header: its value, or the item tag of its offset table. `None` also where
+    /// the data set is deflated.
+    pub pixel_value_offset: Option<u64>,
     /// Elements at all levels.
     pub elements: u64,
     /// Sequences and items that were open at once.
@@ -161,7 +162,7 @@ impl Tap {
         }
         self.walker.finish()?;
         let deflated = self.inflater.is_some();
-        let Scan { header, json, pixels, pixel_offset, mut marks, .. } = self.scan;
+        let Scan { header, json, pixels, pixel_value_offset, mut marks, .. } = self.scan;
         let odd = self.walker.oddities();
         marks.other_encoding = odd.encoding;
         marks.implicit_elements = odd.implicit_elements;
@@ -189,7 +190,7 @@ impl Tap {
             frame_source,
             bulk,
             dataset_len: self.received,
-            pixel_data_offset: pixel_offset.filter(|_| !deflated),
+            pixel_value_offset: pixel_value_offset.filter(|_| !deflated),
             elements: self.walker.elements(),
             deepest: self.walker.deepest(),
             marks,

@@ -45,7 +45,7 @@ impl Received {
             },
             layout: Some(Layout {
                 dataset_start: start,
-                pixel_value: self.tapped.pixel_data_offset.map(|offset| offset + start),
+                pixel_value: self.tapped.pixel_value_offset.map(|offset| offset + start),
             }),
             frames: match &self.tapped.frames {
                 FrameTable::Native { offset, count, frame_len } => {

@@ -51,8 +51,7 @@ fn native_frames_are_arithmetic_in_every_encoding() {
         let offset = data.len() as u64 - 120;
         assert_eq!(tapped.frames, FrameTable::Native { offset, count: 3, frame_len: 40 });
         assert_eq!(tapped.frame_source, FrameSource::Native);
-        let head = if encoding == Encoding::ImplicitLe { 8 } else { 12 };
-        assert_eq!(tapped.pixel_data_offset, Some(offset - head));
+        assert_eq!(tapped.pixel_value_offset, Some(offset));
     }
 }
 
@@ -111,7 +110,7 @@ fn no_pixels_no_frames() {
     let icon = image(Encoding::ExplicitLe, "1 ", 2, 2, 8).put(Tag::PIXEL_DATA, "OB", [0; 4]);
     let data = Build::explicit().identity().sequence(Tag(0x0088, 0x0200), "SQ", &[icon]).bytes;
     let tapped = tap(EXPLICIT, &data).unwrap();
-    assert_eq!((tapped.frames, tapped.pixel_data_offset), (FrameTable::None, None), "an icon is not the image");
+    assert_eq!((tapped.frames, tapped.pixel_value_offset), (FrameTable::None, None), "an icon is not the image");
 }
 
 #[test]

@@ -86,7 +86,7 @@ fn a_deflated_object_is_inflated_on_the_fly() {
         assert_eq!(tapped.header.study_uid.as_ref().unwrap().expose(), "1.2.3");
         assert_eq!(tapped.dataset_len, data.len() as u64);
         assert_eq!(tapped.frames, FrameTable::Unknown);
-        assert_eq!(tapped.pixel_data_offset, None);
+        assert_eq!(tapped.pixel_value_offset, None);
         assert!(tapped.marks.deflated);
     }
 }
@@ -215,7 +215,7 @@ fn past_a_keep_cap_the_object_is_still_walked() {
     assert!(large.metadata_json.is_none() && large.marks.metadata_cut && large.bulk.is_empty());
     assert_eq!(large.header.study_uid.unwrap().expose(), "1.2.3");
     assert_eq!(large.elements, 6 + 100 + 2);
-    assert!(large.pixel_data_offset.is_some());
+    assert!(large.pixel_value_offset.is_some());
 
     let few = Limits { elements: 50, ..Limits::default() };
     let cut = tap_in(EXPLICIT, &many(100), 7, few).unwrap();
