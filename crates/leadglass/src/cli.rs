@@ -1,6 +1,8 @@
 //! The command line.
 
-use crate::{admin, config, device, doctor, import, logging, open, reindex, render_worker, send, serve, thrift, token, up};
+use crate::{
+    admin, config, device, doctor, import, logging, open, reindex, render_worker, send, serve, thrift, token, up,
+};
 use clap::{Parser, Subcommand};
 use std::{path::PathBuf, process::ExitCode};
 

@@ -26,7 +26,8 @@ pub(crate) async fn watch(State(app): State<App>, request: Request, next: Next) 
 }
 
 fn note(app: &App, address: Option<IpAddr>, reason: &'static str, headers: Option<&HeaderMap>) {
-    let signed_in = |headers| app.sessions.resolve(cookie::read(headers)?, Use::Peek).ok()?.map(|session| session.grant);
+    let signed_in =
+        |headers| app.sessions.resolve(cookie::read(headers)?, Use::Peek).ok()?.map(|session| session.grant);
     let grant = headers.and_then(|headers| grant_of(headers, app).ok().or_else(|| signed_in(headers)));
     app.refusals.note(Refused {
         tenant: grant.as_ref().map(|grant| grant.tenant),
