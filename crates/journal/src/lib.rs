@@ -9,6 +9,8 @@ mod faults;
 mod frame;
 mod handle;
 mod mark;
+#[cfg(test)]
+mod older;
 mod open;
 mod replay;
 #[cfg(test)]

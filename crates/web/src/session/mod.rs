@@ -63,8 +63,8 @@ pub(crate) async fn begin(State(app): State<App>, parts: Parts, body: Bytes) -> 
     Ok(answer)
 }
 
-/// `GET /api/v1/session`: who is signed in, and until when; 204 when nobody is. Asking is no use, unless it says `?used`: somebody works with what
-/// the page has fetched already.
+/// `GET /api/v1/session`: who is signed in, and until when; 204 when nobody is. Asking is no use, unless it says `?used`:
+/// somebody works with what the page has fetched already.
 pub(crate) async fn look(State(app): State<App>, parts: Parts) -> Result<Response, Problem> {
     let counts = if parts.uri.query() == Some("used") { Use::Counts } else { Use::Peek };
     match of_cookie(&parts, &app, counts)? {
