@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 pub mod big;
+pub mod cast;
 pub mod devices;
 pub mod eyes;
 pub mod fixture;

@@ -1,0 +1,294 @@
+//! The cast of the table of rights: everybody who may come to the vault's HTTP, and everything of a tenant's that an address can
+//! name.
+
+use crate::fixture::Fixture;
+use crate::http::Answer;
+use crate::peers::said;
+use crate::process::until;
+use crate::site::halt;
+use crate::stow::{DICOM_PARTS, body, file_of};
+use crate::vault::Vault;
+use serde_json::{Value, json};
+use std::ffi::OsStr;
+use std::time::Duration;
+
+/// What somebody may do, as far as the vault knows him.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Role {
+    /// Sends.
+    Device,
+    /// Views and sends.
+    Clinician,
+    /// Views for patients' requests, and decides.
+    Dpo,
+    /// Decides, and sees nobody.
+    Admin,
+}
+
+/// One of the two tenants that every vault of these tests has.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Tenant {
+    /// The first one: it owns what is asked for first.
+    Own,
+    /// The other one.
+    Other,
+}
+
+/// How somebody shows who he is.
+#[derive(Clone, Debug)]
+enum Proof {
+    Nothing,
+    Token(String),
+    /// Signed in with this token, and perhaps out again.
+    Session {
+        token: String,
+        over: bool,
+    },
+}
+
+/// Somebody.
+#[derive(Clone, Debug)]
+pub struct Caller {
+    /// For messages and the printed table.
+    pub name: &'static str,
+    /// Whom the vault must take him for; nobody, if it must not know him.
+    pub who: Option<(Tenant, Role)>,
+    proof: Proof,
+}
+
+/// What an address can name: a study and what is in it, a device, a case of quarantine.
+#[derive(Clone, Debug)]
+pub struct Place {
+    /// For messages.
+    pub name: &'static str,
+    /// Whose; `None`: it does not exist.
+    pub of: Option<Tenant>,
+    study: String,
+    series: String,
+    instance: String,
+    device: String,
+    case: String,
+}
+
+impl Place {
+    /// The route with names in the place of its words in braces.
+    #[must_use]
+    pub fn address(&self, route: &str) -> String {
+        [
+            ("{study}", self.study.as_str()),
+            ("{series}", &self.series),
+            ("{instance}", &self.instance),
+            ("{case}", &self.case),
+            ("{id}", &self.device),
+            ("{frames}", "1"),
+            ("{*path}", "7FE00010"),
+            ("{file}", "view.js"),
+        ]
+        .iter()
+        .fold(route.to_owned(), |path, (word, value)| path.replace(word, value))
+    }
+
+    /// The words in braces that name something of a tenant's.
+    #[must_use]
+    pub fn is_named_in(route: &str) -> bool {
+        ["{study}", "{case}", "{id}"].iter().any(|word| route.contains(word))
+    }
+}
+
+impl Caller {
+    /// Headers as he sends them now. Who is signed in has a session of this one request, so that a sign-out ends no other's.
+    ///
+    /// # Panics
+    /// When the vault does not sign him in.
+    #[must_use]
+    pub fn headers(&self, vault: &Vault) -> Vec<(&'static str, String)> {
+        match &self.proof {
+            Proof::Nothing => Vec::new(),
+            Proof::Token(token) => vec![("authorization", format!("Bearer {token}"))],
+            Proof::Session { token, over } => {
+                let cookie = sign_in(vault, token);
+                let own = vec![("cookie", cookie), ("sec-fetch-site", "same-origin".to_owned())];
+                if *over {
+                    let headers: Vec<(&str, &str)> = own.iter().map(|(k, v)| (*k, v.as_str())).collect();
+                    let answer = vault.http().send_with("DELETE", &session(vault), &headers, Vec::new());
+                    assert_eq!(answer.status, 204, "{}", answer.text());
+                }
+                own
+            }
+        }
+    }
+
+    /// Whether he comes with a cookie that is good.
+    #[must_use]
+    pub fn is_signed_in(&self) -> bool {
+        matches!(self.proof, Proof::Session { over: false, .. })
+    }
+}
+
+fn session(vault: &Vault) -> String {
+    format!("{}/api/v1/session", vault.up.http.base)
+}
+
+/// A browser's cookie for whoever this token belongs to.
+///
+/// # Panics
+/// When the vault does not sign him in.
+#[must_use]
+pub fn sign_in(vault: &Vault, token: &str) -> String {
+    let body = json!({ "token": token }).to_string().into_bytes();
+    let answer = vault.http().send_with("POST", &session(vault), &[], body);
+    assert_eq!(answer.status, 201, "{}", answer.text());
+    let (_, cookie) = answer.headers.iter().find(|(name, _)| name == "set-cookie").expect("a cookie");
+    cookie.split(';').next().unwrap_or_default().to_owned()
+}
+
+/// Everybody, and a place of each tenant's and one of nobody's. The vault is stopped and started for it: tokens are issued by the
+/// command line, and only while it does not run.
+///
+/// # Panics
+/// When anything of it is refused.
+#[must_use]
+pub fn assemble(vault: &mut Vault) -> (Vec<Caller>, [Place; 3]) {
+    halt(vault);
+    let listed = tokens(vault, &["list"]);
+    let of = |label: &str| {
+        let found = listed.iter().find(|token| token["label"] == label).expect("up issued it");
+        found["tenant"].as_str().expect("a tenant").to_owned()
+    };
+    let [own, other] = ["up: clinician", "up: clinician elsewhere"].map(of);
+    let issue = |tenant: &str, role: &str| {
+        let issued = tokens(vault, &["issue", "--tenant", tenant, "--role", role, "--label", "of the cast"]).remove(0);
+        let word = |field: &str| issued[field].as_str().expect("a word").to_owned();
+        (word("token"), word("actor"))
+    };
+    let device = issue(&own, "device").0;
+    let admin = issue(&own, "admin").0;
+    let elsewhere = ["device", "dpo", "admin"].map(|role| issue(&other, role).0);
+    let (revoked, actor) = issue(&own, "clinician");
+    let _ = tokens(vault, &["revoke", "--tenant", &own, &actor]);
+    vault.restart();
+
+    let known = vault.up.tokens.clone();
+    let token = |name, tenant, role, token: &str| Caller {
+        name,
+        who: Some((tenant, role)),
+        proof: Proof::Token(token.to_owned()),
+    };
+    let nobody = |name, proof| Caller { name, who: None, proof };
+    let ended = Proof::Session { token: known.clinician.clone(), over: true };
+    let callers = vec![
+        nobody("nobody", Proof::Nothing),
+        nobody("a wrong token", Proof::Token("lg_not-a-token".to_owned())),
+        nobody("a revoked token", Proof::Token(revoked)),
+        nobody("an ended session", ended),
+        token("a device", Tenant::Own, Role::Device, &device),
+        token("a clinician", Tenant::Own, Role::Clinician, &known.clinician),
+        Caller {
+            name: "a clinician's browser",
+            who: Some((Tenant::Own, Role::Clinician)),
+            proof: Proof::Session { token: known.clinician.clone(), over: false },
+        },
+        token("the data protection officer", Tenant::Own, Role::Dpo, &known.dpo),
+        token("the administrator", Tenant::Own, Role::Admin, &admin),
+        token("another tenant's device", Tenant::Other, Role::Device, &elsewhere[0]),
+        token("another tenant's clinician", Tenant::Other, Role::Clinician, &known.other_tenant),
+        token("another tenant's data protection officer", Tenant::Other, Role::Dpo, &elsewhere[1]),
+        token("another tenant's administrator", Tenant::Other, Role::Admin, &elsewhere[2]),
+    ];
+    let fixture = Fixture::named("ct-1.dcm");
+    let first = place(vault, "the first tenant's", Tenant::Own, &fixture.renamed(1), &known.clinician, &known.dpo);
+    let second =
+        place(vault, "the other tenant's", Tenant::Other, &fixture.renamed(2), &known.other_tenant, &elsewhere[1]);
+    let (absent, _) = fixture.renamed(3);
+    let none = Place {
+        name: "none",
+        of: None,
+        study: absent.study,
+        series: absent.series,
+        instance: absent.instance,
+        device: "0".repeat(32),
+        case: "0".repeat(32),
+    };
+    (callers, [first, second, none])
+}
+
+/// A study, a device and a case of quarantine in a tenant.
+fn place(
+    vault: &Vault,
+    name: &'static str,
+    of: Tenant,
+    (f, data_set): &(Fixture, Vec<u8>),
+    clinician: &str,
+    dpo: &str,
+) -> Place {
+    let file = file_of(f, data_set);
+    store(vault, clinician, &file);
+    // The same study, and somebody else: this is for a person to decide.
+    let at = file.windows(f.patient_id.len()).position(|w| w == f.patient_id.as_bytes()).expect("a patient's id");
+    let mut strange = file.clone();
+    strange[at] = b'X';
+    let end = strange.len();
+    for from in 0..end - f.instance.len() {
+        if strange[from..].starts_with(f.instance.as_bytes()) {
+            let last = from + f.instance.len() - 1;
+            strange[last] = if strange[last] == b'9' { b'8' } else { b'9' };
+        }
+    }
+    store(vault, clinician, &strange);
+    let api = |method: &str, path: &str, body: Value| {
+        let url = format!("{}/api/v1/{path}", vault.up.http.base);
+        let bearer = format!("Bearer {dpo}");
+        let body = if body.is_null() { Vec::new() } else { body.to_string().into_bytes() };
+        vault.http().send_with(method, &url, &[("authorization", &bearer)], body)
+    };
+    let case = || api("GET", "quarantine", Value::Null).json()[0]["case"].as_str().map(str::to_owned);
+    assert!(
+        until(Duration::from_secs(30), || case().is_some()),
+        "no case: {}",
+        api("GET", "quarantine", Value::Null).text()
+    );
+    let added =
+        api("POST", "devices", json!({ "name": "room-1", "level": "certificate", "aet": format!("ROOM{of:?}") }));
+    assert_eq!(added.status, 201, "{}", added.text());
+    Place {
+        name,
+        of: Some(of),
+        study: f.study.clone(),
+        series: f.series.clone(),
+        instance: f.instance.clone(),
+        device: added.json()["id"].as_str().expect("an id").to_owned(),
+        case: case().expect("it was there"),
+    }
+}
+
+fn store(vault: &Vault, token: &str, file: &[u8]) {
+    let url = format!("{}/studies", vault.up.http.dicomweb);
+    let bearer = format!("Bearer {token}");
+    let headers = [("authorization", bearer.as_str()), ("content-type", DICOM_PARTS)];
+    let answer = vault.http().send_with("POST", &url, &headers, body([file]));
+    assert!([200, 202].contains(&answer.status), "{}", answer.text());
+}
+
+/// `leadglass token …`, and the lines of JSON that it prints.
+fn tokens(vault: &Vault, words: &[&str]) -> Vec<Value> {
+    let config = vault.folder().join("config/vault.toml");
+    let before = [OsStr::new("token"), OsStr::new("--config"), config.as_os_str(), OsStr::new("--json")];
+    let words: Vec<&OsStr> = before.into_iter().chain(words.iter().map(OsStr::new)).collect();
+    let output = vault.run(&words);
+    assert!(output.status.success(), "{}", said(&output));
+    String::from_utf8_lossy(&output.stdout).lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
+}
+
+/// An answer without what is another each time: two of these are told apart by nobody.
+#[must_use]
+pub fn told(answer: &Answer) -> (u16, Vec<(String, String)>, String) {
+    let mut text = answer.text();
+    if let Ok(Value::Object(mut body)) = serde_json::from_slice(&answer.body) {
+        body.remove("request_id");
+        text = Value::Object(body).to_string();
+    }
+    let fixed = |(name, _): &&(String, String)| !["x-request-id", "date", "content-length"].contains(&name.as_str());
+    let mut headers: Vec<_> = answer.headers.iter().filter(fixed).cloned().collect();
+    headers.sort();
+    (answer.status, headers, text)
+}
