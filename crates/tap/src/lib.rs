@@ -5,6 +5,7 @@
 //!
 //! - [`Tap`] reads a data set of a known transfer syntax (a C-STORE), [`Part10Tap`] a whole PS3.10 file (an upload).
 //! - [`Walker`] is the state machine below both: O(depth) memory, no recursion, no allocation by a claimed length.
+//! - [`Rewriter`] writes a data set anew as Explicit VR Little Endian.
 //! - [`part10`] reads and writes file heads, [`command`] DIMSE command sets.
 //!
 //! **Invariant:** no I/O, no clock, no cryptography, no pixels kept. An error names a tag and a byte position, never a
@@ -18,6 +19,7 @@ mod charset;
 pub mod command;
 mod dictionary;
 mod encoding;
+mod explicit;
 mod frames;
 mod header;
 mod inflate;
@@ -32,6 +34,7 @@ mod walk;
 
 pub use charset::{Charset, Decoded};
 pub use encoding::{Encoding, Framing, Syntax};
+pub use explicit::{Part, Replaced, RewriteError, Rewriter};
 pub use frames::{FrameSource, FrameSpan, FrameTable};
 pub use header::InstanceHeader;
 pub use json::{BulkForm, BulkValue};
