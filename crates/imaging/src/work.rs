@@ -61,6 +61,8 @@ impl Job {
 /// # Errors
 /// Input or output that breaks, and a job that cannot be read.
 pub fn serve(mut input: impl Read, mut output: impl Write) -> io::Result<()> {
+    // Kept from job to job: new memory costs more than what is done with it.
+    let (mut head, mut frame) = (Vec::new(), Vec::new());
     loop {
         let mut lengths = [0; 8];
         match input.read(&mut lengths)? {
@@ -68,25 +70,29 @@ pub fn serve(mut input: impl Read, mut output: impl Write) -> io::Result<()> {
             some => input.read_exact(lengths.get_mut(some..).unwrap_or_default())?,
         }
         let [h0, h1, h2, h3, f0, f1, f2, f3] = lengths;
-        let head = bytes(&mut input, u32::from_le_bytes([h0, h1, h2, h3]), MAX_JOB_HEAD_BYTES)?;
-        let job: Job = serde_json::from_slice(&head).map_err(|_| io::ErrorKind::InvalidData)?;
-        let frame = bytes(&mut input, u32::from_le_bytes([f0, f1, f2, f3]), MAX_JOB_FRAME_BYTES)?;
-        let (word, answer) = match job.run(&frame) {
+        let head = bytes(&mut input, &mut head, u32::from_le_bytes([h0, h1, h2, h3]), MAX_JOB_HEAD_BYTES)?;
+        let job: Job = serde_json::from_slice(head).map_err(|_| io::ErrorKind::InvalidData)?;
+        let frame = bytes(&mut input, &mut frame, u32::from_le_bytes([f0, f1, f2, f3]), MAX_JOB_FRAME_BYTES)?;
+        let (word, answer) = match job.run(frame) {
             Ok(done) => (DONE, done),
             Err(error) => (REFUSED, error.code().as_bytes().to_vec()),
         };
         let len = u32::try_from(answer.len()).map_err(|_| io::ErrorKind::InvalidData)?;
-        output.write_all(&[word])?;
-        output.write_all(&len.to_le_bytes())?;
+        let [a, b, c, d] = len.to_le_bytes();
+        output.write_all(&[word, a, b, c, d])?;
         output.write_all(&answer)?;
         output.flush()?;
     }
 }
 
-fn bytes(input: &mut impl Read, len: u32, most: usize) -> io::Result<Vec<u8>> {
+/// Reads `len` bytes into memory that was used before.
+fn bytes<'a>(input: &mut impl Read, into: &'a mut Vec<u8>, len: u32, most: usize) -> io::Result<&'a [u8]> {
     let len = usize::try_from(len).ok().filter(|len| *len <= most).ok_or(io::ErrorKind::InvalidData)?;
-    let mut bytes = vec![0; len];
-    input.read_exact(&mut bytes)?;
+    if into.len() < len {
+        into.resize(len, 0);
+    }
+    let bytes = into.get_mut(..len).ok_or(io::ErrorKind::InvalidData)?;
+    input.read_exact(bytes)?;
     Ok(bytes)
 }
 

@@ -25,14 +25,20 @@ pub(super) fn decode(layout: &Layout, pixels: usize, bytes: &[u8], order: Order)
     let cells = match layout.allocated {
         8 => Cells::U8(by_pixel(layout, pixels, needed.to_vec())),
         16 => {
-            let read = if order == Order::Big { u16::from_be_bytes } else { u16::from_le_bytes };
-            let (words, _) = needed.as_chunks::<2>();
-            Cells::U16(by_pixel(layout, pixels, words.iter().map(|word| read(*word)).collect()))
+            let words = needed.as_chunks::<2>().0.iter();
+            let cells = match order {
+                Order::Little => words.map(|word| u16::from_le_bytes(*word)).collect(),
+                Order::Big => words.map(|word| u16::from_be_bytes(*word)).collect(),
+            };
+            Cells::U16(by_pixel(layout, pixels, cells))
         }
         _ => {
-            let read = if order == Order::Big { u32::from_be_bytes } else { u32::from_le_bytes };
-            let (words, _) = needed.as_chunks::<4>();
-            Cells::U32(by_pixel(layout, pixels, words.iter().map(|word| read(*word)).collect()))
+            let words = needed.as_chunks::<4>().0.iter();
+            let cells = match order {
+                Order::Little => words.map(|word| u32::from_le_bytes(*word)).collect(),
+                Order::Big => words.map(|word| u32::from_be_bytes(*word)).collect(),
+            };
+            Cells::U32(by_pixel(layout, pixels, cells))
         }
     };
     Ok(layout.frame(cells))

@@ -27,6 +27,17 @@ pub struct Description {
     pub palette: Option<Palette>,
     /// Stored values, from and to, that stand for no measurement (0028,0120), (0028,0121).
     pub padding: Option<(i64, i64)>,
+    /// Presentation LUT Shape (2050,0020) is INVERSE: what the VOI transform gives is turned round.
+    #[serde(default)]
+    pub inverse: bool,
+}
+
+impl Description {
+    /// Whether the smallest value is shown white. An instance that says both MONOCHROME1 and INVERSE says it twice, not
+    /// back again: the attribute is how such an image asks for it (PS3.3 §C.8.11.3.1.2).
+    pub(super) fn is_inverted(&self) -> bool {
+        self.inverse || self.layout.photometric == Photometric::Monochrome1
+    }
 }
 
 /// The metadata of one instance, as DICOM JSON.
@@ -115,6 +126,7 @@ impl<'a> Metadata<'a> {
             window: self.window(frame),
             palette,
             padding: self.padding(&layout),
+            inverse: self.0.text("20500020").is_some_and(|shape| shape == "INVERSE"),
         })
     }
 
@@ -123,7 +135,11 @@ impl<'a> Metadata<'a> {
         self.0.count("00280100") == Some(8) && self.0.vr(PIXEL_DATA).is_some_and(|vr| vr == "OW")
     }
 
-    fn layout(&self, coding: Coding) -> Result<Layout, RenderError> {
+    /// How the pixels of a frame lie that comes coded in `coding`.
+    ///
+    /// # Errors
+    /// [`RenderError::NoPixels`], [`RenderError::Undescribed`], [`RenderError::Decode`] for colours that are not known.
+    pub fn layout(&self, coding: Coding) -> Result<Layout, RenderError> {
         if !self.has_pixels() {
             return Err(RenderError::NoPixels);
         }

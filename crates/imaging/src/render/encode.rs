@@ -1,6 +1,6 @@
 //! The picture as a file.
 
-use super::{RenderError, Wish};
+use super::{RenderError, Wish, jpeg};
 use image::{
     DynamicImage, ImageEncoder,
     codecs::png::{CompressionType, FilterType, PngEncoder},
@@ -41,11 +41,13 @@ pub(super) fn encode(seen: &DynamicImage, wish: &Wish) -> Result<Picture, Render
     let mut out = Vec::new();
     let (bytes, width, height) = (seen.as_bytes(), seen.width(), seen.height());
     match wish.format {
+        Format::Jpeg if !seen.color().has_color() => {
+            return jpeg::grey(bytes, width, height, wish.quality, &[]).map(Picture);
+        }
         Format::Jpeg => {
-            let colour = if seen.color().has_color() { ColorType::Rgb } else { ColorType::Luma };
             let side = |pixels| u16::try_from(pixels).map_err(|_| RenderError::Coding);
             let encoder = Encoder::new(&mut out, wish.quality.clamp(1, 100));
-            encoder.encode(bytes, side(width)?, side(height)?, colour).map_err(|_| RenderError::Coding)?;
+            encoder.encode(bytes, side(width)?, side(height)?, ColorType::Rgb).map_err(|_| RenderError::Coding)?;
         }
         Format::Png => PngEncoder::new_with_quality(&mut out, CompressionType::Fast, FilterType::Adaptive)
             .write_image(bytes, width, height, seen.color().into())

@@ -13,9 +13,11 @@
 mod description;
 mod encode;
 mod error;
+mod jpeg;
 mod json;
 mod palette;
 mod photometric;
+mod resample;
 mod viewport;
 mod window;
 

@@ -60,29 +60,76 @@ impl Reader {
     }
 
     /// Maps every cell; through a table where that is less work.
-    fn map<T: Copy>(self, cells: &Cells, map: impl Fn(i64) -> T) -> Vec<T> {
-        let table = |size: u32| -> Vec<T> { (0..size).map(|cell| map(self.stored(cell))).collect() };
+    fn map<T: Copy + Default>(self, cells: &Cells, map: impl Fn(i64) -> T) -> Vec<T> {
         match cells {
             Cells::U8(cells) => {
-                let table = table(1 << 8);
-                cells.iter().filter_map(|cell| table.get(usize::from(*cell)).copied()).collect()
+                let mut table = [T::default(); 1 << 8];
+                for (cell, slot) in (0..).zip(&mut table) {
+                    *slot = map(self.stored(cell));
+                }
+                // A byte finds its entry always.
+                cells.iter().map(|cell| table.get(usize::from(*cell)).copied().unwrap_or_default()).collect()
             }
-            Cells::U16(cells) if cells.len() > 1 << 14 => {
-                let table = table(1 << 16);
-                cells.iter().filter_map(|cell| table.get(usize::from(*cell)).copied()).collect()
+            Cells::U16(cells) => {
+                let (low, high) = self.range(cells);
+                if usize::from(high - low) >= cells.len() {
+                    return cells.iter().map(|cell| map(self.stored(u32::from(*cell)))).collect();
+                }
+                let mut table = vec![T::default(); 1 << 16];
+                for (ordered, slot) in (low..=high).zip(&mut table) {
+                    *slot = map(self.meaning(ordered));
+                }
+                // Every difference of two cells finds an entry.
+                let Ok(table) = <&[T; 1 << 16]>::try_from(table.as_slice()) else { return Vec::new() };
+                let mut mapped = Vec::with_capacity(cells.len());
+                for cells in cells.chunks(RUN) {
+                    // Apart from the looking up, which vector instructions have no part in.
+                    let mut places = [0; RUN];
+                    for (place, cell) in places.iter_mut().zip(cells) {
+                        *place = self.ordered(*cell).wrapping_sub(low);
+                    }
+                    let entries =
+                        places.iter().map(|place| table.get(usize::from(*place)).copied().unwrap_or_default());
+                    mapped.extend(entries.take(cells.len()));
+                }
+                mapped
             }
-            Cells::U16(cells) => cells.iter().map(|cell| map(self.stored(u32::from(*cell)))).collect(),
             Cells::U32(cells) => cells.iter().map(|cell| map(self.stored(*cell))).collect(),
         }
     }
 
-    /// The smallest and largest stored value that `counts`.
-    fn span(self, cells: &Cells, counts: impl Fn(i64) -> bool) -> Option<(i64, i64)> {
-        let mut span: Option<(i64, i64)> = None;
+    /// A cell's bits so that they have the order of the stored values: the sign bit turned round.
+    #[inline]
+    fn ordered(self, cell: u16) -> u16 {
+        let [mask, sign] = [self.mask, self.sign].map(|bits| (bits & 0xffff) as u16);
+        ((cell >> (self.shift & 15)) & mask) ^ sign
+    }
+
+    /// The stored value that [`Reader::ordered`] stands for.
+    fn meaning(self, ordered: u16) -> i64 {
+        i64::from(ordered) - i64::from(self.sign)
+    }
+
+    /// The smallest and largest of [`Reader::ordered`]; of no cells, 0 and 0.
+    fn range(self, cells: &[u16]) -> (u16, u16) {
+        let first = cells.first().map_or(0, |cell| self.ordered(*cell));
+        cells.iter().fold((first, first), |(low, high), cell| {
+            let ordered = self.ordered(*cell);
+            (low.min(ordered), high.max(ordered))
+        })
+    }
+
+    /// The smallest and largest stored value that is no padding.
+    fn span(self, cells: &Cells, padding: Option<(i64, i64)>) -> Option<(i64, i64)> {
+        if let (Cells::U16(cells), None) = (cells, padding) {
+            let (low, high) = self.range(cells);
+            return (!cells.is_empty()).then_some((self.meaning(low), self.meaning(high)));
+        }
+        let counts = |stored: &i64| padding.is_none_or(|(low, high)| *stored < low || *stored > high);
+        let (mut low, mut high) = (i64::MAX, i64::MIN);
         let mut see = |stored: i64| {
-            if counts(stored) {
-                let (low, high) = span.unwrap_or((stored, stored));
-                span = Some((low.min(stored), high.max(stored)));
+            if counts(&stored) {
+                (low, high) = (low.min(stored), high.max(stored));
             }
         };
         match cells {
@@ -90,29 +137,29 @@ impl Reader {
             Cells::U16(cells) => cells.iter().for_each(|cell| see(self.stored(u32::from(*cell)))),
             Cells::U32(cells) => cells.iter().for_each(|cell| see(self.stored(*cell))),
         }
-        span
+        (low <= high).then_some((low, high))
     }
 }
 
 fn grey(description: &Description, frame: &Frame, reader: Reader, wished: Option<&Window>) -> Vec<u8> {
     let modality = &description.modality;
-    let inverted = description.layout.photometric == Photometric::Monochrome1;
-    let shade = |value: f64, shade: &dyn Fn(f64) -> f64| {
-        let sample = sample(shade(value));
+    let inverted = description.is_inverted();
+    let turned = |shade: f64| {
+        let sample = sample(shade);
         if inverted { 255 - sample } else { sample }
     };
     if let Some(window) = wished {
-        return reader.map(&frame.cells, |stored| shade(modality.value(stored), &|value| window.shade(value)));
+        return reader.map(&frame.cells, |stored| turned(window.shade(modality.value(stored))));
     }
     if let Some(lut) = &description.voi_lut {
-        return reader.map(&frame.cells, |stored| shade(modality.value(stored), &|value| lut.shade(value)));
+        return reader.map(&frame.cells, |stored| turned(lut.shade(modality.value(stored))));
     }
     if let Some(window) = &description.window {
-        return reader.map(&frame.cells, |stored| shade(modality.value(stored), &|value| window.shade(value)));
+        return reader.map(&frame.cells, |stored| turned(window.shade(modality.value(stored))));
     }
     let (low, high) = automatic(description, frame, reader);
     reader.map(&frame.cells, |stored| {
-        shade(modality.value(stored), &|value| if high > low { (value - low) / (high - low) * 255.0 } else { 0.0 })
+        turned(if high > low { (modality.value(stored) - low) / (high - low) * 255.0 } else { 0.0 })
     })
 }
 
@@ -124,9 +171,7 @@ fn automatic(description: &Description, frame: &Frame, reader: Reader) -> (f64, 
     if plain {
         return (0.0, f64::from((1_u32 << frame.stored) - 1));
     }
-    let padding = description.padding;
-    let counts = |stored: i64| padding.is_none_or(|(low, high)| stored < low || stored > high);
-    let Some((low, high)) = reader.span(&frame.cells, counts) else { return (0.0, 0.0) };
+    let Some((low, high)) = reader.span(&frame.cells, description.padding) else { return (0.0, 0.0) };
     match modality {
         // A table need not rise.
         Modality::Lut(_) => (low..=high)
@@ -160,3 +205,6 @@ fn eight_bits(frame: &Frame) -> Vec<u8> {
 pub(super) fn tolerant(center: f64, width: f64, function: Function) -> Option<Window> {
     Window::new(center, width, function).or_else(|| Window::new(center, width, Function::LinearExact))
 }
+
+/// Cells that are looked up together.
+const RUN: usize = 512;

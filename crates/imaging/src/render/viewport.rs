@@ -1,7 +1,7 @@
 //! A region of the picture, flipped perhaps, fitted into a viewport (PS3.18 §8.3.5.1.3).
 
-use super::RenderError;
-use image::{DynamicImage, imageops::FilterType};
+use super::{RenderError, resample::resample};
+use image::{DynamicImage, GrayImage, RgbImage};
 use serde::{Deserialize, Serialize};
 
 /// What is to be seen, and how large.
@@ -42,11 +42,16 @@ impl Viewport {
         if (out_wide, out_high) == (wide, high) {
             return Ok(seen);
         }
-        // Large steps down by averages of whole pixels, the rest by a triangle.
-        if scale < 0.5 {
-            seen = seen.thumbnail_exact(out_wide.saturating_mul(2).min(wide), out_high.saturating_mul(2).min(high));
-        }
-        Ok(seen.resize_exact(out_wide, out_high, FilterType::Triangle))
+        let whole = |side: u32| usize::try_from(side).map_err(|_| RenderError::Coding);
+        let (from, to) = ((whole(wide)?, whole(high)?), (whole(out_wide)?, whole(out_high)?));
+        let channels = usize::from(seen.color().channel_count());
+        let samples = resample(seen.as_bytes(), channels, from, to);
+        let made = if channels == 1 {
+            GrayImage::from_raw(out_wide, out_high, samples).map(DynamicImage::from)
+        } else {
+            RgbImage::from_raw(out_wide, out_high, samples).map(DynamicImage::from)
+        };
+        made.ok_or(RenderError::Coding)
     }
 }
 
