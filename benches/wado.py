@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """WADO-RS out of Leadglass (opened chunk by chunk, audited) and out of Orthanc's DICOMweb plugin in clear, in the same run.
 
-    benches/wado.py [--rounds 3] [--seconds 3] [--ct 500] [--dx 20] [--only plain,https,orthanc] [--quick]
+    benches/wado.py [--rounds 3] [--seconds 3] [--ct 500] [--dx 20] [--only plain,https,orthanc]
+                    [--ask "CT frame,metadata"] [--quick]
 
 Both servers hold the same sets (fixtures/make_dataset.py, sent by storescu) and are asked over HTTP on the loopback, Leadglass
 over HTTPS as well, by `wrk` (Debian package; a compiled client, keep-alive), frame after frame of the series in turn. What is
@@ -104,11 +105,12 @@ def main():
     peers.arguments(words)
     words.add_argument("--seconds", type=int, default=3)
     words.add_argument("--only", default="plain,https,orthanc")
+    words.add_argument("--ask", help="some of what is asked: beginnings of the names above, with commas")
     given = peers.settled(words.parse_args())
     if not shutil.which("wrk"):
         raise SystemExit("wrk is missing: Debian package wrk")
     data, sets = peers.data_set(given)
-    asked = list(questions(data, sets))
+    asked = [q for q in questions(data, sets) if not given.ask or q[0].startswith(tuple(given.ask.split(",")))]
     kinds = [k for k in (Plain, Https, Orthanc) if k.__name__.lower() in given.only.split(",")]
     folder = Path(tempfile.mkdtemp(prefix="wado-", dir=given.work))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)

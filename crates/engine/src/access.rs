@@ -199,6 +199,22 @@ impl Shared {
         });
     }
 
+    /// Closes the accesses of a session and drops what was opened in it.
+    pub(crate) fn end_session(self: &Arc<Self>, session: [u8; 16]) {
+        let mut over = Vec::new();
+        self.accesses.0.lock().retain(|key, cell| match cell.get() {
+            Some(access) if key.session == session => {
+                over.push(access.clone());
+                false
+            }
+            _ => true,
+        });
+        for access in over {
+            self.close(&access);
+        }
+        self.cache.end_session(session);
+    }
+
     /// Closes every access that is over, until `stop`; then all of them.
     pub(crate) async fn close_accesses(self: Arc<Self>, stop: CancellationToken) {
         let mut tick = tokio::time::interval(LOOK_EVERY);
@@ -207,6 +223,7 @@ impl Shared {
                 () = stop.cancelled() => true,
                 _ = tick.tick() => false,
             };
+            self.cache.sweep();
             self.pool.rest();
             let now = self.clock.now();
             let mut over = Vec::new();
@@ -238,6 +255,7 @@ impl Shared {
                 () = stop.cancelled() => return,
                 notice = notices.recv() => notice,
             };
+            self.cache.sweep();
             match notice {
                 Ok(Notice::Revoked(revocation)) if revocation.kind == RevocationKind::Destroyed => {
                     for study in revocation.study_refs.iter() {

@@ -53,7 +53,7 @@ use leadglass_journal::Journal;
 use leadglass_keys::Keys;
 use leadglass_model::{Administer, Clock, Entropy, Permit, Read, StudyRef, TenantId};
 use leadglass_store::Objects;
-use retrieve::{Pool, Tables};
+use retrieve::{Cache, Pool, Tables};
 use std::{
     collections::HashMap,
     sync::{Arc, atomic::AtomicU64},
@@ -92,6 +92,7 @@ pub(crate) struct Shared {
     pub(crate) accesses: Accesses,
     pub(crate) tables: Tables,
     pub(crate) pool: Pool,
+    pub(crate) cache: Cache,
     /// Work that must end before the node does: everything between a durable byte and its entry.
     pub(crate) tasks: TaskTracker,
     /// No new instance after this.
@@ -120,6 +121,11 @@ impl Engine {
         target: &Target,
     ) -> Result<Vec<Instance>, RetrieveError> {
         self.shared.locate(permit, session, target).await
+    }
+
+    /// A session is over: its accesses end, and nothing that was opened in it stays in memory.
+    pub fn end_session(&self, session: [u8; 16]) {
+        self.shared.end_session(session);
     }
 
     /// What waits for a decision.

@@ -7,7 +7,7 @@
 use crate::{
     Shared,
     ingest::{Announced, Corrects, Destination, IngestError, Source},
-    retrieve::RetrieveError,
+    retrieve::{ReadBy, RetrieveError},
 };
 use bytes::Bytes;
 use futures::TryStreamExt;
@@ -202,7 +202,9 @@ impl Shared {
         self.commit_entry(entry, None).await?;
 
         let lease = self.lease_for_check(permit, &row, id).await?;
-        let reader = self.reader(lease.clone(), &row, Purpose::StorageCheck, permit.actor(), id)?;
+        // No session: this reads once.
+        let by = ReadBy { session: [0; 16], actor: permit.actor(), purpose: Purpose::StorageCheck, entry: id };
+        let reader = self.reader(lease.clone(), &row, by)?;
         let source = Arc::new(Source {
             tenant,
             // The device stays the one that delivered it: its next correction is a version, not a stranger.

@@ -7,7 +7,7 @@ use crate::{
     commit::Backlog,
     drain,
     ingest::Claims,
-    retrieve::{Pool, Tables},
+    retrieve::{Cache, Pool, Tables},
     subject::{SubjectPort, Subjects},
     sweep,
 };
@@ -174,6 +174,7 @@ impl Engine {
             accesses: Accesses::default(),
             tables: Tables::default(),
             pool: Pool::default(),
+            cache: Cache::default(),
             tasks: tasks.clone(),
             stop: stop.clone(),
         });

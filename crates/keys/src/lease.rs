@@ -69,6 +69,10 @@ impl ObjectLease {
     pub fn is_ended(&self) -> bool {
         self.end.is_cancelled()
     }
+    /// A token that is cancelled when it is over, for what must not outlive it and does not hold it.
+    pub fn watch(&self) -> CancellationToken {
+        self.end.child_token()
+    }
     /// Waits until it is over. Cancel safety: yes.
     pub fn ended(&self) -> WaitForCancellationFuture<'_> {
         self.end.cancelled()

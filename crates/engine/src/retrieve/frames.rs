@@ -353,7 +353,7 @@ impl Frame {
         let clock = reader.shared.clock.clone();
         access.count(clock.now(), counts);
         let (covering, mut pieces): (u64, FrameStream) = match place {
-            Place::Body(range) => (range.end - range.start, Box::pin(reader.plain(range))),
+            Place::Body(range) => (range.end - range.start, Box::pin(reader.viewed(range))),
             Place::Inflated { body, wanted } => {
                 (wanted.end - wanted.start, Box::pin(inflated(reader.clone(), body, wanted, Short::Broken)))
             }

@@ -8,6 +8,7 @@
 //! No byte leaves before its chunk authenticated. Whatever does not authenticate raises an alarm.
 
 mod bulk;
+mod cache;
 mod cut;
 mod error;
 mod frames;
@@ -18,10 +19,12 @@ mod reader;
 mod tables;
 
 pub use bulk::{Bulk, BulkPath};
+pub(crate) use cache::Cache;
 pub use error::RetrieveError;
 pub use frames::{Frame, FrameStream, Pixels};
 pub use metadata::{Document, Metadata};
 pub(crate) use pool::Pool;
+pub(crate) use reader::ReadBy;
 pub(crate) use tables::Tables;
 
 use crate::{
@@ -71,7 +74,8 @@ impl Shared {
         rows.into_iter()
             .map(|row| {
                 let lease = leases.get(&row.key_id).ok_or(RetrieveError::Missing)?;
-                let reader = self.reader(lease.clone(), &row, permit.purpose(), permit.actor(), access.entry)?;
+                let by = ReadBy { session, actor: permit.actor(), purpose: permit.purpose(), entry: access.entry };
+                let reader = self.reader(lease.clone(), &row, by)?;
                 Ok(Instance { access: access.clone(), row, reader })
             })
             .collect()

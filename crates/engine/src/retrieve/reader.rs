@@ -3,7 +3,7 @@
 //! The index row pins header and length. No byte leaves before its chunk authenticated; what does not authenticate raises
 //! an alarm.
 
-use super::RetrieveError;
+use super::{RetrieveError, cache::CacheKey};
 use crate::{Shared, alarm::AlarmKind};
 use bytes::Bytes;
 use futures::{Stream, StreamExt, TryStreamExt, stream};
@@ -22,10 +22,24 @@ pub(crate) struct Reader {
     pub(super) shared: Arc<Shared>,
     name: SealedName,
     opener: Arc<Opener>,
-    purpose: Purpose,
-    actor: ActorRef,
-    entry: EntryId,
+    by: ReadBy,
     lease: Arc<Mutex<Arc<ObjectLease>>>,
+}
+
+/// Who reads, what for, and the entry that says so.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ReadBy {
+    pub(crate) session: [u8; 16],
+    pub(crate) actor: ActorRef,
+    pub(crate) purpose: Purpose,
+    pub(crate) entry: EntryId,
+}
+
+/// Whether the same is likely to be read again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Again {
+    Unlikely,
+    Likely,
 }
 
 impl Shared {
@@ -34,16 +48,14 @@ impl Shared {
         self: &Arc<Self>,
         lease: Arc<ObjectLease>,
         row: &InstanceRow,
-        purpose: Purpose,
-        actor: ActorRef,
-        entry: EntryId,
+        by: ReadBy,
     ) -> Result<Reader, RetrieveError> {
         let name =
             SealedName { tenant: lease.tenant(), object_id: row.object_id, key_id: row.key_id, key_gen: row.key_gen };
         let opener = Opener::pinned(lease.study_key(), &name, &row.header, row.sealed_len)
             .map_err(|e| self.damaged(row.object_id, e))?;
         let lease = Arc::new(Mutex::new(lease));
-        Ok(Reader { shared: self.clone(), name, opener: Arc::new(opener), purpose, actor, entry, lease })
+        Ok(Reader { shared: self.clone(), name, opener: Arc::new(opener), by, lease })
     }
 }
 
@@ -51,6 +63,15 @@ impl Reader {
     /// Plaintext of the object, chunk by authenticated chunk; a few runs are in work at a time. Each piece is a part of one
     /// chunk, where it was opened.
     pub(crate) fn plain(&self, range: Range<u64>) -> impl Stream<Item = Result<Bytes, RetrieveError>> + Send + use<> {
+        self.runs(range, Again::Unlikely)
+    }
+
+    /// As [`plain`](Self::plain), for what a viewer comes back to: see [`Cache`](super::cache::Cache).
+    pub(crate) fn viewed(&self, range: Range<u64>) -> impl Stream<Item = Result<Bytes, RetrieveError>> + Send + use<> {
+        self.runs(range, Again::Likely)
+    }
+
+    fn runs(&self, range: Range<u64>, again: Again) -> impl Stream<Item = Result<Bytes, RetrieveError>> + Send + use<> {
         let geometry = self.opener.geometry();
         let chunks = (RUN_BYTES >> geometry.chunk_size().log2()).max(1);
         let runs: Vec<RangePlan> = match geometry.plan(range) {
@@ -61,7 +82,7 @@ impl Reader {
         stream::iter(runs)
             .map(move |run| {
                 let reader = reader.clone();
-                async move { reader.open(run).await }
+                async move { reader.run(run, again).await }
             })
             .buffered(RUNS_AHEAD)
             .map_ok(|pieces| stream::iter(pieces.into_iter().map(Ok)))
@@ -95,19 +116,41 @@ impl Reader {
         self.shared.damaged(self.name.object_id, error)
     }
 
-    /// Reads a run of chunks and opens it where it was read.
-    async fn open(&self, run: RangePlan) -> Result<Vec<Bytes>, RetrieveError> {
+    /// A run of chunks, from what is remembered or opened.
+    async fn run(&self, run: RangePlan, again: Again) -> Result<Vec<Bytes>, RetrieveError> {
         self.hold_lease().await?;
+        let sealed = run.sealed();
+        let len = usize::try_from(sealed.end - sealed.start).unwrap_or(usize::MAX);
+        let size = self.opener.geometry().chunk_size();
+        if again == Again::Unlikely {
+            return Ok(pieces(&self.open(&run).await?.0, len, &run, size));
+        }
+        let ReadBy { session, purpose, .. } = self.by;
+        let (tenant, object) = (self.name.tenant, self.name.object_id);
+        let key = CacheKey { session, tenant, purpose, object, sealed };
+        let cache = &self.shared.cache;
+        if let Some(opened) = cache.get(&key) {
+            return Ok(pieces(&opened, len, &run, size));
+        }
+        let (opened, memory) = self.open(&run).await?;
+        cache.put(key, &opened, memory, || self.lease.lock().watch());
+        Ok(pieces(&opened, len, &run, size))
+    }
+
+    /// Reads a run of chunks and opens it where it was read. Beside it, how much memory that is.
+    async fn open(&self, run: &RangePlan) -> Result<(Bytes, usize), RetrieveError> {
         let (shared, object, sealed) = (&self.shared, self.name.object_id, run.sealed());
         let len = usize::try_from(sealed.end - sealed.start).unwrap_or(usize::MAX);
         let (opener, pool) = (self.opener.clone(), shared.pool.clone());
+        let first = run.first_chunk();
         let open = move |mut memory: Vec<u8>, total: u64| {
             opener.check_total(total)?;
-            opener.open_run(run.first_chunk(), &mut memory[..len])?;
-            Ok(pieces(&pool.lend(memory), len, &run, opener.geometry().chunk_size()))
+            opener.open_run(first, &mut memory[..len])?;
+            let weight = memory.len();
+            Ok((pool.lend(memory), weight))
         };
         let mut memory = shared.pool.take(len);
-        let opened: Result<Vec<Bytes>, OpenError> = match shared.backlog.object(object) {
+        let opened: Result<(Bytes, usize), OpenError> = match shared.backlog.object(object) {
             Some(whole) => {
                 let range = usize::try_from(sealed.start).ok().and_then(|at| whole.get(at..at.checked_add(len)?));
                 if let Some(sealed) = range {
@@ -129,7 +172,8 @@ impl Reader {
             return Ok(());
         }
         let id = self.name.key_id;
-        let opened = self.shared.keys.open(self.name.tenant, &[id], self.purpose, self.actor, self.entry).await;
+        let ReadBy { actor, purpose, entry, .. } = self.by;
+        let opened = self.shared.keys.open(self.name.tenant, &[id], purpose, actor, entry).await;
         let mut opened = opened.map_err(RetrieveError::Keys)?;
         let fresh = opened.remove(&id).ok_or(RetrieveError::Missing)?.map_err(RetrieveError::Refused)?;
         *self.lease.lock() = fresh;
