@@ -103,6 +103,7 @@ fn instance_row(sop: &str, series: &str, version: u32) -> InstanceRow {
         columns: None,
         number_of_frames: None,
         bits_allocated: None,
+        has_metadata: Some(true),
     }
 }
 

@@ -175,6 +175,10 @@ pub struct InstanceRow {
     /// Bits Allocated.
     #[n(22)]
     pub bits_allocated: Option<u16>,
+    /// Whether its metadata were kept: then there is a row of them, sealed when this version was received or later, and its
+    /// absence is damage. `None`: written before rows said so.
+    #[n(23)]
+    pub has_metadata: Option<bool>,
 }
 
 /// Where frames are.
@@ -404,6 +408,7 @@ mod tests {
             columns: Some(512),
             number_of_frames: None,
             bits_allocated: None,
+            has_metadata: Some(true),
         };
         let bytes = minicbor::to_vec(&row).unwrap();
         assert_eq!(minicbor::decode::<InstanceRow>(&bytes).unwrap(), row);

@@ -110,6 +110,7 @@ impl Received {
             columns: header.columns,
             number_of_frames: header.number_of_frames,
             bits_allocated: header.bits_allocated,
+            has_metadata: Some(self.tapped.metadata_json.is_some()),
         }
     }
 }

@@ -193,6 +193,7 @@ mod tests {
             columns: None,
             number_of_frames: None,
             bits_allocated: None,
+            has_metadata: None,
         };
         Version { row, meta: None }
     }

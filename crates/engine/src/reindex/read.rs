@@ -234,6 +234,7 @@ fn found(
         columns: header.columns,
         number_of_frames: header.number_of_frames,
         bits_allocated: header.bits_allocated,
+        has_metadata: Some(meta.is_some()),
     };
     Ok(Found {
         study: study_row(header, study, row.received_at, None),

@@ -79,6 +79,7 @@ impl RetrieveError {
             Self::Refused(_) => "key-refused",
             Self::Keys(_) => "no-key",
             Self::Audit(_) => "not-audited",
+            Self::Index(error) if error.fault() == Fault::Corrupt => "damaged",
             Self::Index(_) => "index",
             Self::Store(_) => "store",
             Self::Damaged { .. } => "damaged",
@@ -99,6 +100,9 @@ impl RetrieveError {
             Self::Refused(_) => "This study may not be opened now: it is restricted, or a budget is used up.",
             Self::Keys(_) => "The key service does not answer; try again in a moment.",
             Self::Audit(_) => "The access cannot be recorded, so it is not served; try again in a moment.",
+            Self::Index(error) if error.fault() == Fault::Corrupt => {
+                "What is kept of the image is damaged. An alarm was raised."
+            }
             Self::Index(_) | Self::Store(_) => "The image cannot be read now; try again in a moment.",
             Self::Damaged { .. } => "The stored image is damaged. An alarm was raised.",
             Self::NoSuchFrame { .. } => "The instance has no frame of this number; they are counted from 1.",

@@ -140,8 +140,12 @@ impl Shared {
         let sealed = self.catalog.metas(asker.tenant, study_ref, &uids).await.map_err(|e| self.index_failed(e))?;
         let mut found = Vec::with_capacity(rows.len());
         for (row, meta) in rows.into_iter().zip(sealed) {
-            // Metadata that were too long leave no row, or that of the version before.
-            let meta = meta.filter(|meta| meta.is_since(row.received_at)).ok_or(RetrieveError::NoMetadata)?;
+            let Some(meta) = meta.filter(|meta| meta.is_since(row.received_at)) else {
+                // Metadata that were too long leave no row, or that of the version before; others were taken away, or set back.
+                let lost = row.has_metadata == Some(true);
+                let damage = || self.index_failed(IndexError::Corrupt { table: Table::Meta });
+                return Err(if lost { damage() } else { RetrieveError::NoMetadata });
+            };
             found.push((row, meta));
         }
         let mut ids: Vec<KeyId> = found.iter().map(|(_, meta)| meta.key_id()).collect();
@@ -151,7 +155,13 @@ impl Shared {
         let opened = self.keys.open(asker.tenant, &ids, asker.purpose, asker.actor, access.entry).await;
         let mut leases = HashMap::with_capacity(ids.len());
         for (id, lease) in opened.map_err(RetrieveError::Keys)? {
-            leases.insert(id, lease.map_err(RetrieveError::Refused)?);
+            let lease = lease.map_err(|refusal| {
+                // A name that is not the instance's own, and that nobody knows, was never written here.
+                let own = found.iter().all(|(row, meta)| meta.key_id() != id || row.key_id == id);
+                let damage = || self.index_failed(IndexError::Corrupt { table: Table::Meta });
+                if own { RetrieveError::Refused(refusal) } else { damage() }
+            })?;
+            leases.insert(id, lease);
         }
         let opened = if found.len() <= INLINE {
             open(found, &leases)
