@@ -17,6 +17,7 @@ pub mod peers;
 pub mod process;
 pub mod proxy;
 pub mod recorder;
+pub mod rows;
 pub mod scu;
 pub mod site;
 pub mod stow;

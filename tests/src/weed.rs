@@ -137,6 +137,23 @@ impl Weed {
         found
     }
 
+    /// Puts other bytes in the place of an object, by that other door, or removes it.
+    ///
+    /// # Panics
+    /// As [`Weed::bucket`].
+    pub fn replace(&self, name: &str, bytes: Option<&[u8]>) {
+        let http = Http::trusting(None);
+        let url = format!("http://{}{name}", self.filer);
+        let method = if bytes.is_some() { "PUT" } else { "DELETE" };
+        let answer = http.send_with(
+            method,
+            &url,
+            &[("content-type", "application/octet-stream")],
+            bytes.unwrap_or_default().to_vec(),
+        );
+        assert!((200..300).contains(&answer.status), "{name}: {}", answer.text());
+    }
+
     /// Uploads that were begun and neither completed nor aborted.
     ///
     /// # Panics

@@ -7,6 +7,7 @@ use leadglass_tests::eyes::files_under;
 use leadglass_tests::fixture::Fixture;
 use leadglass_tests::http::Ask;
 use leadglass_tests::process::until;
+use leadglass_tests::rows::Rows;
 use leadglass_tests::site::{
     alarms, ask_plain, copy_tree, grown, halt, instance_path, large, metric, refused_start, replace_tree, sibling,
     stored,
@@ -358,36 +359,6 @@ fn a_damaged_instance_breaks_every_way_of_reading_it_and_no_other() {
     equal(&vault, &[&small, &large]);
 }
 
-/// The index engine's rows, opened with the engine itself while the vault is stopped: `r`, tenant, table, StudyRef, keyed token.
-struct Rows(sled::Db);
-
-impl Rows {
-    fn of(vault: &Vault) -> Self {
-        // A folder that its engine has just left may be locked for a moment more.
-        let path = vault.up.data.vault.join("index/rows");
-        let mut open = None;
-        assert!(until(SOON, || {
-            open = sled::Config::new().path(&path).mode(sled::Mode::LowSpace).open().ok();
-            open.is_some()
-        }));
-        Self(open.unwrap())
-    }
-
-    /// Rows of a table (1 study, 2 series, 3 instance), in the order of their names.
-    fn table(&self, number: u8) -> Vec<(sled::IVec, sled::IVec)> {
-        let rows = self.0.scan_prefix(b"r").map(Result::unwrap);
-        rows.filter(|(name, _)| name.len() == 50 && name[17] == number).collect()
-    }
-
-    fn put(&self, name: &[u8], row: &[u8]) {
-        self.0.insert(name, row).unwrap();
-    }
-
-    fn close(self) {
-        self.0.flush().unwrap();
-    }
-}
-
 /// What the vault serves of each is either right or nothing.
 fn never_wrong(vault: &Vault, victims: &[&Victim], what: &str) -> usize {
     let mut served = 0;
@@ -429,14 +400,14 @@ fn index_rows_that_are_swapped_changed_or_moved_never_yield_another_study() {
             let [(one, one_row), (other, other_row)] = &of_table[..] else { unreachable!() };
             match harm {
                 "swapped" => {
-                    rows.put(one, other_row);
-                    rows.put(other, one_row);
+                    rows.put(one, Some(other_row));
+                    rows.put(other, Some(one_row));
                 }
                 "changed" => {
                     let mut changed = one_row.to_vec();
                     let middle = changed.len() / 2;
                     changed[middle] ^= 1;
-                    rows.put(one, &changed);
+                    rows.put(one, Some(&changed));
                 }
                 _ => rows.put(one, other_row),
             }
@@ -451,8 +422,8 @@ fn index_rows_that_are_swapped_changed_or_moved_never_yield_another_study() {
             assert!(until(SOON, noticed), "{what}: no alarm");
             halt(&vault);
             let rows = Rows::of(&vault);
-            rows.put(one, one_row);
-            rows.put(other, other_row);
+            rows.put(one, Some(one_row));
+            rows.put(other, Some(other_row));
             rows.close();
         }
     }
