@@ -37,7 +37,9 @@ pub use readiness::Readiness;
 pub use record::{Record, RecordError, SealedRow, SubjectWrap};
 pub use refusal::{EnrolmentChange, Refusals, Refused};
 pub use reindex::{LeftOut, Rebuilt, ReindexError, ReindexPorts, Why, reindex};
-pub use retrieve::{Bulk, BulkPath, Document, Frame, FrameStream, Instance, Metadata, Pixels, RetrieveError, Target};
+pub use retrieve::{
+    Bulk, BulkPath, Document, Explicit, Frame, FrameStream, Instance, Metadata, Pixels, RetrieveError, Target,
+};
 pub use search::{SearchError, Within};
 pub use start::{Ack, Limits, Ports, StartError};
 pub use subject::SubjectPort;

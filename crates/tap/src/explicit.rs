@@ -240,7 +240,7 @@ impl Visitor for Writer {
         } else {
             value.carry.extend_from_slice(piece);
             let mut numbers = std::mem::take(&mut value.carry);
-            let whole = numbers.len().saturating_sub(numbers.len() % value.width);
+            let whole = numbers.len().saturating_sub(numbers.chunks_exact(value.width).remainder().len());
             value.carry = numbers.split_off(whole);
             for number in numbers.chunks_exact_mut(value.width) {
                 number.reverse();

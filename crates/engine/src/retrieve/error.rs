@@ -41,6 +41,9 @@ pub enum RetrieveError {
     /// There is nothing under this path that the metadata point at.
     #[error("the instance has no such bulk data")]
     NoSuchBulk,
+    /// The instance holds what Explicit VR Little Endian has no form for: compressed pixels inside of a sequence.
+    #[error("the instance cannot be written in explicit VR little endian")]
+    Inexpressible,
     /// The metadata were longer than is kept.
     #[error("the metadata of an instance were too long to be kept")]
     NoMetadata,
@@ -67,7 +70,7 @@ impl RetrieveError {
             Self::Store(error) => error.fault(),
             Self::Damaged { .. } => Fault::Corrupt,
             Self::NoSuchFrame { .. } | Self::NoSuchBulk => Fault::Missing,
-            Self::Inseparable | Self::NoMetadata => Fault::BadInput,
+            Self::Inseparable | Self::Inexpressible | Self::NoMetadata => Fault::BadInput,
         }
     }
 
@@ -86,6 +89,7 @@ impl RetrieveError {
             Self::NoSuchFrame { .. } => "no-such-frame",
             Self::NoSuchBulk => "no-such-bulkdata",
             Self::Inseparable => "frames-inseparable",
+            Self::Inexpressible => "not-decodable",
             Self::NoMetadata => "metadata-too-long",
         }
     }
@@ -109,6 +113,9 @@ impl RetrieveError {
             Self::NoSuchBulk => "The metadata of this instance name no such bulk data.",
             Self::Inseparable => {
                 "Where the frames of this instance begin is not known; retrieve the instance or its bulk data."
+            }
+            Self::Inexpressible => {
+                "The instance cannot be decoded to Explicit VR Little Endian; say transfer-syntax=* to take it as it is."
             }
             Self::NoMetadata => "The metadata of an instance are too long to be served; retrieve the instance itself.",
         }

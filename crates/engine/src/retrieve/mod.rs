@@ -11,6 +11,7 @@ mod bulk;
 mod cache;
 mod cut;
 mod error;
+mod explicit;
 mod frames;
 mod inflate;
 mod metadata;
@@ -21,6 +22,7 @@ mod tables;
 pub use bulk::{Bulk, BulkPath};
 pub(crate) use cache::Cache;
 pub use error::RetrieveError;
+pub use explicit::Explicit;
 pub use frames::{Frame, FrameStream, Pixels};
 pub use metadata::{Document, Metadata};
 pub(crate) use pool::Pool;
@@ -75,7 +77,7 @@ impl Shared {
             .map(|row| {
                 let lease = leases.get(&row.key_id).ok_or(RetrieveError::Missing)?;
                 let by = ReadBy { session, actor: permit.actor(), purpose: permit.purpose(), entry: access.entry };
-                let reader = self.reader(lease.clone(), &row, by)?;
+                let reader = self.reader(lease.clone(), &row, by, access.over.clone())?;
                 Ok(Instance { access: access.clone(), row, reader })
             })
             .collect()
@@ -163,6 +165,16 @@ impl Instance {
     /// Never: a file has at least its preamble.
     pub const fn is_empty(&self) -> bool {
         self.row.body_len == 0
+    }
+
+    /// Of which series, and which it is.
+    pub const fn uids(&self) -> (&SeriesUid, &SopInstanceUid) {
+        (&self.row.series_uid, &self.row.sop_uid)
+    }
+
+    /// Number of Frames (0028,0008): 1 where the data set says nothing.
+    pub fn frames(&self) -> u32 {
+        self.row.number_of_frames.unwrap_or(1)
     }
 
     /// How its data set is encoded, which is how it was sent.

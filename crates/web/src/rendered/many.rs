@@ -1,49 +1,39 @@
 //! All pictures of a series or a study, in multipart/related, made while they are sent.
 
 use super::{Known, PictureError, Subject, wanted, wish::Asked};
-use crate::{App, Problem, accept::Wrapping, app::Caller, qido::place::Place, wado};
+use crate::{
+    App, Problem,
+    accept::Wrapping,
+    app::Caller,
+    qido::place::Place,
+    wado::{self, Named},
+};
 use axum::{
     body::Body,
-    extract::{Path, State},
+    extract::State,
     http::{HeaderValue, header, request::Parts},
     response::Response,
 };
 use bytes::Bytes;
 use futures::{Stream, StreamExt, TryStreamExt, stream};
-use leadglass_engine::{Document, Target};
+use leadglass_engine::Document;
 use leadglass_imaging::render::{RenderError, Wish};
 use leadglass_model::{Permit, Read, StudyUid};
 
-/// `GET /studies/{study}/rendered`
-pub(crate) async fn study(
+/// `GET /studies/{study}/rendered`, and the same of a series.
+pub(crate) async fn many(
     State(app): State<App>,
     caller: Caller,
-    Path(study): Path<String>,
+    Named(target): Named,
     parts: Parts,
 ) -> Result<Response, Problem> {
-    let study = wado::study_uid(&study)?;
-    respond(app, caller, &parts, Target::Study(study)).await
-}
-
-/// `GET /studies/{study}/series/{series}/rendered`
-pub(crate) async fn series(
-    State(app): State<App>,
-    caller: Caller,
-    Path((study, series)): Path<(String, String)>,
-    parts: Parts,
-) -> Result<Response, Problem> {
-    let target = Target::Series(wado::study_uid(&study)?, wado::series_uid(&series)?);
-    respond(app, caller, &parts, target).await
-}
-
-async fn respond(app: App, caller: Caller, parts: &Parts, target: Target) -> Result<Response, Problem> {
     let permit = caller.read()?;
     let asked = Asked::parse(parts.uri.query())?;
     let metadata = app.engine.metadata(&permit, caller.session, &target).await.map_err(|e| wado::problem(&e))?;
     let study = metadata.study().clone();
-    let (_, format) = wanted(parts, &[Wrapping::Multipart])?;
+    let (_, format) = wanted(&parts, &[Wrapping::Multipart])?;
     let wish = asked.wish(format, None);
-    let place = Place::of(parts);
+    let place = Place::of(&parts);
     let documents = metadata
         .documents()
         .map_err(PictureError::from)

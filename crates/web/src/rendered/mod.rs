@@ -3,6 +3,7 @@
 //! Policy, access entry and lease are those of frames. What is decoded is foreign, so decoding is not done here but in a
 //! render worker ([`Renderer`]). Nothing that was rendered is kept.
 
+mod decoding;
 mod instance;
 mod many;
 mod native;
@@ -12,8 +13,9 @@ mod wish;
 
 pub use pool::Renderer;
 
+pub(crate) use decoding::Decoding;
 pub(crate) use instance::{frames, instance};
-pub(crate) use many::{series, study};
+pub(crate) use many::many;
 pub(crate) use native::{decoded, is_decoded};
 pub(crate) use thumbnail::{frame_thumbnail, instance_thumbnail, series_thumbnail, study_thumbnail};
 
@@ -52,7 +54,7 @@ struct Known {
 
 /// Why there is no picture.
 #[derive(Debug)]
-enum PictureError {
+pub(crate) enum PictureError {
     /// It could not be read.
     Read(RetrieveError),
     /// It could not be made.
@@ -84,7 +86,7 @@ impl From<DecodeError> for PictureError {
 }
 
 impl PictureError {
-    fn problem(&self) -> Problem {
+    pub(crate) fn problem(&self) -> Problem {
         match self {
             Self::Read(error) => problem(error),
             Self::Work(WorkError::Refused("viewport")) => Problem::with_status(

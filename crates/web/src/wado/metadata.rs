@@ -1,9 +1,9 @@
 //! Metadata of studies, series and instances (PS3.18 §10.4.1.1.4): what was prepared at ingest.
 
 use super::{
-    answer, begun, boundary, entity_tag, insert, instance_uid,
+    Named, answer, begun, boundary, entity_tag, insert,
     json::{self, Joined},
-    problem, series_uid, study_uid, unchanged, wanted,
+    problem, unchanged, wanted,
 };
 use crate::{
     App, Problem,
@@ -12,46 +12,20 @@ use crate::{
     qido::place::Place,
 };
 use axum::{
-    extract::{Path, State},
+    extract::State,
     http::{header, request::Parts},
     response::Response,
 };
-use leadglass_engine::Target;
 
-/// `GET /studies/{study}/metadata`
-pub(crate) async fn study_metadata(
+/// `GET /studies/{study}/metadata`, and the same of a series or an instance.
+pub(crate) async fn metadata(
     State(app): State<App>,
     caller: Caller,
-    Path(study): Path<String>,
+    Named(target): Named,
     parts: Parts,
 ) -> Result<Response, Problem> {
-    respond(&app, &caller, &parts, Target::Study(study_uid(&study)?)).await
-}
-
-/// `GET /studies/{study}/series/{series}/metadata`
-pub(crate) async fn series_metadata(
-    State(app): State<App>,
-    caller: Caller,
-    Path((study, series)): Path<(String, String)>,
-    parts: Parts,
-) -> Result<Response, Problem> {
-    respond(&app, &caller, &parts, Target::Series(study_uid(&study)?, series_uid(&series)?)).await
-}
-
-/// `GET /studies/{study}/series/{series}/instances/{instance}/metadata`
-pub(crate) async fn instance_metadata(
-    State(app): State<App>,
-    caller: Caller,
-    Path((study, series, instance)): Path<(String, String, String)>,
-    parts: Parts,
-) -> Result<Response, Problem> {
-    let target = Target::Instance(study_uid(&study)?, series_uid(&series)?, instance_uid(&instance)?);
-    respond(&app, &caller, &parts, target).await
-}
-
-async fn respond(app: &App, caller: &Caller, parts: &Parts, target: Target) -> Result<Response, Problem> {
     let permit = caller.read()?;
-    let offer = wanted(parts, &OFFERS, FORMS)?;
+    let offer = wanted(&parts, &OFFERS, FORMS)?;
     let metadata = app.engine.metadata(&permit, caller.session, &target).await.map_err(|e| problem(&e))?;
     let encodings = parts.headers.get(header::ACCEPT_ENCODING).and_then(|value| value.to_str().ok());
     let gzip = json::takes_gzip(encodings);
@@ -69,7 +43,7 @@ async fn respond(app: &App, caller: &Caller, parts: &Parts, target: Target) -> R
     if let Some(answer) = tag.as_ref().and_then(|tag| unchanged(&parts.headers, tag)) {
         return Ok(answer);
     }
-    let (place, study) = (Place::of(parts), metadata.study().clone());
+    let (place, study) = (Place::of(&parts), metadata.study().clone());
     let base =
         move |document: &leadglass_engine::Document| place.instance(&study, &document.series, &document.instance);
     let body = begun(json::body(metadata.documents(), base, joined, gzip)).await?;

@@ -5,17 +5,20 @@
 
 mod bulkdata;
 mod capabilities;
+mod explicit;
 mod frames;
 mod instances;
 mod json;
 mod metadata;
+mod named;
 mod xml;
 
 pub(crate) use bulkdata::bulkdata;
 pub(crate) use capabilities::capabilities;
 pub(crate) use frames::{frames, numbers};
-pub(crate) use instances::{instance, series, study};
-pub(crate) use metadata::{instance_metadata, series_metadata, study_metadata};
+pub(crate) use instances::instances;
+pub(crate) use metadata::metadata;
+pub(crate) use named::Named;
 
 use crate::{
     Problem,
@@ -103,7 +106,12 @@ fn unsatisfiable(total: u64) -> Response {
 }
 
 /// An answer with a body of this type; its length is told where it is known.
-fn answer(content_type: &str, len: Option<u64>, tag: Option<&str>, body: Pieces) -> Response {
+fn answer<E: Into<axum::BoxError> + 'static>(
+    content_type: &str,
+    len: Option<u64>,
+    tag: Option<&str>,
+    body: impl Stream<Item = Result<Bytes, E>> + Send + 'static,
+) -> Response {
     let mut answer = Response::new(Body::from_stream(body));
     let out = answer.headers_mut();
     insert(out, header::CONTENT_TYPE, content_type);
@@ -155,7 +163,7 @@ pub(crate) fn problem(error: &RetrieveError) -> Problem {
     let told = |status| Problem::with_status(status, error.code(), error.advice());
     match (error, error.fault()) {
         (RetrieveError::NoSuchFrame { .. } | RetrieveError::NoSuchBulk, _) => told(StatusCode::NOT_FOUND),
-        (RetrieveError::Inseparable, _) => told(StatusCode::NOT_ACCEPTABLE),
+        (RetrieveError::Inseparable | RetrieveError::Inexpressible, _) => told(StatusCode::NOT_ACCEPTABLE),
         (RetrieveError::NoMetadata, _) => told(StatusCode::PAYLOAD_TOO_LARGE),
         (_, Fault::Missing) => Problem::not_found(),
         _ if error.code() == "over-budget" => told(StatusCode::TOO_MANY_REQUESTS),
