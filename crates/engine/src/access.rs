@@ -15,7 +15,7 @@ use std::{
     collections::HashMap,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -36,6 +36,8 @@ struct Key {
 pub(crate) struct Access {
     /// The opening entry; the key service's log carries it too.
     pub(crate) entry: EntryId,
+    /// Set when its session ends before it does: what is being given out stops.
+    pub(crate) over: Arc<AtomicBool>,
     opened: UnixMillis,
     closing: NewEntry,
     last_used: AtomicU64,
@@ -78,7 +80,11 @@ impl AccessError {
 
 /// All accesses of a node.
 #[derive(Debug, Default)]
-pub(crate) struct Accesses(Mutex<HashMap<Key, Arc<OnceCell<Arc<Access>>>>>);
+pub(crate) struct Accesses {
+    open: Mutex<HashMap<Key, Arc<OnceCell<Arc<Access>>>>>,
+    /// Over for new requests, while something is still being given out: counted to its last byte.
+    ending: Mutex<Vec<Arc<Access>>>,
+}
 
 impl Access {
     /// Counts what goes out.
@@ -124,7 +130,7 @@ impl Shared {
         let key = Key { tenant: permit.tenant(), session, study: study.study_ref, purpose: permit.purpose() };
         let now = self.clock.now();
         let (cell, over) = {
-            let mut open = self.accesses.0.lock();
+            let mut open = self.accesses.open.lock();
             let cell = open.entry(key).or_default();
             let over = match cell.get() {
                 Some(access) if access.is_over(now) => std::mem::take(cell).get().cloned(),
@@ -132,9 +138,7 @@ impl Shared {
             };
             (cell.clone(), over)
         };
-        if let Some(over) = over {
-            self.close(&over);
-        }
+        self.accesses.ending.lock().extend(over);
         let begin = || async {
             let mut opening =
                 NewEntry::new(EntryId::random(&*self.entropy), now, Event::InstancesAccessed, Outcome::Success);
@@ -163,6 +167,7 @@ impl Shared {
             self.commit_entry(opening, detail.wrap).await?;
             Ok::<_, AccessError>(Arc::new(Access {
                 entry,
+                over: Arc::default(),
                 opened: now,
                 closing,
                 last_used: AtomicU64::new(now.0),
@@ -202,16 +207,15 @@ impl Shared {
     /// Closes the accesses of a session and drops what was opened in it.
     pub(crate) fn end_session(self: &Arc<Self>, session: [u8; 16]) {
         let mut over = Vec::new();
-        self.accesses.0.lock().retain(|key, cell| match cell.get() {
+        self.accesses.open.lock().retain(|key, cell| match cell.get() {
             Some(access) if key.session == session => {
+                access.over.store(true, Ordering::Relaxed);
                 over.push(access.clone());
                 false
             }
             _ => true,
         });
-        for access in over {
-            self.close(&access);
-        }
+        self.accesses.ending.lock().extend(over);
         self.cache.end_session(session);
     }
 
@@ -227,7 +231,7 @@ impl Shared {
             self.pool.rest();
             let now = self.clock.now();
             let mut over = Vec::new();
-            self.accesses.0.lock().retain(|_, cell| match cell.get() {
+            self.accesses.open.lock().retain(|_, cell| match cell.get() {
                 Some(access) if stopping || access.is_over(now) => {
                     over.push(access.clone());
                     false
@@ -236,8 +240,14 @@ impl Shared {
                 None => Arc::strong_count(cell) > 1,
                 Some(_) => true,
             });
+            over.extend(std::mem::take(&mut *self.accesses.ending.lock()));
             for access in over {
-                self.close(&access);
+                // Whoever gives something out holds it.
+                if stopping || Arc::strong_count(&access) == 1 {
+                    self.close(&access);
+                } else {
+                    self.accesses.ending.lock().push(access);
+                }
             }
             if stopping {
                 return;

@@ -204,7 +204,7 @@ impl Shared {
         let lease = self.lease_for_check(permit, &row, id).await?;
         // No session: this reads once.
         let by = ReadBy { session: [0; 16], actor: permit.actor(), purpose: Purpose::StorageCheck, entry: id };
-        let reader = self.reader(lease.clone(), &row, by)?;
+        let reader = self.reader(lease.clone(), &row, by, Arc::default())?;
         let source = Arc::new(Source {
             tenant,
             // The device stays the one that delivered it: its next correction is a version, not a stranger.

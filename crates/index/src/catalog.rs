@@ -5,6 +5,10 @@
 //! their series' rows. Dead before the commit: the journal stages it again. Dead after it: the engine's mark says so, and
 //! a position not above the mark is not staged again, so nothing is counted twice.
 
+mod metas;
+
+pub use metas::SealedMeta;
+
 use crate::{
     Batch, Index, IndexError, InstanceRow, Mark, Row, RowKey, SeriesRow, StudyEntry, StudyRow, Table,
     newborn::Newborns,
@@ -12,13 +16,13 @@ use crate::{
     projection::{SeriesAt, TenantState, Tenants},
     recent::Recent,
     sealed,
-    versions::{self, Versions},
+    versions::Versions,
 };
 use bytes::Bytes;
 use leadglass_model::{
-    Clock, Entropy, Indexed, KeyGen, KeyId, SeriesUid, SopInstanceUid, StudyRef, StudyUid, TenantId, UnixMillis,
+    Clock, Entropy, Indexed, KeyGen, KeyId, SeriesUid, SopInstanceUid, StudyRef, StudyUid, TenantId,
 };
-use leadglass_seal::{IndexKey, MetaKey, RowHeader, Secret};
+use leadglass_seal::{IndexKey, RowHeader, Secret};
 use parking_lot::{Mutex, RwLock};
 use std::{
     collections::{BTreeMap, HashMap},
@@ -234,64 +238,6 @@ impl Catalog {
         }
         let header = sealed::new_header(under.key_id, under.key_gen, self.versions.next(self.clock.now()));
         sealed::seal(under.key, tenant, key, header, &*self.entropy, &sealed::encode(row))
-    }
-
-    /// Seals the metadata of an instance: opaque bytes, under the study's meta key, which the catalog never keeps.
-    pub fn seal_meta(
-        &self,
-        tenant: TenantId,
-        key: &RowKey,
-        key_id: KeyId,
-        key_gen: KeyGen,
-        meta_key: &MetaKey,
-        plain: &[u8],
-    ) -> Bytes {
-        let header = sealed::new_header(key_id, key_gen, self.versions.next(self.clock.now()));
-        sealed::seal(meta_key, tenant, key, header, &*self.entropy, plain)
-    }
-
-    /// The sealed metadata of an instance, and the key it is under.
-    ///
-    /// Cancel safety: reads only.
-    pub async fn meta(
-        &self,
-        tenant: TenantId,
-        study_ref: StudyRef,
-        uid: &SopInstanceUid,
-    ) -> Result<Option<SealedMeta>, IndexError> {
-        let Some(key) = self.meta_key(tenant, study_ref, uid) else { return Ok(None) };
-        let Some(bytes) = self.fetch(tenant, key).await? else { return Ok(None) };
-        let header = sealed::header(&key, &bytes)?;
-        Ok(Some(SealedMeta { tenant, key, header, bytes }))
-    }
-
-    /// The sealed metadata of several instances of a study, in the order asked for.
-    ///
-    /// Cancel safety: reads only.
-    pub async fn metas(
-        &self,
-        tenant: TenantId,
-        study_ref: StudyRef,
-        uids: &[&SopInstanceUid],
-    ) -> Result<Vec<Option<SealedMeta>>, IndexError> {
-        let keys: Option<Vec<RowKey>> = uids.iter().map(|uid| self.meta_key(tenant, study_ref, uid)).collect();
-        let Some(keys) = keys else { return Ok(vec![None; uids.len()]) };
-        let mut rows: Vec<Option<Bytes>> = {
-            let overlay = self.overlay.read();
-            keys.iter().map(|key| overlay.row(tenant, *key)).collect()
-        };
-        let missing: Vec<RowKey> =
-            keys.iter().zip(&rows).filter(|(_, row)| row.is_none()).map(|(key, _)| *key).collect();
-        if !missing.is_empty() {
-            let stored = self.index.fetch_many(tenant, &missing).await?;
-            rows.iter_mut().filter(|row| row.is_none()).zip(stored).for_each(|(row, found)| *row = found);
-        }
-        let seal = |(key, bytes): (RowKey, Option<Bytes>)| {
-            let Some(bytes) = bytes else { return Ok(None) };
-            let header = sealed::header(&key, &bytes)?;
-            Ok(Some(SealedMeta { tenant, key, header, bytes }))
-        };
-        keys.into_iter().zip(rows).map(seal).collect()
     }
 
     /// Makes rows visible that are durable in the journal at `position`. Rows that do not open stay on their way to the
@@ -655,37 +601,6 @@ impl Catalog {
             done.insert((tenant, series), instances);
         }
         done
-    }
-}
-
-/// Sealed metadata of an instance, to be opened with the meta key that a lease brings.
-#[derive(Debug, Clone)]
-pub struct SealedMeta {
-    tenant: TenantId,
-    key: RowKey,
-    header: RowHeader,
-    bytes: Bytes,
-}
-
-impl SealedMeta {
-    /// The study key whose meta key opens it.
-    pub const fn key_id(&self) -> KeyId {
-        self.header.key_id
-    }
-
-    /// That key's generation.
-    pub const fn key_gen(&self) -> KeyGen {
-        self.header.key_gen
-    }
-
-    /// Whether it was sealed at this time or later: metadata of an instance are not older than the instance.
-    pub const fn is_since(&self, time: UnixMillis) -> bool {
-        versions::time_of(self.header.row_version).0 >= time.0
-    }
-
-    /// The metadata as it was given to [`Catalog::seal_meta`].
-    pub fn open(&self, meta_key: &MetaKey) -> Result<Vec<u8>, IndexError> {
-        sealed::open(meta_key, self.tenant, &self.key, self.header, &self.bytes)
     }
 }
 

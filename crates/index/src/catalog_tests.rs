@@ -456,16 +456,36 @@ async fn metadata_opens_with_its_meta_key_alone() {
     let (catalog, _) = load(&index, &[1]).await;
     let sop = SopInstanceUid::parse("1.2.1.1.1").unwrap();
     let key = catalog.meta_key(A, study_ref(1), &sop).unwrap();
-    let good = MetaKey::from_bytes([5; 32]);
+    let good = leadglass_seal::MetaKey::from_bytes([5; 32]);
     let sealed = catalog.seal_meta(A, &key, key_id(1), KeyGen::FIRST, &good, b"{}");
     catalog.stage(1, [(A, key, sealed)]).unwrap();
     for _ in 0..2 {
         let meta = catalog.meta(A, study_ref(1), &sop).await.unwrap().unwrap();
         assert_eq!((meta.key_id(), meta.key_gen()), (key_id(1), KeyGen::FIRST));
         assert_eq!(meta.open(&good).unwrap(), b"{}");
-        assert!(meta.open(&MetaKey::from_bytes([6; 32])).is_err());
+        assert!(meta.open(&leadglass_seal::MetaKey::from_bytes([6; 32])).is_err());
         catalog.commit(mark(1)).await.unwrap();
     }
+}
+
+#[tokio::test]
+async fn long_metadata_are_fetched_a_few_at_a_time() {
+    let index = MemoryIndex::default();
+    let (catalog, _) = load(&index, &[1]).await;
+    let sops: Vec<_> = (0..40).map(|n| SopInstanceUid::parse(&format!("1.2.1.1.{n}")).unwrap()).collect();
+    let meta_key = leadglass_seal::MetaKey::from_bytes([5; 32]);
+    for (n, sop) in (1..).zip(&sops[1..]) {
+        let key = catalog.meta_key(A, study_ref(1), sop).unwrap();
+        let sealed = catalog.seal_meta(A, &key, key_id(1), KeyGen::FIRST, &meta_key, &[b'x'; 10_000]);
+        catalog.stage(n, [(A, key, sealed)]).unwrap();
+    }
+    let asked: Vec<&SopInstanceUid> = sops.iter().collect();
+    let all = catalog.metas(A, study_ref(1), &asked, usize::MAX).await.unwrap();
+    assert_eq!((all.len(), all.iter().flatten().count()), (40, 39));
+    let some = catalog.metas(A, study_ref(1), &asked, 100_000).await.unwrap();
+    assert_eq!((some.len(), some[0].is_none()), (16, true));
+    assert_eq!(catalog.metas(A, study_ref(1), &asked[1..], 300_000).await.unwrap().len(), 32);
+    assert_eq!(catalog.metas(A, study_ref(2), &asked[..3], 1).await.unwrap().iter().flatten().count(), 0);
 }
 
 #[tokio::test]

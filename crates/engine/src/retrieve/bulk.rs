@@ -104,9 +104,9 @@ impl Shared {
     ) -> Result<Bulk, RetrieveError> {
         let study = self.study_of(permit, target)?;
         let instance = self.locate_one(permit, session, target).await?;
-        let rows = vec![instance.row.clone()];
-        let mut documents = self.documents(&instance.access, Asker::of(permit), study.study_ref, rows).await?;
-        let json = documents.pop().ok_or(RetrieveError::NoSuchBulk)?.json;
+        let row = instance.row.clone();
+        let document = self.document(&instance.access, Asker::of(permit), study.study_ref, row).await?;
+        let json = document.ok_or(RetrieveError::NoSuchBulk)?.json;
         let json = json.expose();
         let named = format!("\"BulkDataURI\":\"{}\"", path.0);
         if !json.windows(named.len()).any(|window| window == named.as_bytes()) {

@@ -44,6 +44,9 @@ pub enum RetrieveError {
     /// The instance holds what Explicit VR Little Endian has no form for: compressed pixels inside of a sequence.
     #[error("the instance cannot be written in explicit VR little endian")]
     Inexpressible,
+    /// The session ended meanwhile.
+    #[error("the session ended")]
+    SignedOut,
     /// The metadata were longer than is kept.
     #[error("the metadata of an instance were too long to be kept")]
     NoMetadata,
@@ -70,6 +73,7 @@ impl RetrieveError {
             Self::Store(error) => error.fault(),
             Self::Damaged { .. } => Fault::Corrupt,
             Self::NoSuchFrame { .. } | Self::NoSuchBulk => Fault::Missing,
+            Self::SignedOut => Fault::Denied,
             Self::Inseparable | Self::Inexpressible | Self::NoMetadata => Fault::BadInput,
         }
     }
@@ -90,6 +94,7 @@ impl RetrieveError {
             Self::NoSuchBulk => "no-such-bulkdata",
             Self::Inseparable => "frames-inseparable",
             Self::Inexpressible => "not-decodable",
+            Self::SignedOut => "signed-out",
             Self::NoMetadata => "metadata-too-long",
         }
     }
@@ -117,6 +122,7 @@ impl RetrieveError {
             Self::Inexpressible => {
                 "The instance cannot be decoded to Explicit VR Little Endian; say transfer-syntax=* to take it as it is."
             }
+            Self::SignedOut => "The session has ended; sign in again.",
             Self::NoMetadata => "The metadata of an instance are too long to be served; retrieve the instance itself.",
         }
     }

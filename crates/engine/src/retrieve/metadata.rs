@@ -9,13 +9,18 @@ use crate::{
     access::{Access, Given},
 };
 use flate2::read::GzDecoder;
-use futures::{Stream, StreamExt, stream};
+use futures::{Stream, StreamExt, TryStreamExt, stream};
 use leadglass_index::{IndexError, InstanceRow, SealedMeta, Table};
 use leadglass_keys::ObjectLease;
 use leadglass_model::{
     ActorRef, KeyId, Permit, Phi, Purpose, Read, SeriesUid, SopInstanceUid, StudyRef, StudyUid, TenantId,
 };
-use std::{collections::HashMap, io::Read as _, sync::Arc};
+use std::{
+    collections::{HashMap, VecDeque},
+    io::Read as _,
+    mem,
+    sync::Arc,
+};
 
 /// The metadata of a study, a series or an instance, which the caller may read; nothing is read yet.
 #[derive(Debug)]
@@ -117,75 +122,144 @@ impl Metadata {
         let mut batches = Vec::with_capacity(rows.len() / BATCH + 1);
         let mut rows = rows.into_iter().peekable();
         while rows.peek().is_some() {
-            batches.push(rows.by_ref().take(BATCH).collect::<Vec<_>>());
+            batches.push(Batch::new(rows.by_ref().take(BATCH)));
         }
+        let from = Arc::new(From { shared, access, asker, study_ref });
+        let ahead = from.clone();
         stream::iter(batches)
-            .map(move |rows| {
-                let (shared, access) = (shared.clone(), access.clone());
-                async move { shared.documents(&access, asker, study_ref, rows).await }
+            .map(move |mut batch| {
+                let from = ahead.clone();
+                async move { from.next(&mut batch).await.map(|documents| (documents, batch)) }
             })
             .buffered(BATCHES_AHEAD)
+            .map_ok(move |(first, batch)| {
+                // Large documents come a few at a time, and only when the ones before them were taken.
+                let rest = stream::try_unfold((from.clone(), batch), |(from, mut batch)| async move {
+                    if batch.is_empty() {
+                        return Ok(None);
+                    }
+                    let documents = from.next(&mut batch).await?;
+                    Ok(Some((documents, (from, batch))))
+                });
+                stream::once(async { Ok(first) }).chain(rest)
+            })
+            .try_flatten()
+    }
+}
+
+/// Whose metadata, for whom.
+struct From {
+    shared: Arc<Shared>,
+    access: Arc<Access>,
+    asker: Asker,
+    study_ref: StudyRef,
+}
+
+/// Some instances whose metadata are being read.
+struct Batch {
+    rows: VecDeque<InstanceRow>,
+    /// Fetched, not opened yet.
+    found: VecDeque<(InstanceRow, SealedMeta)>,
+    leases: Arc<HashMap<KeyId, Arc<ObjectLease>>>,
+}
+
+impl Batch {
+    fn new(rows: impl IntoIterator<Item = InstanceRow>) -> Self {
+        Self { rows: rows.into_iter().collect(), found: VecDeque::new(), leases: Arc::default() }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.rows.is_empty() && self.found.is_empty()
     }
 }
 
 impl Shared {
-    pub(super) async fn documents(
+    /// The metadata of one instance.
+    pub(super) async fn document(
         self: &Arc<Self>,
-        access: &Access,
+        access: &Arc<Access>,
         asker: Asker,
         study_ref: StudyRef,
-        rows: Vec<InstanceRow>,
-    ) -> Result<Vec<Document>, RetrieveError> {
-        let uids: Vec<&SopInstanceUid> = rows.iter().map(|row| &row.sop_uid).collect();
-        let sealed = self.catalog.metas(asker.tenant, study_ref, &uids).await.map_err(|e| self.index_failed(e))?;
-        let mut found = Vec::with_capacity(rows.len());
-        for (row, meta) in rows.into_iter().zip(sealed) {
-            let Some(meta) = meta.filter(|meta| meta.is_since(row.received_at)) else {
-                // Metadata that were too long leave no row, or that of the version before; others were taken away, or set back.
-                let lost = row.has_metadata == Some(true);
-                let damage = || self.index_failed(IndexError::Corrupt { table: Table::Meta });
-                return Err(if lost { damage() } else { RetrieveError::NoMetadata });
-            };
-            found.push((row, meta));
+        row: InstanceRow,
+    ) -> Result<Option<Document>, RetrieveError> {
+        let from = From { shared: self.clone(), access: access.clone(), asker, study_ref };
+        Ok(from.next(&mut Batch::new([row])).await?.pop())
+    }
+}
+
+impl From {
+    /// The next documents of a batch, [`GROUP_BYTES`] of them, or one.
+    async fn next(&self, batch: &mut Batch) -> Result<Vec<Document>, RetrieveError> {
+        if batch.found.is_empty() {
+            self.fetch(batch).await?;
         }
-        let mut ids: Vec<KeyId> = found.iter().map(|(_, meta)| meta.key_id()).collect();
-        ids.sort_unstable();
-        ids.dedup();
-        // Leases that stand cost nothing; one that ended in the middle of a long answer is asked for again.
-        let opened = self.keys.open(asker.tenant, &ids, asker.purpose, asker.actor, access.entry).await;
-        let mut leases = HashMap::with_capacity(ids.len());
-        for (id, lease) in opened.map_err(RetrieveError::Keys)? {
-            let lease = lease.map_err(|refusal| {
-                // A name that is not the instance's own, and that nobody knows, was never written here.
-                let own = found.iter().all(|(row, meta)| meta.key_id() != id || row.key_id == id);
-                let damage = || self.index_failed(IndexError::Corrupt { table: Table::Meta });
-                if own { RetrieveError::Refused(refusal) } else { damage() }
-            })?;
-            leases.insert(id, lease);
-        }
-        let opened = if found.len() <= INLINE {
+        let (found, leases) = (mem::take(&mut batch.found), batch.leases.clone());
+        let opened = if found.len() <= INLINE && found.iter().map(|(_, meta)| meta.len()).sum::<usize>() <= INLINE_BYTES
+        {
             open(found, &leases)
         } else {
             let work = tokio::task::spawn_blocking(move || open(found, &leases));
             work.await.unwrap_or(Err(IndexError::Corrupt { table: Table::Meta }))
         };
-        let documents = opened.map_err(|e| self.index_failed(e))?;
+        let (documents, rest) = opened.map_err(|e| self.shared.index_failed(e))?;
+        batch.found = rest;
         let bytes = documents.iter().map(|document| document.json.expose().len() as u64).sum();
-        access.count(self.clock.now(), Given { bytes, ..Given::default() });
+        self.access.count(self.shared.clock.now(), Given { bytes, ..Given::default() });
         Ok(documents)
+    }
+
+    /// Sealed metadata of the batch's next instances, and the keys for them.
+    async fn fetch(&self, batch: &mut Batch) -> Result<(), RetrieveError> {
+        let Self { shared, access, asker, study_ref } = self;
+        let damage = || shared.index_failed(IndexError::Corrupt { table: Table::Meta });
+        let uids: Vec<&SopInstanceUid> = batch.rows.iter().map(|row| &row.sop_uid).collect();
+        let sealed = shared.catalog.metas(asker.tenant, *study_ref, &uids, FETCH_BYTES).await;
+        for meta in sealed.map_err(|e| shared.index_failed(e))? {
+            let Some(row) = batch.rows.pop_front() else { break };
+            let Some(meta) = meta.filter(|meta| meta.is_since(row.received_at)) else {
+                // Metadata that were too long leave no row, or that of the version before; others were taken away, or set back.
+                let lost = row.has_metadata == Some(true);
+                return Err(if lost { damage() } else { RetrieveError::NoMetadata });
+            };
+            batch.found.push_back((row, meta));
+        }
+        let mut ids: Vec<KeyId> = batch.found.iter().map(|(_, meta)| meta.key_id()).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        // Leases that stand cost nothing; one that ended in the middle of a long answer is asked for again.
+        let opened = shared.keys.open(asker.tenant, &ids, asker.purpose, asker.actor, access.entry).await;
+        let mut leases = HashMap::with_capacity(ids.len());
+        for (id, lease) in opened.map_err(RetrieveError::Keys)? {
+            let lease = lease.map_err(|refusal| {
+                // A name that is not the instance's own, and that nobody knows, was never written here.
+                let own = batch.found.iter().all(|(row, meta)| meta.key_id() != id || row.key_id == id);
+                if own { RetrieveError::Refused(refusal) } else { damage() }
+            })?;
+            leases.insert(id, lease);
+        }
+        batch.leases = Arc::new(leases);
+        Ok(())
     }
 }
 
+type Opened = (Vec<Document>, VecDeque<(InstanceRow, SealedMeta)>);
+
+/// Opens until [`GROUP_BYTES`] of text are there; the rest is given back.
 fn open(
-    found: Vec<(InstanceRow, SealedMeta)>,
+    mut found: VecDeque<(InstanceRow, SealedMeta)>,
     leases: &HashMap<KeyId, Arc<ObjectLease>>,
-) -> Result<Vec<Document>, IndexError> {
-    let one = |(row, meta): (InstanceRow, SealedMeta)| {
+) -> Result<Opened, IndexError> {
+    let (mut documents, mut bytes) = (Vec::with_capacity(found.len()), 0);
+    while let Some((row, meta)) = found.pop_front() {
         let lease = leases.get(&meta.key_id()).ok_or(IndexError::NoKey { table: Table::Meta })?;
         let json = gunzip(&meta.open(lease.meta_key())?).ok_or(IndexError::Corrupt { table: Table::Meta })?;
-        Ok(Document { series: row.series_uid, instance: row.sop_uid, json: Phi::new(json) })
-    };
-    found.into_iter().map(one).collect()
+        bytes += json.len();
+        documents.push(Document { series: row.series_uid, instance: row.sop_uid, json: Phi::new(json) });
+        if bytes >= GROUP_BYTES {
+            break;
+        }
+    }
+    Ok((documents, found))
 }
 
 /// One gzip member, which says its length at its end.
@@ -200,8 +274,13 @@ fn gunzip(packed: &[u8]) -> Option<Vec<u8>> {
 const BATCH: usize = 64;
 /// Batches in work for one reader.
 const BATCHES_AHEAD: usize = 2;
-/// So many documents are opened where they are asked for; more go to another thread.
+/// So many documents are opened where they are asked for, if they are short; more go to another thread.
 const INLINE: usize = 4;
+const INLINE_BYTES: usize = 64 << 10;
+/// Sealed bytes fetched at a time, but for one fetch that may pass it.
+const FETCH_BYTES: usize = 4 << 20;
+/// Text opened at a time, but for one document that may pass it.
+const GROUP_BYTES: usize = 4 << 20;
 /// More than the tap keeps of one instance.
 const MAX_BYTES: usize = 16 << 20;
 

@@ -5,11 +5,29 @@
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// The memory of a node's readers. Clones share it.
-#[derive(Clone, Default)]
-pub(crate) struct Pool(Arc<Mutex<Shelf>>);
+#[derive(Clone)]
+pub(crate) struct Pool(Arc<Inner>);
+
+struct Inner {
+    shelf: Mutex<Shelf>,
+    /// KiB that all readers together may hold.
+    room: Arc<Semaphore>,
+    /// KiB that the readers of one session may hold.
+    shares: Mutex<HashMap<[u8; 16], Share>>,
+}
+
+/// What the readers of one session may hold.
+pub(crate) type Share = Arc<Semaphore>;
+
+/// Leave to hold memory, until it is dropped.
+pub(super) struct Room {
+    _share: Option<OwnedSemaphorePermit>,
+    _all: Option<OwnedSemaphorePermit>,
+}
 
 #[derive(Default)]
 struct Shelf {
@@ -23,13 +41,42 @@ struct Shelf {
 struct Lent {
     memory: Vec<u8>,
     pool: Pool,
+    _room: Room,
+}
+
+impl Default for Pool {
+    fn default() -> Self {
+        Self(Arc::new(Inner {
+            shelf: Mutex::default(),
+            room: Arc::new(Semaphore::new(ROOM_KIB)),
+            shares: Mutex::default(),
+        }))
+    }
 }
 
 impl Pool {
+    /// The share of a session.
+    pub(super) fn share(&self, session: [u8; 16]) -> Share {
+        self.0.shares.lock().entry(session).or_insert_with(|| Arc::new(Semaphore::new(SHARE_KIB))).clone()
+    }
+
+    /// Waits until there is room for `len` bytes: readers whose clients take nothing keep what they hold until they are
+    /// ended, and keep nobody waiting but their own session.
+    ///
+    /// Cancel safety: yes.
+    pub(super) async fn room(&self, share: &Share, len: usize) -> Room {
+        let bytes = if len <= SMALL_BYTES { SMALL_BYTES } else { len.max(LARGE_BYTES) };
+        let kib = u32::try_from(bytes.div_ceil(1024).min(SHARE_KIB)).unwrap_or(u32::MAX);
+        // Nobody closes them; without its own share first, a session could hold what others wait for.
+        let share = share.clone().acquire_many_owned(kib).await.ok();
+        let all = self.0.room.clone().acquire_many_owned(kib).await.ok();
+        Room { _share: share, _all: all }
+    }
+
     /// Memory of at least `len` bytes, of any content.
     pub(super) fn take(&self, len: usize) -> Vec<u8> {
         let kept = {
-            let mut shelf = self.0.lock();
+            let mut shelf = self.0.shelf.lock();
             shelf.used = true;
             if len <= SMALL_BYTES {
                 shelf.small.pop()
@@ -43,13 +90,13 @@ impl Pool {
     }
 
     /// The memory as bytes; it comes back when the last clone and slice of them is dropped.
-    pub(super) fn lend(&self, memory: Vec<u8>) -> Bytes {
-        Bytes::from_owner(Lent { memory, pool: self.clone() })
+    pub(super) fn lend(&self, memory: Vec<u8>, room: Room) -> Bytes {
+        Bytes::from_owner(Lent { memory, pool: self.clone(), _room: room })
     }
 
     /// Memory that nobody needs.
     pub(super) fn give_back(&self, memory: Vec<u8>) {
-        let mut shelf = self.0.lock();
+        let mut shelf = self.0.shelf.lock();
         match memory.len() {
             SMALL_BYTES if shelf.small.len() < SMALL_KEPT => shelf.small.push(memory),
             LARGE_BYTES if shelf.large.len() < LARGE_KEPT => shelf.large.push(memory),
@@ -59,7 +106,8 @@ impl Pool {
 
     /// Gives back to the system what lies here, unless something was read since the last call.
     pub(crate) fn rest(&self) {
-        let mut shelf = self.0.lock();
+        self.0.shares.lock().retain(|_, share| Arc::strong_count(share) > 1);
+        let mut shelf = self.0.shelf.lock();
         if !std::mem::take(&mut shelf.used) {
             let idle = (std::mem::take(&mut shelf.small), std::mem::take(&mut shelf.large));
             drop(shelf);
@@ -82,7 +130,7 @@ impl Drop for Lent {
 
 impl std::fmt::Debug for Pool {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let shelf = self.0.lock();
+        let shelf = self.0.shelf.lock();
         write!(f, "Pool({} small, {} large kept)", shelf.small.len(), shelf.large.len())
     }
 }
@@ -94,14 +142,48 @@ const LARGE_BYTES: usize = 1025 << 10;
 const SMALL_KEPT: usize = 64;
 /// So much for 24 readers at full speed.
 const LARGE_KEPT: usize = 48;
+/// 256 MiB of plaintext on its way to all clients.
+const ROOM_KIB: usize = 256 << 10;
+/// 64 MiB on its way to the clients of one session: some thirty streams at full speed.
+const SHARE_KIB: usize = 64 << 10;
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use futures::FutureExt as _;
 
     fn kept(pool: &Pool) -> (usize, usize) {
-        let shelf = pool.0.lock();
+        let shelf = pool.0.shelf.lock();
         (shelf.small.len(), shelf.large.len())
+    }
+
+    /// Memory as a reader of `session` gets it; `None` where it would have to wait.
+    fn lent(pool: &Pool, session: u8, len: usize) -> Option<Bytes> {
+        let share = pool.share([session; 16]);
+        let room = pool.room(&share, len).now_or_never()?;
+        Some(pool.lend(pool.take(len), room))
+    }
+
+    #[test]
+    fn a_session_that_takes_nothing_away_keeps_nobody_else_waiting() {
+        let pool = Pool::default();
+        let held: Vec<Bytes> = (0..100).map_while(|_| lent(&pool, 1, LARGE_BYTES)).collect();
+        assert_eq!(held.len(), SHARE_KIB / (LARGE_BYTES >> 10));
+        assert!(lent(&pool, 1, LARGE_BYTES).is_none());
+        assert!(lent(&pool, 2, LARGE_BYTES).is_some());
+        drop(held);
+        assert!(lent(&pool, 1, LARGE_BYTES).is_some());
+    }
+
+    #[test]
+    fn all_readers_together_are_bounded() {
+        let pool = Pool::default();
+        let held: Vec<Bytes> = (0..1000).map_while(|n| lent(&pool, (n / 40) as u8, LARGE_BYTES)).collect();
+        assert_eq!(held.len(), ROOM_KIB / (LARGE_BYTES >> 10));
+        assert!(lent(&pool, 100, 1).is_none() || held.len() * LARGE_BYTES < ROOM_KIB << 10);
+        drop(held);
+        pool.rest();
+        assert_eq!(pool.0.shares.lock().len(), 0);
     }
 
     #[test]
@@ -110,7 +192,8 @@ mod tests {
         let mut memory = pool.take(600_000);
         memory[..3].copy_from_slice(b"abc");
         let place = memory.as_ptr();
-        let bytes = pool.lend(memory);
+        let room = pool.room(&pool.share([1; 16]), 600_000).now_or_never().unwrap();
+        let bytes = pool.lend(memory, room);
         let slice = bytes.slice(1..3);
         drop(bytes);
         assert_eq!((&slice[..], kept(&pool)), (&b"bc"[..], (0, 0)));
@@ -123,9 +206,9 @@ mod tests {
     #[test]
     fn what_lies_unused_is_bounded_and_goes_in_the_end() {
         let pool = Pool::default();
-        let lent: Vec<_> = (0..100).map(|_| pool.lend(pool.take(1))).collect();
-        let large: Vec<_> = (0..60).map(|_| pool.lend(pool.take(LARGE_BYTES))).collect();
-        drop((lent, large, pool.lend(pool.take(LARGE_BYTES + 1))));
+        let small: Vec<_> = (0..100).map(|_| lent(&pool, 1, 1).unwrap()).collect();
+        let large: Vec<_> = (0..60).map(|n| lent(&pool, 2 + n / 20, LARGE_BYTES).unwrap()).collect();
+        drop((small, large, lent(&pool, 1, LARGE_BYTES + 1).unwrap()));
         assert_eq!(kept(&pool), (SMALL_KEPT, LARGE_KEPT));
         pool.rest();
         assert_eq!(kept(&pool), (SMALL_KEPT, LARGE_KEPT), "it was used just now");

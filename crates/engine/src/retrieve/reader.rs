@@ -3,7 +3,7 @@
 //! The index row pins header and length. No byte leaves before its chunk authenticated; what does not authenticate raises
 //! an alarm.
 
-use super::{RetrieveError, cache::CacheKey};
+use super::{RetrieveError, cache::CacheKey, pool::Share};
 use crate::{Shared, alarm::AlarmKind};
 use bytes::Bytes;
 use futures::{Stream, StreamExt, TryStreamExt, stream};
@@ -13,7 +13,13 @@ use leadglass_model::{ActorRef, EntryId, Fault, ObjectId, Purpose};
 use leadglass_seal::{ChunkSize, OpenError, Opener, RangePlan, SealedName, Tail, TailStep};
 use leadglass_store::StoreError;
 use parking_lot::Mutex;
-use std::{ops::Range, sync::Arc};
+use std::{
+    ops::Range,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 /// Opens an object for as long as the key service lets it: a lease that ends in the middle of a long download is asked
 /// for again, and a study that was erased or restricted meanwhile stops there.
@@ -23,6 +29,8 @@ pub(crate) struct Reader {
     name: SealedName,
     opener: Arc<Opener>,
     by: ReadBy,
+    share: Share,
+    over: Arc<AtomicBool>,
     lease: Arc<Mutex<Arc<ObjectLease>>>,
 }
 
@@ -43,19 +51,20 @@ enum Again {
 }
 
 impl Shared {
-    /// A reader of the object that a row pins.
+    /// A reader of the object that a row pins. It stops once `over` is set.
     pub(crate) fn reader(
         self: &Arc<Self>,
         lease: Arc<ObjectLease>,
         row: &InstanceRow,
         by: ReadBy,
+        over: Arc<AtomicBool>,
     ) -> Result<Reader, RetrieveError> {
         let name =
             SealedName { tenant: lease.tenant(), object_id: row.object_id, key_id: row.key_id, key_gen: row.key_gen };
         let opener = Opener::pinned(lease.study_key(), &name, &row.header, row.sealed_len)
             .map_err(|e| self.damaged(row.object_id, e))?;
-        let lease = Arc::new(Mutex::new(lease));
-        Ok(Reader { shared: self.clone(), name, opener: Arc::new(opener), by, lease })
+        let (lease, share) = (Arc::new(Mutex::new(lease)), self.pool.share(by.session));
+        Ok(Reader { shared: self.clone(), name, opener: Arc::new(opener), by, share, over, lease })
     }
 }
 
@@ -142,14 +151,15 @@ impl Reader {
         let (shared, object, sealed) = (&self.shared, self.name.object_id, run.sealed());
         let len = usize::try_from(sealed.end - sealed.start).unwrap_or(usize::MAX);
         let (opener, pool) = (self.opener.clone(), shared.pool.clone());
+        let room = pool.room(&self.share, len).await;
+        let mut memory = pool.take(len);
         let first = run.first_chunk();
         let open = move |mut memory: Vec<u8>, total: u64| {
             opener.check_total(total)?;
             opener.open_run(first, &mut memory[..len])?;
             let weight = memory.len();
-            Ok((pool.lend(memory), weight))
+            Ok((pool.lend(memory, room), weight))
         };
-        let mut memory = shared.pool.take(len);
         let opened: Result<(Bytes, usize), OpenError> = match shared.backlog.object(object) {
             Some(whole) => {
                 let range = usize::try_from(sealed.start).ok().and_then(|at| whole.get(at..at.checked_add(len)?));
@@ -168,6 +178,9 @@ impl Reader {
     }
 
     async fn hold_lease(&self) -> Result<(), RetrieveError> {
+        if self.over.load(Ordering::Relaxed) {
+            return Err(RetrieveError::SignedOut);
+        }
         if !self.lease.lock().is_ended() {
             return Ok(());
         }
