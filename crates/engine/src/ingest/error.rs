@@ -61,6 +61,9 @@ pub enum IngestError {
     /// Another transfer of the same instance, with other bytes, was quicker.
     #[error("another transfer of the instance was quicker")]
     Overtaken,
+    /// It failed before, and its sender went on.
+    #[error("the transfer had failed already")]
+    GivenUp,
     /// The node stops.
     #[error("the node is stopping")]
     Stopping,
@@ -73,7 +76,7 @@ impl IngestError {
             Self::NotDicom(error) => error.fault(),
             Self::Head(error) => error.fault(),
             Self::NotAnnounced | Self::Different => Fault::Conflict,
-            Self::NoTransferSyntax | Self::NoUid { .. } | Self::TooLong { .. } => Fault::BadInput,
+            Self::NoTransferSyntax | Self::NoUid { .. } | Self::TooLong { .. } | Self::GivenUp => Fault::BadInput,
             Self::Keys(error) => error.fault(),
             Self::Store(error) => error.fault(),
             Self::Journal(error) => error.fault(),
@@ -101,6 +104,7 @@ impl IngestError {
             Self::Seal(_) => "seal",
             Self::Different => "other-bytes",
             Self::Overtaken => "overtaken",
+            Self::GivenUp => "given-up",
             Self::Stopping => "stopping",
         }
     }
@@ -121,6 +125,7 @@ impl IngestError {
             Self::Seal(_) => "The instance is over a limit of the sealed format.",
             Self::Different => "Under the same name something else is stored already, and it stays.",
             Self::Overtaken => "The same instance came from elsewhere at the same time; send again.",
+            Self::GivenUp => "The transfer had failed already; send it again.",
             Self::Stopping => "The node is stopping; send again later.",
         }
     }

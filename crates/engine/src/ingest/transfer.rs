@@ -33,8 +33,13 @@ pub struct Transfer {
 
 #[derive(Debug)]
 enum State {
-    Held { pieces: Vec<Bytes>, bytes: usize },
+    Held {
+        pieces: Vec<Bytes>,
+        bytes: usize,
+    },
     Flowing(Box<Flow>),
+    /// A piece was refused or could not be stored: nothing comes of it any more.
+    Failed,
 }
 
 /// An instance that is sealed while it arrives.
@@ -76,37 +81,48 @@ impl Transfer {
 
     /// Takes the next piece of the data set. Waits while the store is behind: that is the back-pressure on the sender.
     ///
-    /// Cancel safety: none; a dropped future means that the transfer is to be dropped as well.
+    /// After an error it takes nothing more. Cancel safety: none; what was not taken whole is never finished.
     pub async fn write(&mut self, piece: Bytes) -> Result<(), IngestError> {
+        let mut state = mem::replace(&mut self.state, State::Failed);
+        self.take(&mut state, piece).await?;
+        self.state = state;
+        Ok(())
+    }
+
+    async fn take(&mut self, state: &mut State, piece: Bytes) -> Result<(), IngestError> {
         self.dataset_len += piece.len() as u64;
         let limit = self.shared.limits.instance_bytes;
         if self.dataset_len > limit {
             return Err(IngestError::TooLong { limit });
         }
         self.tap.feed(&piece).map_err(IngestError::NotDicom)?;
-        match &mut self.state {
+        match state {
             State::Held { pieces, bytes } => {
                 *bytes += piece.len();
                 pieces.push(piece);
                 if self.preface.len() + *bytes > INLINE_BYTES {
-                    self.flow().await?;
+                    let flow = self.flow(mem::take(pieces)).await?;
+                    *state = State::Flowing(flow);
                 }
                 Ok(())
             }
             State::Flowing(flow) => flow.push(&piece).await,
+            State::Failed => Err(IngestError::GivenUp),
         }
     }
 
     /// The data set is complete. The work from here to the journal is finished whatever happens: a sender that hangs up
     /// now does not tear it.
     ///
-    /// Cancel safety: dropping the future leaves the commit running; the instance may become visible.
+    /// Cancel safety: dropping the future leaves the commit running; the instance may become visible. It is to be polled
+    /// until it is ready, or dropped: in a task of its own where its owner waits for anything else meanwhile.
     pub async fn finish(self) -> Result<Acknowledged, IngestError> {
         let Self { shared, source, announced, destination, tap, preface, state, .. } = self;
         let tapped = tap.finish().map_err(IngestError::NotDicom)?;
         let body = match state {
             State::Held { pieces, .. } => Body::Whole(pieces),
             State::Flowing(flow) => Body::Flowing(flow),
+            State::Failed => return Err(IngestError::GivenUp),
         };
         let received = Received::new(source, announced, tapped, preface, destination)?;
         let work = super::settle::settle(shared.clone(), received, body);
@@ -114,7 +130,7 @@ impl Transfer {
     }
 
     /// Too long to be held: a key is chosen, the upload begins, and what was held goes through the sealer.
-    async fn flow(&mut self) -> Result<(), IngestError> {
+    async fn flow(&mut self, held: Vec<Bytes>) -> Result<Box<Flow>, IngestError> {
         let shared = &self.shared;
         let seat = super::place::seat_early(shared, &self.source, &self.announced, self.tap.so_far(), self.destination)
             .await?;
@@ -128,16 +144,11 @@ impl Transfer {
         let sealer =
             ObjectSealer::begin(key.study_key(), &name, SealOptions::default(), content, &*shared.entropy, &mut sealed);
         let mut flow = Box::new(Flow { object, seat, sealer, upload, sealed });
-        let held = State::Held { pieces: Vec::new(), bytes: 0 };
-        let State::Held { pieces, .. } = mem::replace(&mut self.state, held) else {
-            unreachable!("a transfer flows once");
-        };
         flow.push(&self.preface).await?;
-        for piece in pieces {
+        for piece in held {
             flow.push(&piece).await?;
         }
-        self.state = State::Flowing(flow);
-        Ok(())
+        Ok(flow)
     }
 }
 
