@@ -39,6 +39,7 @@ pub use refusal::{EnrolmentChange, Refusals, Refused};
 pub use reindex::{LeftOut, Rebuilt, ReindexError, ReindexPorts, Why, reindex};
 pub use retrieve::{
     Bulk, BulkPath, Document, Explicit, Frame, FrameStream, Instance, Metadata, Pixels, RetrieveError, Target,
+    Thumbnail,
 };
 pub use search::{SearchError, Within};
 pub use start::{Ack, Limits, Ports, StartError};

@@ -1,7 +1,11 @@
 //! The scrub: every object that the index names is opened from its first byte to its last; every object that the store
 //! has is looked for in the index.
 
-use crate::{Shared, alarm::AlarmKind, retrieve::RetrieveError};
+use crate::{
+    Shared,
+    alarm::AlarmKind,
+    retrieve::{RetrieveError, thumbnail_name},
+};
 use futures::TryStreamExt;
 use leadglass_audit::{Counts, Event, NewEntry, Outcome};
 use leadglass_index::{EarlierVersion, IndexError, InstanceRow, Query};
@@ -149,6 +153,7 @@ impl Shared {
             }
             for version in versions(row) {
                 known.insert(version.object_id);
+                known.extend(self.made_from(permit, &version, entry).await);
                 report.objects += 1;
                 let what = match self.check(permit, &version, entry).await {
                     Ok(bytes) => {
@@ -191,6 +196,17 @@ impl Shared {
             },
             Err(error) => error.fault() == Fault::Corrupt,
         }
+    }
+
+    /// What was made from a version is known by its name; whether it is whole shows when it is asked for.
+    async fn made_from(
+        self: &Arc<Self>,
+        permit: &Permit<Administer>,
+        row: &InstanceRow,
+        entry: EntryId,
+    ) -> Option<ObjectId> {
+        let lease = self.lease_for_check(permit, row, entry).await.ok()?;
+        Some(thumbnail_name(&lease, row.object_id))
     }
 
     async fn is_there(&self, object: ObjectId) -> bool {

@@ -8,7 +8,7 @@ use crate::{
     key::{IndexKey, MetaKey, StudyKey},
     suite::{Backend, Cipher, Suite, hkdf_sha512},
 };
-use leadglass_model::{KeyGen, KeyId, TenantId};
+use leadglass_model::{KeyGen, KeyId, ObjectId, TenantId};
 use zeroize::Zeroizing;
 
 /// Key, base nonce and commitment of one object or wrap.
@@ -52,6 +52,13 @@ impl StudyKey {
     pub fn meta_key(&self, tenant: &TenantId, key_id: &KeyId, key_gen: KeyGen) -> MetaKey {
         MetaKey::from_bytes(*row_key(META_LABEL, self, tenant, key_id, key_gen))
     }
+
+    /// The name of what is made from the object `source` in the form `form` (FORMAT §3). Whoever has no key cannot tell what
+    /// was made from what.
+    pub fn derived_object(&self, tenant: &TenantId, source: &ObjectId, form: u8) -> ObjectId {
+        let info = [DERIVED_LABEL, tenant.as_bytes(), source.as_bytes(), &[form]];
+        ObjectId::from_bytes(*hkdf_sha512(Backend::default(), b"", self.reveal(), &info))
+    }
 }
 
 fn row_key(label: &[u8], key: &StudyKey, tenant: &TenantId, key_id: &KeyId, key_gen: KeyGen) -> Zeroizing<[u8; 32]> {
@@ -65,3 +72,4 @@ const OBJECT_LABEL: &[u8] = b"svo1 object\0";
 const WRAP_LABEL: &[u8] = b"svk1 wrap\0";
 const INDEX_LABEL: &[u8] = b"leadglass index v1\0";
 const META_LABEL: &[u8] = b"leadglass meta v1\0";
+const DERIVED_LABEL: &[u8] = b"leadglass derived v1\0";

@@ -18,6 +18,7 @@ mod metadata;
 mod pool;
 mod reader;
 mod tables;
+mod thumbnail;
 
 pub use bulk::{Bulk, BulkPath};
 pub(crate) use cache::Cache;
@@ -28,6 +29,8 @@ pub use metadata::{Document, Metadata};
 pub(crate) use pool::Pool;
 pub(crate) use reader::ReadBy;
 pub(crate) use tables::Tables;
+pub use thumbnail::Thumbnail;
+pub(crate) use thumbnail::name as thumbnail_name;
 
 use crate::{
     Shared,

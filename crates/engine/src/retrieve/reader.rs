@@ -115,6 +115,11 @@ impl Reader {
         }
     }
 
+    /// The key that it reads with now.
+    pub(super) fn lease(&self) -> Arc<ObjectLease> {
+        self.lease.lock().clone()
+    }
+
     /// The object's name, random.
     pub(crate) const fn object(&self) -> ObjectId {
         self.name.object_id

@@ -192,6 +192,8 @@ fn keys_derive_as_the_vectors_say() {
         let meta = key.meta_key(&name.tenant, &name.key_id, number);
         assert_eq!(hex::encode(index.reveal()), text(&case["index_key"]));
         assert_eq!(hex::encode(meta.reveal()), text(&case["meta_key"]));
+        let thumbnail = key.derived_object(&name.tenant, &name.object_id, 1);
+        assert_eq!(hex::encode(thumbnail.as_bytes()), text(&case["thumbnail_id"]));
     }
 }
 
