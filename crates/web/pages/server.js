@@ -9,15 +9,33 @@ export class ServerError extends Error {
   }
 }
 
+// Who waits in silence gives up after some tries; who is told why it takes long is told until it works again, or goes away.
 const ATTEMPTS = 12;
+const LONGEST_S = 15;
 
 const wait = (seconds, signal) => new Promise((resolve, reject) => {
-  const timer = setTimeout(resolve, seconds * 1000);
-  signal?.addEventListener("abort", () => {
+  signal?.throwIfAborted();
+  const over = () => {
     clearTimeout(timer);
+    for (const kind of ["online", "vaultback"]) removeEventListener(kind, go);
+    signal?.removeEventListener("abort", stop);
+  };
+  const stop = () => {
+    over();
     reject(signal.reason);
-  }, { once: true });
+  };
+  const go = () => {
+    over();
+    resolve();
+  };
+  const timer = setTimeout(go, seconds * 1000);
+  // What one request learns, the others need not wait for.
+  for (const kind of ["online", "vaultback"]) addEventListener(kind, go);
+  signal?.addEventListener("abort", stop);
 });
+
+// Longer each time, and not at the same moment as everybody else.
+const pause = (attempt) => Math.min(attempt, LONGEST_S) * (0.75 + Math.random() / 2);
 
 export function leave() {
   const here = location.pathname;
@@ -34,33 +52,40 @@ async function problem(answer) {
   }
 }
 
-// A vault that is busy, or whose key service is away, says when to come back: then it is asked again. `waiting` is told so.
-export async function ask(path, { accept, signal, method = "GET", json, waiting } = {}) {
+const PASSING = new Set([429, 502, 503, 504]);
+
+// A vault that is busy, away, or whose key service is away, is asked again; when it says how long to wait, after that time.
+// `waiting` is told so in a sentence, and in an empty one once it works again. `read` takes the answer's body: what breaks off
+// there is asked for again, too.
+export async function ask(path, { accept, signal, method = "GET", json, waiting, read } = {}) {
   const headers = {};
   if (accept) headers.Accept = accept;
   if (json !== undefined) headers["Content-Type"] = "application/json";
   const body = json === undefined ? undefined : JSON.stringify(json);
+  const mayAgain = (attempt) => method === "GET" && (waiting !== undefined || attempt < ATTEMPTS);
   for (let attempt = 1; ; attempt += 1) {
-    let answer;
+    let [rest, word] = [pause(attempt), "The vault cannot be reached. Trying again…"];
     try {
-      answer = await fetch(path, { method, headers, body, signal, cache: "no-store", credentials: "same-origin" });
-    } catch (error) {
-      if (error.name === "AbortError" || signal?.aborted || method !== "GET" || attempt >= ATTEMPTS) {
-        throw error.name === "AbortError" || signal?.aborted ? error : new ServerError(0, "unreachable", "The vault cannot be reached.", "");
+      const answer = await fetch(path, { method, headers, body, signal, cache: "no-store", credentials: "same-origin" });
+      if (answer.ok) {
+        const taken = read ? await read(answer) : answer;
+        if (attempt > 1) {
+          waiting?.("");
+          dispatchEvent(new Event("vaultback"));
+        }
+        return taken;
       }
-      waiting?.("The vault cannot be reached. Trying again…");
-      await wait(Math.min(attempt, 5), signal);
-      continue;
-    }
-    if (answer.ok) return answer;
-    const again = answer.status === 503 || answer.status === 429;
-    if (again && method === "GET" && attempt < ATTEMPTS) {
-      waiting?.("The vault cannot open this at the moment. Trying again…");
+      if (!PASSING.has(answer.status) || !mayAgain(attempt)) throw await problem(answer);
       await answer.body?.cancel();
-      await wait(Number(answer.headers.get("retry-after")) || 5, signal);
-      continue;
+      rest = Math.max(Number(answer.headers.get("retry-after")) || 0, rest);
+      word = "The vault cannot open images at the moment. Trying again…";
+    } catch (error) {
+      // What is no word of the vault's and no mistake of ours is the network's.
+      if (signal?.aborted || !(error instanceof TypeError)) throw error;
+      if (!mayAgain(attempt)) throw new ServerError(0, "unreachable", "The vault cannot be reached.", "");
     }
-    throw await problem(answer);
+    waiting?.(word);
+    await wait(rest, signal);
   }
 }
 
@@ -74,7 +99,7 @@ export async function get(path, options) {
   }
 }
 
-export async function json(path, options) {
-  const answer = await get(path, { accept: "application/dicom+json", ...options });
-  return answer.status === 204 ? [] : answer.json();
+export function json(path, options) {
+  const read = (answer) => (answer.status === 204 ? [] : answer.json());
+  return get(path, { accept: "application/dicom+json", read, ...options });
 }

@@ -55,8 +55,7 @@ export class Frame {
   }
 
   async native(image, signal, waiting) {
-    const answer = await get(this.key, { accept: NATIVE, signal, waiting });
-    const { type, bytes } = await part(answer);
+    const { type, bytes } = await get(this.key, { accept: NATIVE, signal, waiting, read: part });
     if (/^image\/jpeg/i.test(type)) {
       if (image.photometric === "RGB" || image.allocated !== 8) throw new ServerError(406, "jpeg", "Not for the browser to decode.", "");
       return this.jpeg(bytes, image);
@@ -83,8 +82,9 @@ export class Frame {
 
   async asRendered(image, signal, waiting, view) {
     const window = image.isMono && view?.width > 0 ? `?window=${view.center},${view.width},linear` : "";
-    const answer = await get(`${this.key}/rendered${window}`, { accept: image.isMono ? "image/png" : "image/jpeg", signal, waiting });
-    const bitmap = await createImageBitmap(await answer.blob());
+    const accept = image.isMono ? "image/png" : "image/jpeg";
+    const blob = await get(`${this.key}/rendered${window}`, { accept, signal, waiting, read: (answer) => answer.blob() });
+    const bitmap = await createImageBitmap(blob);
     return { bitmap, windowed: window !== "", bytes: bitmap.width * bitmap.height * 4 };
   }
 }

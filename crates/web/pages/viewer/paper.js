@@ -11,12 +11,12 @@ const PDF = "application/pdf";
 async function bytesOf(set, root) {
   const bulk = set["00420011"]?.BulkDataURI;
   try {
-    return (await part(await get(`${root}/rendered`, { accept: PDF }))).bytes;
+    return (await get(`${root}/rendered`, { accept: PDF, read: part })).bytes;
   } catch (error) {
     if (!bulk || error.status === 401) throw error;
     const address = new URL(bulk, `${location.origin}${root}/`);
     const accept = `multipart/related; type="${PDF}", multipart/related; type="application/octet-stream"`;
-    return (await part(await get(address.pathname + address.search, { accept }))).bytes;
+    return (await get(address.pathname + address.search, { accept, read: part })).bytes;
   }
 }
 

@@ -22,9 +22,12 @@ const panes = [];
 let active = null;
 const opened = new Map();
 
+// What keeps somebody waiting stands there until it is over; a sentence that is said again is not read out again.
 function status(word) {
-  $("status").textContent = word;
+  const said = word || ($("status").textContent ? "The vault answers again." : "");
+  if ($("status").textContent !== said) $("status").textContent = said;
   clearTimeout(statusTimer);
+  if (word) return;
   statusTimer = setTimeout(() => {
     $("status").textContent = "";
   }, STATUS_MS);

@@ -43,12 +43,13 @@ pub fn viewer_routes(app: App, site: Site) -> Router {
         .route("/init-service-worker.js", get(empty))
         .route("/sw.js", get(empty))
         .fallback(file);
-    app::layered(routes, app)
+    app::layered(routes, Router::new(), app)
 }
 
 fn config(app: &App) -> String {
     let port = app.origins.console.get().copied().unwrap_or(443);
-    include_str!("../../pages/ohif-config.js").replace("__CONSOLE_PORT__", &port.to_string())
+    let config = include_str!("../../pages/ohif-config.js").replace("__CONSOLE_PORT__", &port.to_string());
+    format!("{}{config}", include_str!("../../pages/ohif-patience.js"))
 }
 
 /// In place of OHIF's service worker, which would fetch code from elsewhere.
