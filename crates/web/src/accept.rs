@@ -4,6 +4,16 @@
 //! header that covers it says; the worthiest offer is taken, of equal ones the first. Nothing is re-encoded to please a
 //! header, so an offer names the transfer syntax that it comes in.
 
+use axum::http::{HeaderMap, header};
+
+/// What a request accepts; several `Accept` lines are one list (RFC 9110 §5.3). `None` for what is no text.
+#[allow(clippy::option_option, reason = "the outer says whether it can be read, the inner whether it is there")]
+pub(crate) fn header(headers: &HeaderMap) -> Option<Option<String>> {
+    let lines = headers.get_all(header::ACCEPT).iter().map(|line| line.to_str().ok());
+    let lines = lines.collect::<Option<Vec<_>>>()?;
+    Some((!lines.is_empty()).then(|| lines.join(", ")))
+}
+
 /// How a representation is wrapped on its way out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Wrapping {
@@ -163,6 +173,19 @@ mod tests {
 
     fn wrapping(header: &str) -> Option<Wrapping> {
         choose(Some(header), &instances()).map(|offer| offer.wrapping)
+    }
+
+    /// Some clients send a line for each media type; once all but the first were passed over, and they were refused.
+    #[test]
+    fn several_lines_are_one_list() {
+        let mut headers = HeaderMap::new();
+        assert_eq!(header(&headers), Some(None));
+        headers.append(header::ACCEPT, "image/jpeg".parse().unwrap());
+        headers.append(header::ACCEPT, "application/dicom;q=0.5".parse().unwrap());
+        assert_eq!(header(&headers), Some(Some("image/jpeg, application/dicom;q=0.5".into())));
+        assert_eq!(header(&headers).flatten().and_then(|all| wrapping(&all)), Some(Single));
+        headers.append(header::ACCEPT, http::HeaderValue::from_bytes(b"\xff").unwrap());
+        assert_eq!(header(&headers), None);
     }
 
     #[test]

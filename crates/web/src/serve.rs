@@ -108,7 +108,7 @@ pub fn serve_plain(
     }
     let (listener, bound) = bind(address)?;
     let handle = Handle::new();
-    let routes = routes.layer(axum::Extension(crate::stow::Plain));
+    let routes = routes.layer(axum::Extension(crate::qido::place::Plain));
     tasks.spawn(drain(handle.clone(), stop));
     tasks.spawn(async move {
         let mut server = match axum_server::from_tcp(listener) {

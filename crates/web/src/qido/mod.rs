@@ -18,7 +18,7 @@ use crate::{App, Problem, app::Caller};
 use attributes::Level;
 use axum::{
     extract::{Path, State},
-    http::{StatusCode, header, request::Parts},
+    http::{StatusCode, request::Parts},
     response::Response,
 };
 use keys::Asked;
@@ -96,11 +96,8 @@ async fn find_instances(app: &App, caller: &Caller, parts: &Parts, within: Withi
 
 fn read(level: Level, parts: &Parts) -> Result<(DeepQuery, Form, Place), Problem> {
     let Asked { query, accept } = keys::read(level, parts.uri.query().unwrap_or(""))?;
-    let header = match parts.headers.get(header::ACCEPT) {
-        Some(value) => Some(value.to_str().map_err(|_| not_acceptable())?),
-        None => None,
-    };
-    let form = media::form(accept.as_deref().or(header)).ok_or_else(not_acceptable)?;
+    let header = crate::accept::header(&parts.headers).ok_or_else(not_acceptable)?;
+    let form = media::form(accept.as_deref().or(header.as_deref())).ok_or_else(not_acceptable)?;
     Ok((query, form, Place::of(parts)))
 }
 

@@ -3,22 +3,27 @@
 use axum::http::{HeaderMap, Uri, header, request::Parts};
 use leadglass_model::{SeriesUid, SopInstanceUid, StudyUid};
 
+/// Marks what came over the plain listener: from a proxy on the same host.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Plain;
+
 /// The address of the service as the caller sees it.
 #[derive(Debug)]
 pub(crate) struct Place(String);
 
 impl Place {
-    /// From the request: its host, and the scheme that it or a proxy before us names. Without a host, which only old
-    /// programs leave out, addresses are relative to the host, as PS3.5 §6.2 (UR) allows.
+    /// From the request: its host, and the scheme it came with. What a proxy says of that is believed where only a proxy can
+    /// speak. Without a host, which only old programs leave out, addresses are relative to the host, as PS3.5 §6.2 (UR) allows.
     pub(crate) fn of(parts: &Parts) -> Self {
         let host = authority(&parts.uri, &parts.headers).filter(|host| is_host(host));
-        let forwarded = parts.headers.get("x-forwarded-proto").and_then(|value| value.to_str().ok());
-        // Only a caller on this machine can speak without TLS, and for it alone the answer is.
-        let scheme = match forwarded.or(parts.uri.scheme_str()) {
-            Some("http") => "http",
-            _ => "https",
-        };
+        let forwarded = || parts.headers.get("x-forwarded-proto").is_some_and(|value| value == "https");
+        let scheme = if parts.extensions.get::<Plain>().is_none() || forwarded() { "https" } else { "http" };
         Self(host.map_or_else(|| ROOT.to_owned(), |host| format!("{scheme}://{host}{ROOT}")))
+    }
+
+    /// Where the service begins, without a slash at its end.
+    pub(crate) fn root(&self) -> &str {
+        &self.0
     }
 
     pub(crate) fn study(&self, study: &StudyUid) -> String {
@@ -55,25 +60,35 @@ mod tests {
     #[test]
     fn addresses_are_those_that_the_caller_used() {
         type Headers = &'static [(&'static str, &'static str)];
-        let table: &[(&str, Headers, &str)] = &[
-            ("/dicomweb/studies", &[("host", "vault.example:8443")], "https://vault.example:8443/dicomweb/studies/1.2"),
-            ("https://vault.example/dicomweb/studies", &[], "https://vault.example/dicomweb/studies/1.2"),
-            ("http://[::1]:8080/x", &[], "http://[::1]:8080/dicomweb/studies/1.2"),
+        let (tls, plain) = (false, true);
+        let table: &[(bool, &str, Headers, &str)] = &[
+            (tls, "/dicomweb/studies", &[("host", "vault.example:8443")], "https://vault.example:8443/dicomweb"),
+            (tls, "https://vault.example/dicomweb/studies", &[], "https://vault.example/dicomweb"),
+            (plain, "http://[::1]:8080/x", &[], "http://[::1]:8080/dicomweb"),
+            (plain, "/x", &[("host", "localhost:8080")], "http://localhost:8080/dicomweb"),
             (
+                plain,
                 "/x",
-                &[("host", "localhost:8080"), ("x-forwarded-proto", "http")],
-                "http://localhost:8080/dicomweb/studies/1.2",
+                &[("host", "vault.example"), ("x-forwarded-proto", "https")],
+                "https://vault.example/dicomweb",
             ),
-            ("/x", &[("host", "a\"><script>")], "/dicomweb/studies/1.2"),
-            ("/x", &[], "/dicomweb/studies/1.2"),
+            // Over TLS anybody may say so.
+            (tls, "/x", &[("host", "vault.example"), ("x-forwarded-proto", "http")], "https://vault.example/dicomweb"),
+            (tls, "/x", &[("host", "a\"><script>")], "/dicomweb"),
+            (tls, "/x", &[], "/dicomweb"),
         ];
-        for (uri, headers, expected) in table {
+        for (is_plain, uri, headers, expected) in table {
             let mut request = Request::builder().uri(*uri);
             for (name, value) in *headers {
                 request = request.header(*name, *value);
             }
-            let (parts, ()) = request.body(()).unwrap().into_parts();
-            assert_eq!(Place::of(&parts).study(&StudyUid::parse("1.2").unwrap()), *expected, "{uri}");
+            let (mut parts, ()) = request.body(()).unwrap().into_parts();
+            if *is_plain {
+                parts.extensions.insert(Plain);
+            }
+            let place = Place::of(&parts);
+            assert_eq!(place.root(), *expected, "{uri}");
+            assert_eq!(place.study(&StudyUid::parse("1.2").unwrap()), format!("{expected}/studies/1.2"));
         }
     }
 }

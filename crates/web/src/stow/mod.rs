@@ -15,7 +15,7 @@ mod modelled;
 mod multipart;
 mod outcome;
 
-use crate::{App, Problem, app::Caller};
+use crate::{App, Problem, accept, app::Caller, qido::place::Place};
 use axum::{
     Extension,
     extract::{ConnectInfo, Path, Request, State},
@@ -32,10 +32,6 @@ use modelled::Notation;
 use multipart::{Event, Multipart, MultipartError};
 use outcome::{Failure, Names, Report};
 use std::{net::SocketAddr, sync::Arc};
-
-/// Came over the plain listener: from a proxy on the same host.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Plain;
 
 async fn store(
     State(app): State<App>,
@@ -67,7 +63,8 @@ async fn take(
 ) -> Result<Response, Problem> {
     let caller = caller?;
     let permit = caller.store()?;
-    let form = Form::accepted(text(&parts.headers, header::ACCEPT)?).ok_or_else(not_acceptable)?;
+    let accept = accept::header(&parts.headers).ok_or_else(not_acceptable)?;
+    let form = Form::accepted(accept.as_deref()).ok_or_else(not_acceptable)?;
     let study = match study {
         Some(uid) => Some(StudyUid::parse(&uid).map_err(|_| bad("study", "The address does not name a study."))?),
         None => None,
@@ -91,7 +88,7 @@ async fn take(
         }
     };
     let report = filing.finish().await;
-    conclude(read, report, &root(parts), form)
+    conclude(read, report, Place::of(parts).root(), form)
 }
 
 /// What was stored stays stored, so its sender must hear of it even where the rest of the body was not to be read.
@@ -184,21 +181,6 @@ impl Shape {
             Some(_) => Err(unsupported(FORMS)),
         }
     }
-}
-
-/// The address of the DICOMweb service as the caller knows it.
-fn root(parts: &Parts) -> String {
-    let is_plain = parts.extensions.get::<Plain>().is_some();
-    let header = |name: &str| parts.headers.get(name).and_then(|value| value.to_str().ok());
-    let host = header("host").or_else(|| parts.uri.authority().map(|a| a.as_str())).unwrap_or_default();
-    let scheme = match header("x-forwarded-proto") {
-        // Behind a proxy on the same host, only the proxy knows.
-        Some("https") if is_plain => "https",
-        _ if is_plain => "http",
-        _ => "https",
-    };
-    let is_host = !host.is_empty() && host.bytes().all(|b| b.is_ascii_alphanumeric() || b".:-[]_".contains(&b));
-    if is_host { format!("{scheme}://{host}/dicomweb") } else { String::from("/dicomweb") }
 }
 
 fn text(headers: &HeaderMap, name: header::HeaderName) -> Result<Option<&str>, Problem> {

@@ -57,14 +57,11 @@ pub(crate) fn instance_uid(text: &str) -> Result<SopInstanceUid, Problem> {
 /// The offer that the caller wants: the `accept` parameter of the query goes before the header (PS3.18 §8.3.3.1).
 pub(crate) fn wanted(parts: &Parts, offers: &[Offer], sentence: &'static str) -> Result<Offer, Problem> {
     let refused = || not_acceptable(sentence);
-    let header = match parts.headers.get(header::ACCEPT) {
-        Some(value) => Some(value.to_str().map_err(|_| refused())?),
-        None => None,
-    };
+    let header = accept::header(&parts.headers).ok_or_else(refused)?;
     // A plus is a plus here: `application/dicom+json` is seldom escaped.
     let query = parts.uri.query().unwrap_or("").replace('+', "%2B");
     let asked = url::form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "accept");
-    accept::choose(asked.as_ref().map(|(_, value)| &**value).or(header), offers).ok_or_else(refused)
+    accept::choose(asked.as_ref().map(|(_, value)| &**value).or(header.as_deref()), offers).ok_or_else(refused)
 }
 
 pub(crate) fn not_acceptable(sentence: &'static str) -> Problem {
