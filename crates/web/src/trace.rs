@@ -5,7 +5,7 @@
 use crate::Problem;
 use axum::{
     extract::{MatchedPath, Request},
-    http::{HeaderName, HeaderValue, header},
+    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
     middleware::Next,
     response::Response,
 };
@@ -20,8 +20,8 @@ pub(crate) async fn label(request: Request, next: Next) -> Response {
     let begun = Instant::now();
 
     let mut answer = next.run(request).await;
-    if let Some(problem) = answer.extensions_mut().remove::<Problem>() {
-        answer = problem.answer(&request_id);
+    if let Some(problem) = answer.extensions_mut().remove::<Problem>().or_else(|| unsaid(&answer)) {
+        answer = told(&problem, &request_id, answer.headers());
     }
 
     let status = answer.status().as_u16();
@@ -41,6 +41,34 @@ pub(crate) async fn label(request: Request, next: Next) -> Response {
     answer
 }
 
+/// A problem's answer, with what else the handler's said of it: `Content-Range`, for example.
+fn told(problem: &Problem, request_id: &str, more: &HeaderMap) -> Response {
+    let mut answer = problem.answer(request_id);
+    let of_the_body = [header::CONTENT_TYPE, header::CONTENT_LENGTH];
+    let more = more.iter().filter(|(name, _)| !of_the_body.contains(name) && !answer.headers().contains_key(*name));
+    for (name, value) in more.map(|(name, value)| (name.clone(), value.clone())).collect::<Vec<_>>() {
+        answer.headers_mut().append(name, value);
+    }
+    answer
+}
+
+/// The problem in what was answered before a handler was asked, which is empty or plain text.
+fn unsaid(answer: &Response) -> Option<Problem> {
+    let status = answer.status();
+    let is_failure = status.is_client_error() || status.is_server_error();
+    let kind = answer.headers().get(header::CONTENT_TYPE);
+    if !is_failure || kind.is_some_and(|kind| !kind.as_bytes().starts_with(b"text/plain")) {
+        return None;
+    }
+    let (code, sentence) = match status {
+        StatusCode::METHOD_NOT_ALLOWED => ("method", "This address takes other methods: Allow names them."),
+        StatusCode::PAYLOAD_TOO_LARGE => ("body-too-large", "The body is longer than this address takes."),
+        _ if status.is_client_error() => ("request", "The request, or its address, cannot be read."),
+        _ => ("internal", "Something broke on our side. The request's id helps to find it."),
+    };
+    Some(Problem::with_status(status, code, sentence))
+}
+
 /// 16 random hexadecimal digits: enough to find one line in a log.
 fn fresh_id() -> String {
     let mut bytes = [0; 8];
@@ -57,3 +85,43 @@ const ALWAYS: [(HeaderName, &str); 6] = [
     (header::CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'"),
     (header::STRICT_TRANSPORT_SECURITY, "max-age=31536000"),
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::{Router, body::Body, extract::Path, middleware, response::IntoResponse, routing::get};
+    use tower::ServiceExt;
+
+    async fn ask(method: &str, uri: &str) -> (StatusCode, HeaderMap) {
+        let routes = Router::new()
+            .route(
+                "/range",
+                get(|| async {
+                    let problem = Problem::with_status(StatusCode::RANGE_NOT_SATISFIABLE, "range", "No.");
+                    ([(header::CONTENT_RANGE, "bytes */7")], problem).into_response()
+                }),
+            )
+            .route("/named/{name}", get(|Path(name): Path<String>| async { name }))
+            .layer(middleware::from_fn(label));
+        let request = Request::builder().method(method).uri(uri).body(Body::empty()).unwrap();
+        let answer = routes.oneshot(request).await.unwrap();
+        (answer.status(), answer.headers().clone())
+    }
+
+    /// The length that a 416 has to tell (RFC 9110 §15.5.17) once got lost, and 405 and 400 of the router's own had no body.
+    #[tokio::test]
+    async fn every_failure_is_a_problem_and_keeps_its_headers() {
+        for (method, uri, status, kept) in [
+            ("GET", "/range", 416, Some((header::CONTENT_RANGE, "bytes */7"))),
+            ("PUT", "/range", 405, Some((header::ALLOW, "GET,HEAD"))),
+            ("GET", "/named/%FF", 400, None),
+        ] {
+            let (told, headers) = ask(method, uri).await;
+            assert_eq!(told.as_u16(), status, "{uri}");
+            assert_eq!(headers[header::CONTENT_TYPE], "application/problem+json", "{method} {uri}");
+            if let Some((name, value)) = kept {
+                assert_eq!(headers[name], value, "{uri}");
+            }
+        }
+    }
+}
