@@ -8,7 +8,7 @@ use crate::{
     render::{self, Description, RenderError, Wish},
 };
 use serde::{Deserialize, Serialize};
-use std::io::{self, Read, Write};
+use std::io::{self, IoSlice, Read, Write};
 
 /// One job. The frame's bytes go beside it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -79,8 +79,18 @@ pub fn serve(mut input: impl Read, mut output: impl Write) -> io::Result<()> {
         };
         let len = u32::try_from(answer.len()).map_err(|_| io::ErrorKind::InvalidData)?;
         let [a, b, c, d] = len.to_le_bytes();
-        output.write_all(&[word, a, b, c, d])?;
-        output.write_all(&answer)?;
+        // In one piece if the output takes it, so that the reader wakes up once.
+        let head = [word, a, b, c, d];
+        let mut both = [IoSlice::new(&head), IoSlice::new(&answer)];
+        let mut left = both.as_mut_slice();
+        while !left.is_empty() {
+            match output.write_vectored(left) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(written) => IoSlice::advance_slices(&mut left, written),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
         output.flush()?;
     }
 }

@@ -15,15 +15,36 @@ use nix::{
     },
 };
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter};
-use std::{fs, process::ExitCode};
+use std::{
+    fs,
+    io::{self, IoSlice, Write},
+    process::ExitCode,
+};
 
 /// Does it, until the vault closes the pipe.
 pub fn run() -> anyhow::Result<ExitCode> {
     settle().context("a render worker could not be confined")?;
-    match work::serve(std::io::stdin().lock(), std::io::stdout().lock()) {
+    match work::serve(std::io::stdin().lock(), Output) {
         Ok(()) => Ok(ExitCode::SUCCESS),
         // The vault went away in the middle of a job, or spoke another language; it knows why.
         Err(_) => Ok(ExitCode::from(1)),
+    }
+}
+
+/// Standard output without a buffer: what is written whole leaves whole, with whatever line feeds are in it.
+struct Output;
+
+impl Write for Output {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        Ok(nix::unistd::write(io::stdout(), bytes)?)
+    }
+
+    fn write_vectored(&mut self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
+        Ok(nix::sys::uio::writev(io::stdout(), pieces)?)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 

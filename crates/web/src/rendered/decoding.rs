@@ -1,13 +1,13 @@
 //! How the frames of a compressed instance become what Explicit VR Little Endian holds.
 
-use super::PictureError;
+use super::{PictureError, Whose, pieces};
 use crate::App;
 use bytes::Bytes;
 use leadglass_engine::Pixels;
 use leadglass_imaging::{
     decode::{Coding, DecodeError, Layout},
     render::{Metadata, RenderError},
-    work::{Job, MAX_JOB_FRAME_BYTES},
+    work::Job,
 };
 use leadglass_model::{Phi, TransferSyntaxUid};
 use leadglass_tap::{Replaced, Tag, Vr};
@@ -78,12 +78,18 @@ impl Decoding {
     }
 
     /// One frame, decoded by a render worker, of exactly the length that it must have.
-    pub(crate) async fn frame(&self, app: &App, pixels: &Pixels, number: u32) -> Result<Bytes, PictureError> {
+    pub(crate) async fn frame(
+        &self,
+        app: &App,
+        whose: Whose,
+        pixels: &Pixels,
+        number: u32,
+    ) -> Result<Bytes, PictureError> {
         let frame = pixels.frame(number)?;
         // Whoever waits for a worker holds no pixels.
-        let place = app.renderer.place().await?;
-        let frame = frame.bytes(MAX_JOB_FRAME_BYTES).await?.ok_or(DecodeError::TooLarge)?;
-        let decoded = app.renderer.work(place, &Job::Decode(self.coding, self.layout), &frame).await?;
+        let place = app.renderer.place(whose).await?;
+        let frame = pieces(frame).await?;
+        let decoded = app.renderer.work(place, &Job::Decode(self.coding, self.layout), frame).await?;
         if decoded.len() as u64 == self.frame_len() {
             Ok(decoded)
         } else {

@@ -61,7 +61,7 @@ pub(super) async fn first(
     document: Document,
     wish: &Wish,
 ) -> Result<Option<Bytes>, PictureError> {
-    let Document { series, instance, json } = document;
+    let Document { series, instance, json, .. } = document;
     let subject = Subject { study, series, instance };
     let known = Known::with(app, caller, permit, subject, json).await?;
     let number = {

@@ -1,7 +1,7 @@
 //! Rendered resources and thumbnails (PS3.18 §10.4.1.1.3, §10.4.1.1.4): pictures for eyes, not for measuring.
 //!
 //! Policy, access entry and lease are those of frames. What is decoded is foreign, so decoding is not done here but in a
-//! render worker ([`Renderer`]). Nothing that was rendered is kept.
+//! render worker ([`Renderer`]). Nothing that was rendered is kept but the usual thumbnail of an instance, sealed.
 
 mod decoding;
 mod instance;
@@ -9,6 +9,7 @@ mod many;
 mod native;
 mod pool;
 mod thumbnail;
+mod turns;
 mod wish;
 
 pub use pool::Renderer;
@@ -18,6 +19,7 @@ pub(crate) use instance::{frames, instance};
 pub(crate) use many::many;
 pub(crate) use native::{decoded, is_decoded};
 pub(crate) use thumbnail::{frame_thumbnail, instance_thumbnail, series_thumbnail, study_thumbnail};
+pub(crate) use turns::Whose;
 
 use crate::{
     App, Problem,
@@ -27,6 +29,7 @@ use crate::{
 };
 use axum::http::{StatusCode, request::Parts};
 use bytes::Bytes;
+use futures::TryStreamExt;
 use leadglass_engine::{Bulk, BulkPath, Frame, Pixels, RetrieveError};
 use leadglass_imaging::{
     decode::{Coding, DecodeError},
@@ -34,7 +37,7 @@ use leadglass_imaging::{
     work::{Job, MAX_JOB_FRAME_BYTES},
 };
 use leadglass_model::{Permit, Phi, Read, SeriesUid, SopInstanceUid, StudyUid};
-use pool::WorkError;
+use pool::{Pieces, WorkError};
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
 
@@ -187,9 +190,9 @@ impl Known {
         let description = self.description(app, caller, permit, number).await?;
         let frame = self.pixels.frame(number)?;
         // Whoever waits for a worker holds no pixels.
-        let place = app.renderer.place().await?;
-        let frame = frame.bytes(MAX_JOB_FRAME_BYTES).await?.ok_or(DecodeError::TooLarge)?;
-        Ok(app.renderer.work(place, &Job::Render(Box::new(description), wish.clone()), &frame).await?)
+        let place = app.renderer.place(whose(permit)).await?;
+        let frame = pieces(frame).await?;
+        Ok(app.renderer.work(place, &Job::Render(Box::new(description), wish.clone()), frame).await?)
     }
 
     /// A table that is too long for the metadata.
@@ -228,6 +231,22 @@ impl Known {
         let form = Sha256::digest(format!("{number} {wish:?}"));
         wado::entity_tag(self.pixels.stamp(), &format!("-{}", hex::encode(form.first_chunk::<8>().unwrap_or(&[0; 8]))))
     }
+}
+
+/// Whose share of the workers it takes.
+pub(crate) const fn whose(permit: &Permit<Read>) -> Whose {
+    (permit.tenant(), permit.actor())
+}
+
+/// All of a frame, where it was opened.
+async fn pieces(frame: Frame) -> Result<Pieces, PictureError> {
+    let (_, mut coming) = frame.begin().await?;
+    let (mut all, mut left) = (Vec::new(), MAX_JOB_FRAME_BYTES);
+    while let Some(piece) = coming.try_next().await? {
+        left = left.checked_sub(piece.len()).ok_or(DecodeError::TooLarge)?;
+        all.push(piece);
+    }
+    Ok(all.into())
 }
 
 /// What pictures are served as, the default first (PS3.18 Table 8.7.4-1).

@@ -1,8 +1,9 @@
 //! The render workers: processes that hold foreign bytes so that this one need not.
 //!
-//! At most so many at a time; whoever comes later waits for a place, for a while. A worker has one job at a time. One that
-//! breaks, lies or takes too long is killed, and the next job gets a new one. A job that is given up ends its worker.
+//! At most so many at a time; whoever comes later waits for a place, for a while ([`Turns`]). A worker has one job at a time.
+//! One that breaks, lies or takes too long is killed, and the next job gets a new one. A job that is given up ends its worker.
 
+use super::turns::{Place, Turns, Whose};
 use bytes::Bytes;
 use leadglass_imaging::{
     render::RenderError,
@@ -12,6 +13,7 @@ use leadglass_model::Fault;
 use parking_lot::Mutex;
 use std::{
     ffi::OsString,
+    io::IoSlice,
     path::PathBuf,
     process::Stdio,
     sync::Arc,
@@ -20,7 +22,6 @@ use std::{
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     process::{Child, ChildStdin, ChildStdout, Command},
-    sync::{OwnedSemaphorePermit, Semaphore},
     time::timeout,
 };
 
@@ -32,13 +33,25 @@ pub struct Renderer(Arc<Pool>);
 struct Pool {
     program: PathBuf,
     words: Vec<OsString>,
-    places: Arc<Semaphore>,
+    turns: Turns,
     idle: Mutex<Vec<Worker>>,
 }
 
-/// A place in the pool: hold it before the frame is read, so that waiting costs no memory.
-#[derive(Debug)]
-pub(crate) struct Place(OwnedSemaphorePermit);
+/// A frame in the pieces that it came in.
+#[derive(Debug, Default)]
+pub(crate) struct Pieces(Vec<Bytes>);
+
+impl Pieces {
+    fn len(&self) -> usize {
+        self.0.iter().map(Bytes::len).sum()
+    }
+}
+
+impl From<Vec<Bytes>> for Pieces {
+    fn from(pieces: Vec<Bytes>) -> Self {
+        Self(pieces)
+    }
+}
 
 /// Why there is no picture.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -93,35 +106,35 @@ struct Worker {
 }
 
 impl Renderer {
-    /// A pool of at most `workers` processes, each `program` with these words behind it. None is started yet.
+    /// A pool of processes, each `program` with these words behind it. None is started yet. One person has at most `workers`
+    /// of them at a time; one more is for others.
     pub fn new(program: impl Into<PathBuf>, words: Vec<OsString>, workers: usize) -> Self {
-        let places = Arc::new(Semaphore::new(workers.max(1)));
-        Self(Arc::new(Pool { program: program.into(), words, places, idle: Mutex::new(Vec::new()) }))
+        let turns = Turns::new(workers);
+        Self(Arc::new(Pool { program: program.into(), words, turns, idle: Mutex::new(Vec::new()) }))
     }
 
     /// Waits for a place.
     ///
     /// Cancel safety: nothing is held.
-    pub(crate) async fn place(&self) -> Result<Place, WorkError> {
-        match timeout(PATIENCE, self.0.places.clone().acquire_owned()).await {
-            Ok(Ok(permit)) => Ok(Place(permit)),
-            Ok(Err(_)) | Err(_) => Err(WorkError::Busy),
-        }
+    pub(crate) async fn place(&self, whose: Whose) -> Result<Place, WorkError> {
+        self.0.turns.place(whose).await
     }
 
     /// Has a job done.
     ///
     /// Cancel safety: dropping the future kills the worker; the next job gets a new one.
-    pub(crate) async fn work(&self, place: Place, job: &Job, frame: &[u8]) -> Result<Bytes, WorkError> {
-        let head = job.head(frame.len())?;
+    pub(crate) async fn work(&self, place: Place, job: &Job, frame: Pieces) -> Result<Bytes, WorkError> {
+        metrics::counter!("leadglass_renders_total").increment(1);
+        let frame_len = frame.len();
+        let head = job.head(frame_len)?;
         let mut worker = self.worker()?;
         let began = Instant::now();
-        let answered = timeout(JOB_TIME, worker.exchange(&head, frame)).await;
+        let answered = timeout(JOB_TIME, worker.exchange(head, frame)).await;
         worker.worked += began.elapsed();
         let outcome = match answered {
             Ok(Ok(answer)) => {
                 // What a large frame took an allocator gives back late; a process gives it back when it ends.
-                let light = job.decoded_bytes().saturating_add(frame.len() as u64) <= LIGHT_BYTES;
+                let light = job.decoded_bytes().saturating_add(frame_len as u64) <= LIGHT_BYTES;
                 if light && worker.worked < WORKING_LIFE {
                     self.0.idle.lock().push(worker);
                 }
@@ -133,7 +146,7 @@ impl Renderer {
         if matches!(outcome, Err(WorkError::Broke | WorkError::TooSlow)) {
             tracing::warn!(error = %WorkError::Broke, "a render worker ended in the middle of a frame");
         }
-        drop(place.0);
+        drop(place);
         outcome
     }
 
@@ -168,26 +181,64 @@ impl Renderer {
         let (input, output) = pipes.ok_or(WorkError::NotStarted)?;
         // A frame passes in a few pieces, not in dozens; where the system grants less, it takes longer.
         let _ = rustix::pipe::fcntl_setpipe_size(&input, PIPE_BYTES);
+        let _ = rustix::pipe::fcntl_setpipe_size(&output, PIPE_BYTES);
         Ok(Worker { child, input, output, worked: Duration::ZERO })
     }
 }
 
 impl Worker {
     /// The outer error ends the worker, the inner one is its answer.
-    async fn exchange(&mut self, head: &[u8], frame: &[u8]) -> Result<Result<Bytes, WorkError>, WorkError> {
+    async fn exchange(&mut self, head: Vec<u8>, frame: Pieces) -> Result<Result<Bytes, WorkError>, WorkError> {
         let broke = |_| WorkError::Broke;
-        self.input.write_all(head).await.map_err(broke)?;
-        self.input.write_all(frame).await.map_err(broke)?;
-        self.input.flush().await.map_err(broke)?;
-        let mut head = [0; AnswerHead::LEN];
-        self.output.read_exact(&mut head).await.map_err(broke)?;
-        let head = AnswerHead::read(head).ok_or(WorkError::Broke)?;
+        self.tell(head, frame).await.map_err(broke)?;
+        // Head and picture come in one write, and mostly in one read.
+        let mut answer = Vec::with_capacity(USUAL_ANSWER_BYTES);
+        let head = loop {
+            if let Some(head) = answer.first_chunk() {
+                break AnswerHead::read(*head).ok_or(WorkError::Broke)?;
+            }
+            self.more(&mut answer).await?;
+        };
         let (AnswerHead::Done(len) | AnswerHead::Refused(len)) = head;
-        let mut bytes = vec![0; len];
-        self.output.read_exact(&mut bytes).await.map_err(broke)?;
+        let end = AnswerHead::LEN + len;
+        answer.reserve(end.saturating_sub(answer.len()));
+        while answer.len() < end {
+            self.more(&mut answer).await?;
+        }
+        // Nobody asked for more.
+        if answer.len() > end {
+            return Err(WorkError::Broke);
+        }
+        let bytes = Bytes::from(answer).slice(AnswerHead::LEN..);
         match head {
-            AnswerHead::Done(_) => Ok(Ok(bytes.into())),
+            AnswerHead::Done(_) => Ok(Ok(bytes)),
             AnswerHead::Refused(_) => Ok(Err(WorkError::Refused(known_code(&bytes).ok_or(WorkError::Broke)?))),
+        }
+    }
+
+    /// Writes all of it, in as few calls as the pipe allows, and lets go of the pieces.
+    async fn tell(&mut self, head: Vec<u8>, frame: Pieces) -> std::io::Result<()> {
+        let all: Vec<&[u8]> = std::iter::once(&head[..]).chain(frame.0.iter().map(|piece| &piece[..])).collect();
+        for some in all.chunks(PIECES_AT_ONCE) {
+            let mut slices: Vec<IoSlice<'_>> = some.iter().map(|piece| IoSlice::new(piece)).collect();
+            let mut left = slices.as_mut_slice();
+            // Pieces of nothing would look like a pipe that takes nothing.
+            IoSlice::advance_slices(&mut left, 0);
+            while !left.is_empty() {
+                let written = self.input.write_vectored(left).await?;
+                if written == 0 {
+                    return Err(std::io::ErrorKind::WriteZero.into());
+                }
+                IoSlice::advance_slices(&mut left, written);
+            }
+        }
+        self.input.flush().await
+    }
+
+    async fn more(&mut self, answer: &mut Vec<u8>) -> Result<(), WorkError> {
+        match self.output.read_buf(answer).await {
+            Ok(0) | Err(_) => Err(WorkError::Broke),
+            Ok(_) => Ok(()),
         }
     }
 }
@@ -197,8 +248,10 @@ impl Worker {
 const ALLOCATOR: [(&str, &str); 2] = [("MIMALLOC_ARENA_RESERVE", "32MiB"), ("MIMALLOC_ALLOW_THP", "0")];
 /// What a pipe holds at most unless the operator of the machine allows more (pipe(7)).
 const PIPE_BYTES: usize = 1 << 20;
-/// How long somebody waits for a place before being told to come again.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// What most pictures are shorter than.
+const USUAL_ANSWER_BYTES: usize = 64 << 10;
+/// Pieces that one call writes; the system takes 1,024.
+const PIECES_AT_ONCE: usize = 256;
 /// One frame. The largest that is taken needs a few seconds of this.
 const JOB_TIME: Duration = Duration::from_secs(20);
 /// Bytes of a frame after which a worker is kept for the next one.
@@ -210,6 +263,7 @@ const WORKING_LIFE: Duration = Duration::from_secs(60);
 mod tests {
     use super::*;
     use leadglass_imaging::decode::{Coding, Layout, Photometric};
+    use leadglass_model::{ActorRef, TenantId};
 
     fn job() -> Job {
         let layout = Layout {
@@ -232,8 +286,10 @@ mod tests {
     }
 
     async fn ask(renderer: &Renderer) -> Result<Bytes, WorkError> {
-        let place = renderer.place().await?;
-        renderer.work(place, &job(), &[1, 2, 3, 4]).await
+        let place = renderer.place((TenantId::from_bytes([1; 16]), ActorRef([2; 16]))).await?;
+        renderer
+            .work(place, &job(), vec![Bytes::from_static(&[1, 2]), Bytes::new(), Bytes::from_static(&[3, 4])].into())
+            .await
     }
 
     /// Time is wound on whenever nothing else happens, so that nobody waits for a worker that never answers.
@@ -264,17 +320,14 @@ mod tests {
 
     #[tokio::test]
     async fn a_worker_is_kept_for_the_next_job() {
-        // Its answer is its process; it reads nothing, which the pipe has room for.
-        let renderer = shell(r"for n in 1 2; do printf '\001\010\000\000\000%8d' $$; done; exec sleep 1000");
+        // Its answer is its process.
+        let len = job().head(4).unwrap().len() + 4;
+        let line = format!(
+            r"for n in 1 2; do head -c {len} > /dev/null; printf '\001\010\000\000\000%8d' $$; done; exec sleep 1000"
+        );
+        let renderer = shell(&line);
         let (first, second) = (ask(&renderer).await.unwrap(), ask(&renderer).await.unwrap());
         assert_eq!((first.len(), renderer.0.idle.lock().len()), (8, 1));
         assert_eq!(first, second);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn who_waits_too_long_for_a_place_is_told_to_come_again() {
-        let renderer = shell("exec cat");
-        let _held = renderer.place().await.unwrap();
-        assert_eq!(renderer.place().await.map(|_| ()), Err(WorkError::Busy));
     }
 }

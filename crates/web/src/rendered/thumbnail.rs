@@ -1,4 +1,7 @@
 //! One small picture that stands for a study, a series, an instance or a frame (PS3.18 §10.4.1.1.4).
+//!
+//! An instance's, as it is asked for without parameters, is stored sealed after it was first made; other sizes, windows and
+//! formats are made each time.
 
 use super::{PictureError, instance, many, wanted, wish::Asked};
 use crate::{App, Problem, accept::Wrapping, app::Caller, wado};
@@ -8,10 +11,11 @@ use axum::{
     http::{HeaderValue, StatusCode, header, request::Parts},
     response::Response,
 };
+use bytes::Bytes;
 use futures::TryStreamExt;
 use leadglass_engine::{Document, Target};
 use leadglass_imaging::render::{Format, Metadata, Viewport, Wish};
-use leadglass_model::{Permit, Read};
+use leadglass_model::{Permit, Read, StudyUid};
 
 /// `GET /studies/{study}/thumbnail`: of its first instance with pixels.
 pub(crate) async fn study_thumbnail(
@@ -65,6 +69,24 @@ async fn of_frame(
 ) -> Result<Response, Problem> {
     let permit = caller.read()?;
     let asked = Asked::parse(parts.uri.query())?;
+    let (_, format) = wanted(parts, &[Wrapping::Single])?;
+    let wish = asked.wish(format, Some(SMALL));
+    let mut stored = None;
+    if number.is_none() && is_usual(&asked, format) {
+        let (study, series, instance) = path;
+        let (study, series) = (wado::study_uid(study)?, wado::series_uid(series)?);
+        let sop = wado::instance_uid(instance)?;
+        let found = app.engine.thumbnail(&permit, caller.session, &study, &series, &sop).await;
+        let mut found = found.map_err(|e| wado::problem(&e))?;
+        let tag = wado::entity_tag(found.stamp(), "-thumbnail");
+        if let Some(answer) = wado::unchanged(&parts.headers, &tag) {
+            return Ok(answer);
+        }
+        if let Some(picture) = found.read().await.map_err(|e| wado::problem(&e))? {
+            return Ok(answer(picture, format, Some(&tag)));
+        }
+        stored = Some((found, tag));
+    }
     let known = instance::known(app, caller, &permit, path).await?;
     let (pixels, representative) = {
         let metadata = known.metadata().map_err(|e| e.problem())?;
@@ -73,9 +95,18 @@ async fn of_frame(
     if !pixels {
         return Err(none());
     }
-    let (_, format) = wanted(parts, &[Wrapping::Single])?;
-    let wish = asked.wish(format, Some(SMALL));
-    instance::one(app, caller, &permit, &known, parts, number.unwrap_or(representative), &wish).await
+    let number = number.unwrap_or(representative);
+    let Some((place, tag)) = stored else {
+        return instance::one(app, caller, &permit, &known, parts, number, &wish).await;
+    };
+    let picture = known.picture(app, caller, &permit, number, &wish).await.map_err(|e| e.problem())?;
+    place.keep(picture.clone());
+    Ok(answer(picture, format, Some(&tag)))
+}
+
+/// Whether it is the thumbnail that is stored.
+fn is_usual(asked: &Asked, format: Format) -> bool {
+    *asked == Asked::default() && format == Format::Jpeg
 }
 
 /// Of the first instance with pixels, from the one that `start` points at, of so many, and around to it again.
@@ -91,7 +122,7 @@ async fn of_many(
     let metadata = app.engine.metadata(&permit, caller.session, target).await.map_err(|e| wado::problem(&e))?;
     let (study, start) = (metadata.study().clone(), start(metadata.len()));
     let (_, format) = wanted(parts, &[Wrapping::Single])?;
-    let wish = asked.wish(format, Some(SMALL));
+    let (wish, usual) = (asked.wish(format, Some(SMALL)), is_usual(&asked, format));
     let (mut seen, mut before, mut tries) = (0, None, 0);
     let mut documents = std::pin::pin!(metadata.documents());
     while let Some(batch) = documents.try_next().await.map_err(|e| wado::problem(&e))? {
@@ -105,7 +136,7 @@ async fn of_many(
                 continue;
             }
             tries += 1;
-            if let Some(answer) = try_one(app, caller, &permit, study.clone(), document, &wish).await? {
+            if let Some(answer) = try_one(app, caller, &permit, study.clone(), document, (&wish, usual)).await? {
                 return Ok(answer);
             }
             if tries == MAX_TRIES {
@@ -114,27 +145,54 @@ async fn of_many(
         }
     }
     let Some(document) = before else { return Err(none()) };
-    try_one(app, caller, &permit, study, document, &wish).await?.ok_or_else(none)
+    try_one(app, caller, &permit, study, document, (&wish, usual)).await?.ok_or_else(none)
 }
 
 async fn try_one(
     app: &App,
     caller: &Caller,
     permit: &Permit<Read>,
-    study: leadglass_model::StudyUid,
+    study: StudyUid,
     document: Document,
-    wish: &Wish,
+    (wish, usual): (&Wish, bool),
 ) -> Result<Option<Response>, Problem> {
-    let made = many::first(app, caller, permit, study, document, wish).await;
-    Ok(made.map_err(|e: PictureError| e.problem())?.map(|picture| answer(picture, wish.format)))
+    let made = if usual {
+        stored_or_made(app, caller, permit, study, document, wish).await
+    } else {
+        many::first(app, caller, permit, study, document, wish).await
+    };
+    Ok(made.map_err(|e: PictureError| e.problem())?.map(|picture| answer(picture, wish.format, None)))
 }
 
-fn answer(picture: bytes::Bytes, format: Format) -> Response {
+async fn stored_or_made(
+    app: &App,
+    caller: &Caller,
+    permit: &Permit<Read>,
+    study: StudyUid,
+    document: Document,
+    wish: &Wish,
+) -> Result<Option<Bytes>, PictureError> {
+    let Document { series, instance, .. } = &document;
+    let mut place = app.engine.thumbnail(permit, caller.session, &study, series, instance).await?;
+    if let Some(picture) = place.read().await? {
+        return Ok(Some(picture));
+    }
+    let made = many::first(app, caller, permit, study, document, wish).await?;
+    if let Some(picture) = &made {
+        place.keep(picture.clone());
+    }
+    Ok(made)
+}
+
+fn answer(picture: Bytes, format: Format, tag: Option<&str>) -> Response {
     let len = picture.len();
     let mut answer = Response::new(Body::from(picture));
     let out = answer.headers_mut();
     wado::insert(out, header::CONTENT_TYPE, format.media_type());
     wado::insert(out, header::CONTENT_LENGTH, &len.to_string());
+    if let Some(tag) = tag {
+        wado::insert(out, header::ETAG, tag);
+    }
     out.insert(header::VARY, HeaderValue::from_static(wado::VARY));
     answer
 }

@@ -8,7 +8,7 @@ use super::problem;
 use crate::{
     App, Problem,
     app::Caller,
-    rendered::{Decoding, PictureError},
+    rendered::{Decoding, PictureError, whose},
 };
 use bytes::Bytes;
 use futures::{Stream, StreamExt, TryStreamExt, future::ready, stream};
@@ -83,14 +83,14 @@ impl Asker {
         let len = decoding.len(count).ok_or(DecodeError::TooLarge)?;
         let mut first = match count {
             0 => None,
-            _ => Some(decoding.frame(app, &pixels, 1).await?),
+            _ => Some(decoding.frame(app, whose(permit), &pixels, 1).await?),
         };
-        let (app, pixels) = (app.clone(), Arc::new(pixels));
+        let (app, whose, pixels) = (app.clone(), whose(permit), Arc::new(pixels));
         let element = move || {
             let (app, pixels) = (app.clone(), pixels.clone());
             let others = stream::iter(2..=count).then(move |number| {
                 let (app, pixels) = (app.clone(), pixels.clone());
-                async move { decoding.frame(&app, &pixels, number).await }
+                async move { decoding.frame(&app, whose, &pixels, number).await }
             });
             let pad = (len % 2 == 1).then(|| Bytes::from_static(&[0]));
             let front = [Some(decoding.pixel_header(len)), first.take()].into_iter().flatten();
