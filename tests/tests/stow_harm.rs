@@ -282,3 +282,36 @@ fn refused(vault: &Vault, path: &str, content_type: &str, body: &[u8]) -> Option
     }
     wire.try_answer().ok().map(|came| came.status).filter(|status| *status != 0)
 }
+
+#[test]
+fn many_requests_at_once_keep_nobody_waiting() {
+    const REQUESTS: u64 = 20;
+    const EACH: u64 = 20;
+    let vault = Vault::up();
+    let f = Fixture::named("ct-3.dcm");
+    let all: Vec<Vec<(Fixture, Vec<u8>)>> = (0..REQUESTS)
+        .map(|n| {
+            let one = |i| {
+                let (f, data_set) = f.renamed(n * EACH + i);
+                let file = file_of(&f, &data_set);
+                (f, file)
+            };
+            (0..EACH).map(one).collect()
+        })
+        .collect();
+    thread::scope(|scope| {
+        for sent in &all {
+            let vault = &vault;
+            scope.spawn(move || {
+                let whole = body(sent.iter().map(|(_, file)| file.as_slice()));
+                let answer = post(vault, &studies(vault), DICOM_PARTS, whole);
+                assert_eq!(answer.status, 200, "{}", answer.text());
+            });
+        }
+    });
+    // More than that in a minute, and the key service asks what they are for.
+    for (f, file) in all.iter().flatten().step_by(4) {
+        let came = vault.file_of(f);
+        assert!(came.as_ref() == Ok(file), "{}: {:?}", f.instance, came.map(|bytes| bytes.len()));
+    }
+}

@@ -8,7 +8,8 @@ use std::{
 use tokio_util::task::TaskTracker;
 
 /// A future that is finished even if it is dropped: then in a task of its own. A task from the start would cost a wake-up of
-/// another thread for every instance.
+/// another thread for every instance. Whoever holds it polls it until it is ready, or drops it: what is held and not polled
+/// stands still, and the drain before it.
 pub(crate) struct Unbroken<T: Send + 'static> {
     work: Option<Work<T>>,
 }

@@ -17,7 +17,7 @@ use futures::{
 };
 use leadglass_engine::{Engine, FileTransfer, IngestError, Source};
 use leadglass_model::{SopInstanceUid, StudyUid};
-use std::{collections::HashSet, sync::Arc};
+use std::{collections::HashSet, sync::Arc, task::Poll};
 use tokio::sync::Semaphore;
 
 /// One request's instances.
@@ -83,6 +83,7 @@ impl Filing {
             return self.fail(names, Failure::NOT_TRIED);
         };
         self.names.extend(names.instance.clone());
+        let lost = names.clone();
         let mut work = Box::pin(async move {
             let outcome = match transfer.finish().await {
                 Ok(receipt) => Outcome::Stored { names, receipt },
@@ -91,11 +92,17 @@ impl Filing {
             drop(room);
             outcome
         });
-        // Polled once, it runs by itself in a task of the engine's.
-        match futures::poll!(&mut work) {
-            std::task::Poll::Ready(outcome) => self.flying.push_back(future::ready(outcome).boxed()),
-            std::task::Poll::Pending => self.flying.push_back(work),
-        }
+        // What is sealed already only waits for the disk; it must go on while this request waits for its next bytes or for
+        // room. A commit that nobody polls would keep its room, and be a gap before which the drain stands still.
+        let landing = match futures::poll!(&mut work) {
+            Poll::Ready(outcome) => future::ready(outcome).boxed(),
+            Poll::Pending => {
+                let task = tokio::spawn(work);
+                async move { task.await.unwrap_or_else(|_| Outcome::Failed { names: lost, failure: Failure::LOST }) }
+                    .boxed()
+            }
+        };
+        self.flying.push_back(landing);
     }
 
     /// An instance that did not even begin, or whose part is none.

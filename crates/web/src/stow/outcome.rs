@@ -55,6 +55,8 @@ impl Failure {
     pub(super) const TOO_LONG: Self = Self { reason: OUT_OF_RESOURCES, kind: Kind::TooLong };
     /// It was not tried any more.
     pub(super) const NOT_TRIED: Self = Self { reason: OUT_OF_RESOURCES, kind: Kind::Busy };
+    /// The work on it ended without an answer: it may be stored, and can be sent again.
+    pub(super) const LOST: Self = Self { reason: OUT_OF_RESOURCES, kind: Kind::Busy };
     /// The transfer syntax of its bulk data is none that its media type can have.
     pub(super) const BULK_SYNTAX: Self = Self { reason: SYNTAX_NOT_SUPPORTED, kind: Kind::Refused };
 
