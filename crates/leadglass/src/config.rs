@@ -198,6 +198,10 @@ pub struct Limits {
     pub sender_rate_window: Duration,
     /// Inside an instance: the least a sender must send, bytes a second; a slower one is cut off.
     pub sender_bytes_per_second: u64,
+    /// HTTPS connections at one time from one address, which may be a whole practice's; each listener has 1,024.
+    pub http_connections_per_address: usize,
+    /// HTTPS connections at one time from this very host, where a proxy may stand that brings everybody's.
+    pub http_connections_from_this_host: usize,
 }
 
 impl Default for Limits {
@@ -212,6 +216,8 @@ impl Default for Limits {
             association_idle: Duration::from_secs(60),
             sender_rate_window: Duration::from_secs(30),
             sender_bytes_per_second: 8 * 1024,
+            http_connections_per_address: 128,
+            http_connections_from_this_host: 1024,
         }
     }
 }

@@ -12,7 +12,7 @@ use leadglass_dimse::{Echo, Limits, Listener, Service, Storage, StoragePolicy, T
 use leadglass_engine::Refusals;
 use leadglass_model::SystemEntropy;
 use leadglass_records::Sessions;
-use leadglass_web::{App, Identity, Renderer, Site};
+use leadglass_web::{App, Crowd, Identity, Renderer, Site};
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeSet, net::SocketAddr, path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
 use tokio::{
@@ -87,7 +87,13 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let origins = app.origins.clone();
     let routes = leadglass_web::routes(app.clone());
     let identity = Identity { chain: config.http.certificate.clone(), key: config.http.key.clone() };
-    let http = leadglass_web::serve_tls(config.http.listen, &identity, routes.clone(), &connections, stop.clone())?;
+    let crowd = Crowd {
+        per_address: config.limits.http_connections_per_address,
+        from_this_host: config.limits.http_connections_from_this_host,
+    };
+    let listen =
+        |address, routes| leadglass_web::serve_tls(address, &identity, routes, crowd, &connections, stop.clone());
+    let http = listen(config.http.listen, routes.clone())?;
     let plain = match config.http.plain {
         Some(address) => Some(leadglass_web::serve_plain(address, routes, &connections, stop.clone())?),
         None => None,
@@ -96,7 +102,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         Some(viewer) => {
             let site = tokio::task::block_in_place(|| Site::open(&viewer.dir)).context("cannot serve the viewer")?;
             let routes = leadglass_web::viewer_routes(app, site);
-            Some(leadglass_web::serve_tls(viewer.listen, &identity, routes, &connections, stop.clone())?)
+            Some(listen(viewer.listen, routes)?)
         }
         None => None,
     };

@@ -1,6 +1,6 @@
 //! What the terminal asks a running vault: status, quarantine, scrub. JSON, by token, for the roles that administer.
 
-use crate::{App, Problem, app::Caller};
+use crate::{App, Problem, app::Caller, small::Small};
 use axum::{
     Json,
     body::Body,
@@ -69,7 +69,7 @@ pub(crate) async fn decide(
     State(app): State<App>,
     caller: Caller,
     Path(case): Path<String>,
-    body: Bytes,
+    Small(body): Small,
 ) -> Result<Response, Problem> {
     let permit = caller.administer()?;
     let decision: Decision = serde_json::from_slice(&body).map_err(|_| {

@@ -1,8 +1,8 @@
 //! The routes, what they share, and who is asking.
 
 use crate::{
-    DeviceDesk, Origins, Problem, Renderer, admin, devices, health, pages, qido, refusals, rendered, session, stow,
-    trace, upload, wado,
+    DeviceDesk, Origins, Problem, Renderer, admin, devices, health, pages, places, qido, refusals, rendered, session,
+    small, stow, trace, upload, wado,
 };
 use axum::{
     Router,
@@ -17,7 +17,6 @@ use leadglass_policy::Principal;
 use leadglass_records::{Sessions, TokenGrant, Tokens, Use};
 use metrics_exporter_prometheus::PrometheusHandle;
 use std::sync::Arc;
-use tower::limit::GlobalConcurrencyLimitLayer;
 use tower_http::catch_panic::CatchPanicLayer;
 
 /// What every handler may use.
@@ -53,9 +52,6 @@ pub fn routes(app: App) -> Router {
     let routes = reading()
         .route("/dicomweb/studies", stow.route())
         .route("/dicomweb/studies/{study}", stow.route())
-        .route("/healthz", get(health::healthz))
-        .route("/readyz", get(health::readyz))
-        .route("/metrics", get(health::metrics))
         .route("/api/v1/status", get(admin::status))
         .route("/api/v1/quarantine", get(admin::list))
         .route("/api/v1/quarantine/{case}", post(admin::decide))
@@ -73,7 +69,12 @@ pub fn routes(app: App) -> Router {
         .route("/assets/upload.js", get(upload::page::script))
         .route("/assets/upload.css", get(upload::page::style))
         .fallback(|| async { Problem::not_found() });
-    layered(routes, app)
+    // Whoever asks how we are is answered however much there is to do.
+    let health = Router::new()
+        .route("/healthz", get(health::healthz))
+        .route("/readyz", get(health::readyz))
+        .route("/metrics", get(health::metrics));
+    layered(routes, health, app)
 }
 
 /// DICOMweb, as far as it changes nothing.
@@ -114,10 +115,10 @@ pub(crate) fn reading() -> Router<App> {
         .route("/dicomweb/studies/{study}/series/{series}/instances/{instance}/bulkdata/{*path}", get(wado::bulkdata))
 }
 
-/// What every route has around it.
-pub(crate) fn layered(routes: Router<App>, app: App) -> Router {
+/// What every route has around it; `always` are those that wait for nobody.
+pub(crate) fn layered(routes: Router<App>, always: Router<App>, app: App) -> Router {
     routes
-        .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
+        .layer(DefaultBodyLimit::max(small::MAX_BODY_BYTES))
         .layer(CatchPanicLayer::custom(|_| {
             axum::response::IntoResponse::into_response(Problem::new(
                 leadglass_model::Fault::Broken,
@@ -126,8 +127,9 @@ pub(crate) fn layered(routes: Router<App>, app: App) -> Router {
             ))
         }))
         .layer(middleware::from_fn_with_state(app.clone(), refusals::watch))
+        .layer(middleware::from_fn_with_state(places::AtWork::new(app.clone()), places::enter))
+        .merge(always)
         .layer(middleware::from_fn(trace::label))
-        .layer(GlobalConcurrencyLimitLayer::new(MAX_REQUESTS))
         .with_state(app)
 }
 
@@ -199,8 +201,3 @@ pub(crate) fn grant_of(headers: &HeaderMap, app: &App) -> Result<TokenGrant, Pro
         Err(error) => Err(Problem::new(error.fault(), "records", "Tokens cannot be looked up now.")),
     }
 }
-
-/// Bytes of a JSON request.
-const MAX_BODY_BYTES: usize = 64 * 1024;
-/// Requests in work at one time; the others wait at the door.
-const MAX_REQUESTS: usize = 512;

@@ -3,7 +3,7 @@
 //! What a device is and what its enrolment means is decided behind [`DeviceDesk`], which the program brings. A private
 //! key never passes here: who wants a certificate sends a signing request.
 
-use crate::{App, Problem, app::Caller};
+use crate::{App, Problem, app::Caller, small::Small};
 use async_trait::async_trait;
 use axum::{
     Json,
@@ -11,7 +11,6 @@ use axum::{
     http::StatusCode,
     response::{IntoResponse, Response},
 };
-use bytes::Bytes;
 use leadglass_model::{Administer, EnrolmentLevel, Fault, Permit, ReceiverId};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::json;
@@ -203,7 +202,7 @@ pub(crate) async fn list(State(app): State<App>, caller: Caller) -> Result<Respo
 }
 
 /// `POST /api/v1/devices`
-pub(crate) async fn add(State(app): State<App>, caller: Caller, body: Bytes) -> Result<Response, Problem> {
+pub(crate) async fn add(State(app): State<App>, caller: Caller, Small(body): Small) -> Result<Response, Problem> {
     let permit = caller.administer()?;
     let new = read(&body, r#"Send {"name":"…","level":"certificate"} and what else the device is known by."#)?;
     let view = app.devices.add(&permit, new).await?;
@@ -227,7 +226,7 @@ pub(crate) async fn certify(
     State(app): State<App>,
     caller: Caller,
     Path(id): Path<String>,
-    body: Bytes,
+    Small(body): Small,
 ) -> Result<Response, Problem> {
     let permit = caller.administer()?;
     let id = id.parse().map_err(|_| Problem::not_found())?;

@@ -3,7 +3,7 @@
 //! TLS 1.3 only, hybrid post-quantum key exchange offered first (X25519MLKEM768), certificates read again when their
 //! files change. The plain listener refuses any address but a loopback one.
 
-use crate::doorman::Doorman;
+use crate::doorman::{Crowd, Doorman};
 use axum::Router;
 use axum_server::{
     Handle,
@@ -74,6 +74,7 @@ pub fn serve_tls(
     address: SocketAddr,
     identity: &Identity,
     routes: Router,
+    crowd: Crowd,
     tasks: &TaskTracker,
     stop: CancellationToken,
 ) -> Result<SocketAddr, ServeError> {
@@ -83,7 +84,7 @@ pub fn serve_tls(
     tasks.spawn(reload_when_changed(identity.clone(), config.clone(), stop.clone()));
     tasks.spawn(drain(handle.clone(), stop));
     tasks.spawn(async move {
-        let acceptor = RustlsAcceptor::new(config).acceptor(Doorman::new(MAX_CONNECTIONS));
+        let acceptor = RustlsAcceptor::new(config).acceptor(Doorman::new(crowd));
         let mut server = match axum_server::from_tcp(listener) {
             Ok(server) => server.acceptor(acceptor).handle(handle),
             Err(error) => return tracing::error!(%error, "HTTPS listener failed"),
@@ -112,7 +113,7 @@ pub fn serve_plain(
     tasks.spawn(drain(handle.clone(), stop));
     tasks.spawn(async move {
         let mut server = match axum_server::from_tcp(listener) {
-            Ok(server) => server.acceptor(Doorman::new(MAX_CONNECTIONS)).handle(handle),
+            Ok(server) => server.acceptor(Doorman::new(Crowd::default())).handle(handle),
             Err(error) => return tracing::error!(%error, "plain listener failed"),
         };
         limit(server.http_builder());
@@ -198,8 +199,6 @@ const HEADER_TIME: Duration = Duration::from_secs(10);
 const MAX_HEADERS: usize = 64;
 const MAX_HEADER_BYTES: u32 = 16 * 1024;
 const MAX_STREAMS: u32 = 64;
-/// Connections of one listener at a time.
-const MAX_CONNECTIONS: usize = 1_024;
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
 const DRAIN_TIME: Duration = Duration::from_secs(20);
 const RELOAD_EVERY: Duration = Duration::from_secs(30);

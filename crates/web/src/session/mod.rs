@@ -7,10 +7,9 @@
 pub(crate) mod cookie;
 pub(crate) mod origin;
 
-use crate::{App, Problem};
+use crate::{App, Problem, small::Small};
 use axum::{
     Json,
-    body::Bytes,
     extract::State,
     http::{StatusCode, header, request::Parts},
     response::{IntoResponse, Response},
@@ -37,7 +36,7 @@ struct SignIn {
 }
 
 /// `POST /api/v1/session` with `{"token":"lg_…"}`: signs in. The session is always a new one; the one before it ends.
-pub(crate) async fn begin(State(app): State<App>, parts: Parts, body: Bytes) -> Result<Response, Problem> {
+pub(crate) async fn begin(State(app): State<App>, parts: Parts, Small(body): Small) -> Result<Response, Problem> {
     if !origin::may_sign_in(&parts) {
         return Err(foreign());
     }

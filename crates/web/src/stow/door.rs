@@ -4,49 +4,31 @@
 //! of other houses, send beside them.
 
 use super::{modelled, store};
-use crate::{App, Problem};
+use crate::{
+    App, Problem,
+    places::{Place, Places},
+};
 use axum::{
     Extension,
     routing::{MethodRouter, post},
 };
 use leadglass_model::Fault;
-use parking_lot::Mutex;
-use std::{
-    collections::HashMap,
-    sync::{Arc, Weak},
-    time::Duration,
-};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use std::sync::Arc;
+use tokio::sync::Semaphore;
 
 /// Bounds what all requests together may hold in memory. Clones share it.
 #[derive(Debug, Clone)]
 pub(crate) struct Door {
-    files: Arc<Places>,
-    models: Arc<Places>,
+    files: Arc<Places<[u8; 16]>>,
+    models: Arc<Places<[u8; 16]>>,
     committing: Arc<Semaphore>,
-}
-
-/// Places of one kind.
-#[derive(Debug)]
-struct Places {
-    all: Arc<Semaphore>,
-    of_one: usize,
-    /// By session; kept while somebody of that session is inside or waits.
-    senders: Mutex<HashMap<[u8; 16], Weak<Semaphore>>>,
-}
-
-/// A place; given back when dropped.
-#[derive(Debug)]
-pub(super) struct Place {
-    _own: OwnedSemaphorePermit,
-    _all: OwnedSemaphorePermit,
 }
 
 impl Door {
     pub(crate) fn new() -> Self {
         Self {
-            files: Arc::new(Places::new(PLACES, PLACES_OF_ONE)),
-            models: Arc::new(Places::new(modelled::PLACES, 1)),
+            files: Arc::new(Places::new(PLACES)),
+            models: Arc::new(Places::new(modelled::PLACES)),
             committing: Arc::new(Semaphore::new(COMMITTING)),
         }
     }
@@ -58,43 +40,16 @@ impl Door {
 
     /// A place for a request of that session; waits for one a while.
     pub(super) async fn enter(&self, session: [u8; 16]) -> Result<Place, Problem> {
-        self.files.take(session).await.ok_or_else(busy)
+        self.files.take(session, PLACES_OF_ONE).await.ok_or_else(busy)
     }
 
     /// A place for metadata, which are held in memory.
     pub(super) async fn model(&self, session: [u8; 16]) -> Result<Place, Problem> {
-        self.models.take(session).await.ok_or_else(busy)
+        self.models.take(session, 1).await.ok_or_else(busy)
     }
 
     pub(super) fn committing(&self) -> Arc<Semaphore> {
         self.committing.clone()
-    }
-}
-
-impl Places {
-    fn new(all: usize, of_one: usize) -> Self {
-        Self { all: Arc::new(Semaphore::new(all)), of_one, senders: Mutex::default() }
-    }
-
-    /// First its own: whoever waits for that does not stand in the way of others.
-    async fn take(&self, session: [u8; 16]) -> Option<Place> {
-        let own = self.sender(session);
-        let both = async {
-            let own = own.acquire_owned().await.ok()?;
-            Some(Place { _own: own, _all: self.all.clone().acquire_owned().await.ok()? })
-        };
-        tokio::time::timeout(DOOR_TIME, both).await.ok().flatten()
-    }
-
-    fn sender(&self, session: [u8; 16]) -> Arc<Semaphore> {
-        let mut senders = self.senders.lock();
-        if let Some(sender) = senders.get(&session).and_then(Weak::upgrade) {
-            return sender;
-        }
-        senders.retain(|_, sender| sender.strong_count() > 0);
-        let sender = Arc::new(Semaphore::new(self.of_one));
-        senders.insert(session, Arc::downgrade(&sender));
-        sender
     }
 }
 
@@ -109,28 +64,3 @@ const PLACES: usize = 32;
 const PLACES_OF_ONE: usize = 24;
 /// Instances of all requests that are being committed at one time.
 const COMMITTING: usize = 64;
-/// So long a request waits for its place.
-const DOOR_TIME: Duration = Duration::from_secs(10);
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test(start_paused = true)]
-    async fn one_sender_never_takes_the_places_of_all() {
-        let places = Places::new(3, 2);
-        let mut greedy = Vec::new();
-        while let Some(place) = places.take([1; 16]).await {
-            greedy.push(place);
-        }
-        assert_eq!(greedy.len(), 2);
-        let other = places.take([2; 16]).await;
-        assert!(other.is_some(), "there is a place left for somebody else");
-        assert!(places.take([3; 16]).await.is_none(), "all are taken");
-        drop(greedy);
-        assert!(places.take([1; 16]).await.is_some(), "what was given back can be taken again");
-        drop(other);
-        let _last = places.take([4; 16]).await;
-        assert!(places.senders.lock().len() <= 2, "who has left is forgotten");
-    }
-}
