@@ -12,6 +12,7 @@ mod catalog;
 mod engine;
 mod find;
 mod fold;
+mod fuzzy;
 mod keyring;
 mod memory;
 mod newborn;

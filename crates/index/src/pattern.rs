@@ -3,7 +3,7 @@
 //!
 //! Each pattern also has a [signature](Signature): the pairs of letters that every text it fits must have.
 
-use crate::fold::forms;
+use crate::{fold::forms, fuzzy::Fuzzy};
 use leadglass_model::Fault;
 use unicode_normalization::UnicodeNormalization as _;
 
@@ -41,6 +41,8 @@ pub struct Pattern(Vec<Token>);
 pub struct NamePattern {
     /// For each group of the query the forms that fit; `None` for a group that is not asked for.
     groups: Vec<Option<Vec<Pattern>>>,
+    /// Fits too.
+    nearly: Option<Fuzzy>,
 }
 
 /// A description to match: without case and accents.
@@ -137,11 +139,21 @@ impl NamePattern {
     pub fn parse(text: &str) -> Result<Option<Self>, QueryError> {
         check(text)?;
         let groups: Vec<_> = text.splitn(3, '=').map(patterns).collect();
-        Ok(groups.iter().any(Option::is_some).then_some(Self { groups }))
+        Ok(groups.iter().any(Option::is_some).then_some(Self { groups, nearly: None }))
+    }
+
+    /// The same, where names fit too that are nearly right: words in another order, beginnings, a wrong letter.
+    pub fn parse_nearly(text: &str) -> Result<Option<Self>, QueryError> {
+        let parsed = Self::parse(text)?;
+        Ok(parsed.map(|parsed| Self { nearly: Fuzzy::read(text), ..parsed }))
     }
 
     /// Whether the name fits.
     pub fn matches(&self, name: &str) -> bool {
+        self.nearly.as_ref().is_some_and(|nearly| nearly.fits(name)) || self.fits(name)
+    }
+
+    fn fits(&self, name: &str) -> bool {
         let mut values = name.splitn(3, '=');
         match self.groups.as_slice() {
             [Some(wanted)] => values.any(|group| fits(wanted, group)),
@@ -152,8 +164,12 @@ impl NamePattern {
         }
     }
 
-    /// For each group that is asked for: what a name must have to fit one of its forms.
+    /// For each group that is asked for: what a name must have to fit one of its forms. What is nearly right may have
+    /// other letters.
     pub(crate) fn signatures(&self) -> Vec<Vec<Signature>> {
+        if self.nearly.is_some() {
+            return Vec::new();
+        }
         let asked = self.groups.iter().flatten();
         asked.map(|forms| forms.iter().map(|pattern| pattern.signature(NAME_SEED)).collect()).collect()
     }
