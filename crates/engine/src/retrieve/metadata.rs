@@ -14,6 +14,7 @@ use leadglass_index::{IndexError, InstanceRow, SealedMeta, Table};
 use leadglass_keys::ObjectLease;
 use leadglass_model::{
     ActorRef, KeyId, Permit, Phi, Purpose, Read, SeriesUid, SopInstanceUid, StudyRef, StudyUid, TenantId,
+    TransferSyntaxUid,
 };
 use std::{
     collections::{HashMap, VecDeque},
@@ -40,6 +41,8 @@ pub struct Document {
     pub series: SeriesUid,
     /// Of which instance.
     pub instance: SopInstanceUid,
+    /// How its data set is stored.
+    pub syntax: TransferSyntaxUid,
     /// One DICOM JSON object (PS3.18 Annex F). Its `BulkDataURI`s are paths below the instance (`bulkdata/7FE00010`).
     pub json: Phi<Vec<u8>>,
 }
@@ -254,7 +257,12 @@ fn open(
         let lease = leases.get(&meta.key_id()).ok_or(IndexError::NoKey { table: Table::Meta })?;
         let json = gunzip(&meta.open(lease.meta_key())?).ok_or(IndexError::Corrupt { table: Table::Meta })?;
         bytes += json.len();
-        documents.push(Document { series: row.series_uid, instance: row.sop_uid, json: Phi::new(json) });
+        documents.push(Document {
+            series: row.series_uid,
+            instance: row.sop_uid,
+            syntax: row.transfer_syntax,
+            json: Phi::new(json),
+        });
         if bytes >= GROUP_BYTES {
             break;
         }

@@ -2,29 +2,53 @@
 
 use super::media::Form;
 use crate::{
+    coding::Coding,
     dicom_json::Object,
     qido::{place::Place, xml},
+    wado,
 };
 use axum::{
-    http::{HeaderName, HeaderValue, header},
+    http::{HeaderValue, header},
     response::{IntoResponse, Response},
 };
 use leadglass_index::{InstanceHit, SeriesHit, SeriesRow, StudyHit, StudyRow};
 
 /// The answer with its objects. `more`: there are further results, which another page holds.
-pub(crate) fn answer(form: Form, objects: Vec<Object>, more: bool) -> Response {
-    let mut answer = match form {
+pub(crate) fn answer(form: &Asking, objects: Vec<Object>, more: bool) -> Response {
+    let (kind, body) = match form.form {
         Form::Json(kind) => {
             let list: Vec<serde_json::Value> = objects.iter().map(Object::to_json).collect();
-            let body = serde_json::Value::Array(list).to_string();
-            ([(header::CONTENT_TYPE, HeaderValue::from_static(kind))], body).into_response()
+            (HeaderValue::from_static(kind), serde_json::Value::Array(list).to_string())
         }
         Form::Xml => multipart(&objects),
     };
-    if more {
-        answer.headers_mut().insert(HeaderName::from_static("warning"), HeaderValue::from_static(MORE));
+    let packed = match form.coding {
+        Some(coding) => coding.whole(body.into_bytes()).map(|body| (body, coding)),
+        None => Err(body.into_bytes()),
+    };
+    let (mut answer, coding) = match packed {
+        Ok((body, coding)) => (body.into_response(), Some(coding)),
+        Err(body) => (body.into_response(), None),
+    };
+    let out = answer.headers_mut();
+    out.insert(header::CONTENT_TYPE, kind);
+    out.insert(header::VARY, HeaderValue::from_static(wado::VARY));
+    if let Some(coding) = coding {
+        out.insert(header::CONTENT_ENCODING, HeaderValue::from_static(coding.name()));
+    }
+    for warning in form.warnings.iter().chain(more.then_some(&MORE)) {
+        out.append(header::WARNING, HeaderValue::from_static(warning));
     }
     answer
+}
+
+/// How an answer is wanted.
+#[derive(Debug)]
+pub(crate) struct Asking {
+    pub(crate) form: Form,
+    pub(crate) coding: Option<Coding>,
+    /// What was not done as it was asked for (PS3.18 §8.5.2).
+    pub(crate) warnings: Vec<&'static str>,
 }
 
 /// A study.
@@ -115,10 +139,8 @@ fn of_series(study: &StudyRow, row: &SeriesRow) -> Object {
 }
 
 /// One part a result (RFC 2387).
-fn multipart(objects: &[Object]) -> Response {
-    let mut bytes = [0; 16];
-    leadglass_model::Entropy::fill(&leadglass_model::SystemEntropy, &mut bytes);
-    let boundary = format!("leadglass-{}", hex::encode(bytes));
+fn multipart(objects: &[Object]) -> (HeaderValue, String) {
+    let boundary = wado::boundary();
     let mut body = String::new();
     for object in objects {
         body.push_str(&format!("--{boundary}\r\nContent-Type: application/dicom+xml\r\n\r\n"));
@@ -127,7 +149,7 @@ fn multipart(objects: &[Object]) -> Response {
     }
     body.push_str(&format!("--{boundary}--\r\n"));
     let kind = format!("multipart/related; type=\"application/dicom+xml\"; boundary={boundary}");
-    ([(header::CONTENT_TYPE, kind)], body).into_response()
+    (HeaderValue::from_str(&kind).expect("made of words and digits"), body)
 }
 
 /// PS3.18 §8.3.4.4.

@@ -14,8 +14,22 @@ pub(crate) enum Level {
 pub(crate) struct Known {
     pub(crate) tag: u32,
     pub(crate) keyword: &'static str,
-    /// Where it belongs; searches above it do not know it as a key. `None`: it is answered and not matched.
+    /// Where it belongs; searches above it do not know it as a key. `None`: it is not matched.
     pub(crate) key: Option<Level>,
+    /// From which level down it is answered, or nowhere.
+    told: Option<Level>,
+}
+
+impl Known {
+    /// Whether answers of this level have it, where it is there.
+    pub(crate) fn is_told(&self, level: Level) -> bool {
+        match self.tag {
+            // Counts belong to what they count in.
+            0x0008_0061 | 0x0020_1206 | 0x0020_1208 => level == Level::Study,
+            0x0020_1209 => level == Level::Series,
+            _ => self.told.is_some_and(|told| told <= level),
+        }
+    }
 }
 
 /// The attribute with this keyword or tag (eight hexadecimal digits).
@@ -38,15 +52,19 @@ pub(crate) fn tag(name: &str) -> Option<u32> {
 }
 
 const fn key(level: Level, tag: u32, keyword: &'static str) -> Known {
-    Known { tag, keyword, key: Some(level) }
+    Known { tag, keyword, key: Some(level), told: Some(level) }
 }
 
-const fn told(tag: u32, keyword: &'static str) -> Known {
-    Known { tag, keyword, key: None }
+const fn told(level: Level, tag: u32, keyword: &'static str) -> Known {
+    Known { tag, keyword, key: None, told: Some(level) }
+}
+
+const fn nowhere(tag: u32, keyword: &'static str) -> Known {
+    Known { tag, keyword, key: None, told: None }
 }
 
 const KNOWN: [Known; 41] = [
-    told(0x0008_0005, "SpecificCharacterSet"),
+    told(Level::Study, 0x0008_0005, "SpecificCharacterSet"),
     key(Level::Instance, 0x0008_0016, "SOPClassUID"),
     key(Level::Instance, 0x0008_0018, "SOPInstanceUID"),
     key(Level::Study, 0x0008_0020, "StudyDate"),
@@ -54,15 +72,15 @@ const KNOWN: [Known; 41] = [
     key(Level::Study, 0x0008_0030, "StudyTime"),
     key(Level::Series, 0x0008_0031, "SeriesTime"),
     key(Level::Study, 0x0008_0050, "AccessionNumber"),
-    told(0x0008_0056, "InstanceAvailability"),
+    told(Level::Study, 0x0008_0056, "InstanceAvailability"),
     key(Level::Series, 0x0008_0060, "Modality"),
     key(Level::Study, 0x0008_0061, "ModalitiesInStudy"),
     key(Level::Study, 0x0008_0090, "ReferringPhysicianName"),
-    told(0x0008_0201, "TimezoneOffsetFromUTC"),
+    told(Level::Study, 0x0008_0201, "TimezoneOffsetFromUTC"),
     key(Level::Study, 0x0008_1030, "StudyDescription"),
     key(Level::Series, 0x0008_103E, "SeriesDescription"),
-    told(0x0008_1190, "RetrieveURL"),
-    told(0x0008_3002, "AvailableTransferSyntaxUID"),
+    told(Level::Study, 0x0008_1190, "RetrieveURL"),
+    told(Level::Instance, 0x0008_3002, "AvailableTransferSyntaxUID"),
     key(Level::Study, 0x0010_0010, "PatientName"),
     key(Level::Study, 0x0010_0020, "PatientID"),
     key(Level::Study, 0x0010_0021, "IssuerOfPatientID"),
@@ -75,19 +93,19 @@ const KNOWN: [Known; 41] = [
     key(Level::Series, 0x0020_0011, "SeriesNumber"),
     key(Level::Instance, 0x0020_0013, "InstanceNumber"),
     key(Level::Series, 0x0020_0060, "Laterality"),
-    told(0x0020_1206, "NumberOfStudyRelatedSeries"),
-    told(0x0020_1208, "NumberOfStudyRelatedInstances"),
-    told(0x0020_1209, "NumberOfSeriesRelatedInstances"),
+    told(Level::Study, 0x0020_1206, "NumberOfStudyRelatedSeries"),
+    told(Level::Study, 0x0020_1208, "NumberOfStudyRelatedInstances"),
+    told(Level::Study, 0x0020_1209, "NumberOfSeriesRelatedInstances"),
     key(Level::Instance, 0x0028_0008, "NumberOfFrames"),
     key(Level::Instance, 0x0028_0010, "Rows"),
     key(Level::Instance, 0x0028_0011, "Columns"),
     key(Level::Instance, 0x0028_0100, "BitsAllocated"),
     // Asked for by worklists and viewers, kept nowhere here: an empty value is fine, another one is refused.
-    told(0x0008_0062, "SOPClassesInStudy"),
-    told(0x0010_4000, "PatientComments"),
-    told(0x0040_0244, "PerformedProcedureStepStartDate"),
-    told(0x0040_0245, "PerformedProcedureStepStartTime"),
-    told(0x0040_0275, "RequestAttributesSequence"),
+    nowhere(0x0008_0062, "SOPClassesInStudy"),
+    nowhere(0x0010_4000, "PatientComments"),
+    nowhere(0x0040_0244, "PerformedProcedureStepStartDate"),
+    nowhere(0x0040_0245, "PerformedProcedureStepStartTime"),
+    nowhere(0x0040_0275, "RequestAttributesSequence"),
 ];
 
 #[cfg(test)]

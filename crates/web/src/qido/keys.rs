@@ -18,6 +18,8 @@ pub(crate) struct Asked {
     pub(crate) query: DeepQuery,
     /// The media type, for those who cannot set a header (PS3.18 §8.3.3.1).
     pub(crate) accept: Option<String>,
+    /// Attributes were asked for that the index does not keep for this level.
+    pub(crate) left_out: bool,
 }
 
 /// Reads a query string for a search at this level.
@@ -25,6 +27,7 @@ pub(crate) fn read(level: Level, query: &str) -> Result<Asked, Problem> {
     let mut out = Asked::default();
     out.query.study.limit = Some(MAX_RESULTS);
     let (mut seen, mut universal) = (Vec::new(), Vec::new());
+    let names = names(query)?;
     for (count, (name, value)) in url::form_urlencoded::parse(query.as_bytes()).enumerate() {
         if count == MAX_KEYS {
             return Err(Problem::new(Fault::BadInput, "query", "The query has too many keys."));
@@ -34,12 +37,9 @@ pub(crate) fn read(level: Level, query: &str) -> Result<Asked, Problem> {
             "limit" => out.query.study.limit = Some(number(&name, &value)?.min(MAX_RESULTS)),
             "offset" => out.query.study.offset = number(&name, &value)?,
             // Every attribute of the level is answered; one that is kept nowhere here is left out.
-            "includefield" => fields(value.expose()).map_err(|why| bad_key(&name, why))?,
-            // Names fold case and accents always.
-            "fuzzymatching" => match value.expose().as_str() {
-                "true" | "false" | "" => {}
-                _ => return Err(bad_key(&name, "it is true or false")),
-            },
+            "includefield" => out.left_out |= fields(level, value.expose()).map_err(|why| bad_key(&name, why))?,
+            // Read beforehand.
+            "fuzzymatching" => {}
             // A plus sign that was not encoded is a blank by now.
             "accept" => out.accept = Some(value.expose().replace(' ', "+")),
             "charset" => {
@@ -54,12 +54,28 @@ pub(crate) fn read(level: Level, query: &str) -> Result<Asked, Problem> {
                     return Err(bad_key(&name, "it is there twice"));
                 }
                 seen.push(tag);
-                set(&mut out.query, tag, value.expose(), &mut universal).map_err(|why| bad_key(&name, &why))?;
+                set(&mut out.query, tag, value.expose(), names, &mut universal).map_err(|why| bad_key(&name, &why))?;
             }
         }
     }
     Ok(out)
 }
+
+/// How names are matched, wherever the query says so (PS3.18 §8.3.4.2). Case and accents never count.
+fn names(query: &str) -> Result<Names, Problem> {
+    let mut names: Names = NamePattern::parse;
+    for (name, value) in url::form_urlencoded::parse(query.as_bytes()) {
+        match (&*name, &*value) {
+            ("fuzzymatching", "true") => names = NamePattern::parse_nearly,
+            ("fuzzymatching", "false" | "") => names = NamePattern::parse,
+            ("fuzzymatching", _) => return Err(bad_key("fuzzymatching", "it is true or false")),
+            _ => {}
+        }
+    }
+    Ok(names)
+}
+
+type Names = fn(&str) -> Result<Option<NamePattern>, QueryError>;
 
 /// The tag of a matching key; `None` when its value matches everything.
 fn key(level: Level, name: &str, value: &Phi<String>) -> Result<Option<u32>, Problem> {
@@ -83,12 +99,12 @@ fn key(level: Level, name: &str, value: &Phi<String>) -> Result<Option<u32>, Pro
 
 /// Sets one condition. The error says what is wrong and never repeats the value. `universal` are the keys of which one
 /// piece matches everything, so that all of it does.
-fn set(query: &mut DeepQuery, tag: u32, value: &str, universal: &mut Vec<u32>) -> Result<(), String> {
+fn set(query: &mut DeepQuery, tag: u32, value: &str, names: Names, universal: &mut Vec<u32>) -> Result<(), String> {
     let bad = |error: QueryError| error.to_string();
     let (study, series, instance) = (&mut query.study, &mut query.series, &mut query.instance);
     match tag {
         0x0020_000D => uids(value, StudyUid::parse, &mut study.study_uids)?,
-        0x0010_0010 => study.patient_name = NamePattern::parse(value).map_err(bad)?,
+        0x0010_0010 => study.patient_name = names(value).map_err(bad)?,
         0x0010_0020 => study.patient_id = Pattern::parse(value).map_err(bad)?,
         0x0010_0021 => study.issuer = Pattern::parse(value).map_err(bad)?,
         0x0010_0030 => study.birth_date = DateRange::parse(value).map_err(bad)?,
@@ -98,7 +114,7 @@ fn set(query: &mut DeepQuery, tag: u32, value: &str, universal: &mut Vec<u32>) -
         0x0008_0050 => study.accession_number = Pattern::parse(value).map_err(bad)?,
         0x0020_0010 => study.study_id = Pattern::parse(value).map_err(bad)?,
         0x0008_1030 => study.description = TextPattern::parse(value).map_err(bad)?,
-        0x0008_0090 => study.referring_physician = NamePattern::parse(value).map_err(bad)?,
+        0x0008_0090 => study.referring_physician = names(value).map_err(bad)?,
         0x0008_0061 => codes(value, &mut study.modalities, tag, universal)?,
         0x0020_000E => uids(value, SeriesUid::parse, &mut series.uids)?,
         0x0008_0060 => codes(value, &mut series.modality, tag, universal)?,
@@ -153,11 +169,18 @@ fn codes(value: &str, out: &mut Vec<Pattern>, tag: u32, universal: &mut Vec<u32>
 }
 
 /// Attributes that are asked for beside the rows: each by a tag, a keyword of the standard, or a path of those through
-/// sequences (PS3.18 §8.3.4.3).
-fn fields(value: &str) -> Result<(), &'static str> {
+/// sequences (PS3.18 §8.3.4.3). Whether one of them is not answered.
+fn fields(level: Level, value: &str) -> Result<bool, &'static str> {
     let is_attribute = |name: &str| attributes::tag(name).is_some() || StandardDataDictionary.by_name(name).is_some();
-    let is_field = |field: &str| field == "all" || field.split('.').all(is_attribute);
-    if list(value).all(is_field) { Ok(()) } else { Err("it names an attribute that the standard does not have") }
+    let mut left_out = false;
+    for field in list(value).filter(|field| *field != "all") {
+        if !field.split('.').all(is_attribute) {
+            return Err("it names an attribute that the standard does not have");
+        }
+        let first = field.split('.').next().unwrap_or_default();
+        left_out |= !attributes::find(first).is_some_and(|known| known.is_told(level));
+    }
+    Ok(left_out)
 }
 
 fn integer<T: std::str::FromStr>(value: &str) -> Result<T, String> {
@@ -297,6 +320,34 @@ mod tests {
         }
         let both = read(Level::Series, "Modality=*&ModalitiesInStudy=CT").unwrap().query;
         assert_eq!((both.series.modality.len(), both.study.modalities.len()), (0, 1), "the one key and not the other");
+    }
+
+    #[test]
+    fn what_is_asked_for_and_not_kept_is_said_to_be_left_out() {
+        for (level, query, left_out) in [
+            (Level::Study, "includefield=all", false),
+            (Level::Study, "includefield=StudyDescription,00080061", false),
+            (Level::Study, "includefield=Modality", true),
+            (Level::Series, "includefield=Modality,NumberOfSeriesRelatedInstances", false),
+            (Level::Series, "includefield=PixelSpacing", true),
+            (Level::Instance, "includefield=AvailableTransferSyntaxUID&includefield=00280010", false),
+            (Level::Instance, "includefield=00091001", true),
+            (Level::Instance, "includefield=0040A730.0040A168.CodeValue", true),
+        ] {
+            assert_eq!(read(level, query).unwrap().left_out, left_out, "{query}");
+        }
+    }
+
+    #[test]
+    fn names_are_matched_nearly_wherever_the_query_says_so() {
+        for (query, fits) in [
+            ("PatientName=Jane+Do&fuzzymatching=true", true),
+            ("fuzzymatching=true&00100010=jane", true),
+            ("PatientName=Jane+Do", false),
+            ("PatientName=Jane+Do&fuzzymatching=false", false),
+        ] {
+            assert_eq!(study(query).patient_name.unwrap().matches("Doe^Jane"), fits, "{query}");
+        }
     }
 
     #[test]

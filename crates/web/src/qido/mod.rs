@@ -1,11 +1,12 @@
 //! QIDO-RS (PS3.18 §10.6): studies, series and instances, of one study or of all.
 //!
 //! What is answered: every attribute of the level, and those of the levels above; `includefield` may ask for
-//! any attribute of the standard or any tag, what is kept nowhere in the index is left out (opening each instance's metadata
-//! for a list would need its keys); a name that is none is refused, for a typing error must not look like an absent value.
+//! any attribute of the standard or any tag, what is kept nowhere in the index is left out, with a warning (opening each
+//! instance's metadata for a list would need its keys); a name that is none is refused, for a typing error must not look like an absent value.
 //! A search without results is answered 200 with an empty list, as PS3.18 has it since 2026a. A study or series in the
 //! path that the caller may not see is absent: 404. What cannot be matched is refused: 400. More than a search can look
-//! through in five seconds: 413.
+//! through in five seconds: 413. `fuzzymatching=true` finds names too that are nearly right: words in any order, beginnings,
+//! one wrong letter in four, two in eight; other attributes are matched as always.
 
 mod answer;
 mod attributes;
@@ -14,7 +15,8 @@ mod media;
 pub(crate) mod place;
 pub(crate) mod xml;
 
-use crate::{App, Problem, app::Caller};
+use crate::{App, Problem, app::Caller, coding::Coding};
+use answer::Asking;
 use attributes::Level;
 use axum::{
     extract::{Path, State},
@@ -25,7 +27,6 @@ use keys::Asked;
 use leadglass_engine::{SearchError, Within};
 use leadglass_index::DeepQuery;
 use leadglass_model::{Fault, SeriesUid, StudyUid};
-use media::Form;
 use place::Place;
 
 /// `GET /studies`
@@ -33,7 +34,7 @@ pub(crate) async fn studies(State(app): State<App>, caller: Caller, parts: Parts
     let permit = caller.search()?;
     let (query, form, place) = read(Level::Study, &parts)?;
     let found = app.engine.search(&permit, query.study).await.map_err(|e| problem(&e))?;
-    Ok(answer::answer(form, found.hits.iter().map(|hit| answer::study(hit, &place)).collect(), found.more))
+    Ok(answer::answer(&form, found.hits.iter().map(|hit| answer::study(hit, &place)).collect(), found.more))
 }
 
 /// `GET /series`
@@ -84,22 +85,27 @@ async fn find_series(app: &App, caller: &Caller, parts: &Parts, within: Within<'
     let permit = caller.search()?;
     let (query, form, place) = read(Level::Series, parts)?;
     let found = app.engine.search_series(&permit, within, query).await.map_err(|e| problem(&e))?;
-    Ok(answer::answer(form, found.hits.iter().map(|hit| answer::series(hit, &place)).collect(), found.more))
+    Ok(answer::answer(&form, found.hits.iter().map(|hit| answer::series(hit, &place)).collect(), found.more))
 }
 
 async fn find_instances(app: &App, caller: &Caller, parts: &Parts, within: Within<'_>) -> Result<Response, Problem> {
     let permit = caller.search()?;
     let (query, form, place) = read(Level::Instance, parts)?;
     let found = app.engine.search_instances(&permit, within, query).await.map_err(|e| problem(&e))?;
-    Ok(answer::answer(form, found.hits.iter().map(|hit| answer::instance(hit, &place)).collect(), found.more))
+    Ok(answer::answer(&form, found.hits.iter().map(|hit| answer::instance(hit, &place)).collect(), found.more))
 }
 
-fn read(level: Level, parts: &Parts) -> Result<(DeepQuery, Form, Place), Problem> {
-    let Asked { query, accept } = keys::read(level, parts.uri.query().unwrap_or(""))?;
+fn read(level: Level, parts: &Parts) -> Result<(DeepQuery, Asking, Place), Problem> {
+    let Asked { query, accept, left_out } = keys::read(level, parts.uri.query().unwrap_or(""))?;
     let header = crate::accept::header(&parts.headers).ok_or_else(not_acceptable)?;
     let form = media::form(accept.as_deref().or(header.as_deref())).ok_or_else(not_acceptable)?;
-    Ok((query, form, Place::of(parts)))
+    let warnings = if left_out { vec![LEFT_OUT] } else { Vec::new() };
+    Ok((query, Asking { form, coding: Coding::of(&parts.headers), warnings }, Place::of(parts)))
 }
+
+/// PS3.18 §8.3.4.3.
+const LEFT_OUT: &str =
+    "299 leadglass \"Attributes of includefield that the index does not keep at this level are left out.\"";
 
 fn not_acceptable() -> Problem {
     Problem::with_status(

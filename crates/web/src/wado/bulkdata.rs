@@ -15,6 +15,8 @@ use axum::{
 use bytes::Bytes;
 use futures::{StreamExt, stream};
 use leadglass_engine::{Bulk, BulkPath, Frame};
+use leadglass_imaging::render::Metadata;
+use leadglass_model::{SeriesUid, SopInstanceUid, StudyUid};
 
 /// `GET /studies/{study}/series/{series}/instances/{instance}/bulkdata/{path}`
 pub(crate) async fn bulkdata(
@@ -35,8 +37,15 @@ pub(crate) async fn bulkdata(
             frames::respond(*pixels, numbers, &parts, &place).await
         }
         Bulk::Value { value, media_type } => {
-            let document = media_type.as_deref().and_then(document_type).map(Form::Plain);
-            let forms = [Some(Form::Encoded(frames::OCTETS, EXPLICIT_LE, true)), document];
+            let document = media_type.as_deref().and_then(document_type);
+            let padded = match document {
+                Some(_) => is_padded(&app, &caller, (&study, &series, &instance), &value).await?,
+                None => false,
+            };
+            let forms = [
+                Some(Form::Encoded(frames::OCTETS, EXPLICIT_LE, true)),
+                document.map(|kind| Form::Plain(kind, padded)),
+            ];
             one(value, &forms, &parts).await
         }
         Bulk::Stream { value, encoding } => {
@@ -51,7 +60,8 @@ pub(crate) async fn bulkdata(
 /// What a value is served as.
 #[derive(Debug, Clone, Copy)]
 enum Form<'a> {
-    Plain(&'static str),
+    /// As what it is; whether the last byte only makes its length even.
+    Plain(&'static str, bool),
     /// In a transfer syntax, which is the usual one of this media type or not.
     Encoded(&'static str, &'a str, bool),
 }
@@ -59,19 +69,39 @@ enum Form<'a> {
 impl Form<'_> {
     fn offer(&self, wrapping: Wrapping) -> Offer {
         match self {
-            Self::Plain(kind) => Offer::plain(wrapping, kind),
+            Self::Plain(kind, _) => Offer::plain(wrapping, kind),
             Self::Encoded(kind, syntax, usual) => Offer::encoded(wrapping, kind, syntax, *usual),
         }
     }
 }
 
-async fn one(value: Frame, forms: &[Option<Form<'_>>], parts: &Parts) -> Result<Response, Problem> {
+/// Whether the instance says that its document is a byte shorter than its value (PS3.3 §C.24.2: Encapsulated Document
+/// Length).
+async fn is_padded(
+    app: &App,
+    caller: &Caller,
+    (study, series, instance): (&StudyUid, &SeriesUid, &SopInstanceUid),
+    value: &Frame,
+) -> Result<bool, Problem> {
+    let permit = caller.read()?;
+    let json = app.engine.instance_metadata(&permit, caller.session, study, series, instance).await;
+    let json = json.map_err(|e| problem(&e))?;
+    let text = std::str::from_utf8(json.expose()).ok();
+    let len = text.and_then(|text| Metadata::parse(text).ok()).and_then(|metadata| metadata.document_len());
+    Ok(len.zip(value.len()).is_some_and(|(document, value)| u64::from(document) + 1 == value))
+}
+
+async fn one(mut value: Frame, forms: &[Option<Form<'_>>], parts: &Parts) -> Result<Response, Problem> {
     let both = [Wrapping::Multipart, Wrapping::Single];
     let offers = both.into_iter().flat_map(|w| forms.iter().flatten().map(move |form| form.offer(w)));
     let offer = wanted(parts, &offers.collect::<Vec<_>>(), FORMS)?;
     let kind = frames::content_type_of_part(&offer);
+    let padded = forms.iter().flatten().any(|form| matches!(form, Form::Plain(kind, true) if *kind == offer.kind));
+    if let Some(len) = value.len().filter(|_| padded) {
+        let _only_what_lies_as_it_is = value.narrow(0..len.saturating_sub(1));
+    }
     if offer.wrapping == Wrapping::Single {
-        let tag = entity_tag(value.stamp(), "-b");
+        let tag = entity_tag(value.stamp(), if padded { "-d" } else { "-b" });
         return frames::single(value, parts, &kind, &tag).await;
     }
     let boundary = boundary();

@@ -9,6 +9,7 @@ use crate::{
     App, Problem,
     accept::{Offer, Wrapping},
     app::Caller,
+    coding::Coding,
     qido::place::Place,
 };
 use axum::{
@@ -27,11 +28,10 @@ pub(crate) async fn metadata(
     let permit = caller.read()?;
     let offer = wanted(&parts, &OFFERS, FORMS)?;
     let metadata = app.engine.metadata(&permit, caller.session, &target).await.map_err(|e| problem(&e))?;
-    let encodings = parts.headers.get(header::ACCEPT_ENCODING).and_then(|value| value.to_str().ok());
-    let gzip = json::takes_gzip(encodings);
+    let coding = Coding::of(&parts.headers);
     let (kind, joined, tag) = match offer.wrapping {
         Wrapping::Single => {
-            let form = if gzip { "-gz" } else { "" };
+            let form = coding.map_or("", Coding::tag);
             (offer.kind.to_owned(), Joined::Array, Some(entity_tag(metadata.stamp(), form)))
         }
         Wrapping::Multipart => {
@@ -46,10 +46,10 @@ pub(crate) async fn metadata(
     let (place, study) = (Place::of(&parts), metadata.study().clone());
     let base =
         move |document: &leadglass_engine::Document| place.instance(&study, &document.series, &document.instance);
-    let body = begun(json::body(metadata.documents(), base, joined, gzip)).await?;
+    let body = begun(json::body(metadata.documents(), base, joined, coding)).await?;
     let mut answer = answer(&kind, None, tag.as_deref(), body);
-    if gzip {
-        insert(answer.headers_mut(), header::CONTENT_ENCODING, "gzip");
+    if let Some(coding) = coding {
+        insert(answer.headers_mut(), header::CONTENT_ENCODING, coding.name());
     }
     Ok(answer)
 }
