@@ -62,21 +62,44 @@ fn people_sign_in_find_a_study_and_see_what_was_sent() {
     drive(&vault, "viewer.py", &[]);
 }
 
-/// OHIF as `deploy/ohif.sh` installs it; `tests/all` does that once and keeps it under `target/`.
 #[test]
-fn ohif_opens_what_was_sent_with_the_session_of_the_console() {
-    let site = workspace_root().join("target/ohif/site");
+fn the_pages_are_for_everybody_by_keyboard_by_ear_and_by_finger() {
     if !browser_is_here() {
         return;
     }
+    drive(&Vault::up(), "access.py", &[]);
+}
+
+#[test]
+fn what_was_away_comes_back_without_a_reload() {
+    if !browser_is_here() {
+        return;
+    }
+    let (vault, ohif) = with_ohif().unwrap_or_else(|| (Vault::up(), String::new()));
+    let [node, keyd] = [vault.now().pids.vault, vault.now().pids.keyd].map(|pid| pid.to_string());
+    drive(&vault, "away.py", &[&ohif, &node, &keyd]);
+}
+
+/// A vault with OHIF as `deploy/ohif.sh` installs it, and its address; `tests/all` does that once and keeps it under `target/`.
+fn with_ohif() -> Option<(Vault, String)> {
+    let site = workspace_root().join("target/ohif/site");
     if !site.join("index.html").exists() {
         // The package is 48 MB from npm, so a machine without npm does without; tests/all says so.
         eprintln!("OHIF is not installed under target/ohif/site: not looked at");
-        return;
+        return None;
     }
     let site = site.display().to_string();
     let vault = Vault::with_config(&format!("[viewer]\ndir = {site:?}\nlisten = \"127.0.0.1:0\"\n"));
-    with_fixtures(&vault);
     let ohif = vault.up.http.viewer.clone().expect("it is configured");
+    Some((vault, ohif))
+}
+
+#[test]
+fn ohif_opens_what_was_sent_with_the_session_of_the_console() {
+    if !browser_is_here() {
+        return;
+    }
+    let Some((vault, ohif)) = with_ohif() else { return };
+    with_fixtures(&vault);
     drive(&vault, "ohif.py", &[&ohif]);
 }

@@ -6,12 +6,26 @@
 // same key, and the vault stores it once.
 
 const $ = (id) => document.getElementById(id);
-const TOKEN = "leadglass-token";
-const state = { items: [], study: "", series: "", sending: false, about: "" };
+const state = { items: [], study: "", series: "", sending: false, about: "", signedIn: false };
 
-function session(action) {
-  // A browser may forbid the store; then the token lives as long as the page does.
-  try { return action(window.sessionStorage); } catch { return null; }
+// Who is signed in needs no token; the browser proves it with its cookie, which no script sees.
+async function access() {
+  let told = null;
+  try {
+    const answer = await fetch("/api/v1/session", { cache: "no-store", credentials: "same-origin" });
+    if (answer.status === 200) told = await answer.json();
+  } catch {
+    // The upload itself will say what is wrong.
+  }
+  state.signedIn = told !== null;
+  $("access").hidden = state.signedIn;
+  $("signed").textContent = told ? `Signed in: ${told.label}` : "";
+  $("signed").hidden = !told;
+}
+
+function proof() {
+  const token = $("token").value.trim();
+  return state.signedIn || !token ? {} : { Authorization: `Bearer ${token}` };
 }
 
 function say(text, kind) {
@@ -92,19 +106,18 @@ for (const id of ["camera", "gallery"]) {
 let asked = 0;
 async function look() {
   const number = $("patient-id").value.trim();
-  const token = $("token").value.trim();
   const mine = ++asked;
   const hint = $("known");
   hint.textContent = "";
   hint.className = "hint";
   $("new-patient").hidden = false;
-  if (!number || !token || /[*?\\]/.test(number)) return;
+  if (!number || !(state.signedIn || $("token").value.trim()) || /[*?\\]/.test(number)) return;
   try {
     const answer = await fetch(`/dicomweb/studies?PatientID=${encodeURIComponent(number)}&limit=1`, {
-      headers: { Authorization: `Bearer ${token}`, Accept: "application/dicom+json" }, cache: "no-store", credentials: "omit",
+      headers: { ...proof(), Accept: "application/dicom+json" }, cache: "no-store", credentials: state.signedIn ? "same-origin" : "omit",
     });
     if (mine !== asked) return;
-    if (answer.status === 401) { hint.textContent = "The access token is not valid."; return; }
+    if (answer.status === 401) { await unknown(); return; }
     const found = answer.status === 200 ? await answer.json() : [];
     if (mine !== asked) return;
     if (found.length === 0) {
@@ -122,10 +135,14 @@ async function look() {
   }
 }
 $("patient-id").addEventListener("change", look);
-$("token").addEventListener("change", () => {
-  session((store) => store.setItem(TOKEN, $("token").value.trim()));
-  look();
-});
+$("token").addEventListener("change", look);
+
+// Nobody knows this browser, or not any more.
+async function unknown() {
+  const was = state.signedIn;
+  await access();
+  complain("token", was ? "You are signed out. Sign in again, or type a token." : "The access token is not valid.");
+}
 
 // Sending.
 
@@ -157,7 +174,7 @@ function randomKey() {
   return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
-function send(item, about, token) {
+function send(item, about) {
   const typed = JSON.stringify(about);
   if (!item.form || item.form.typed !== typed) {
     const series = item.file.type === "application/pdf" ? "" : state.series;
@@ -173,7 +190,7 @@ function send(item, about, token) {
   return new Promise((resolve) => {
     const request = new XMLHttpRequest();
     request.open("POST", "/api/v1/uploads");
-    request.setRequestHeader("Authorization", `Bearer ${token}`);
+    for (const [name, value] of Object.entries(proof())) request.setRequestHeader(name, value);
     request.responseType = "json";
     request.timeout = 600000;
     request.upload.addEventListener("progress", (event) => {
@@ -198,9 +215,8 @@ $("form").addEventListener("submit", async (event) => {
   event.preventDefault();
   if (state.sending) return;
   for (const id of ["token", "patient-id"]) $(id).removeAttribute("aria-invalid");
-  const token = $("token").value.trim();
   const about = fields();
-  if (!token) return complain("token", "Type your access token.");
+  if (!state.signedIn && !$("token").value.trim()) return complain("token", "Type your access token.");
   if (!about.patient_id) return complain("patient-id", "Type the patient’s number.");
   if (waiting().length === 0) { say("Take a photo or choose a file first.", "bad"); $("gallery").focus(); return; }
   // Another patient or another subject is another study.
@@ -218,7 +234,7 @@ $("form").addEventListener("submit", async (event) => {
     item.bar.value = 0;
     item.remove.hidden = true;
     item.state.textContent = "Sending…";
-    const { status, body } = await send(item, about, token);
+    const { status, body } = await send(item, about);
     item.bar.hidden = true;
     const file = body.files && body.files[0];
     if (status === 201 && file && file.outcome === "stored") {
@@ -237,7 +253,7 @@ $("form").addEventListener("submit", async (event) => {
     item.row.className = "refused";
     item.state.textContent = body.detail || (file && file.detail) || `Not stored (${status}).`;
     // What is wrong with the token, the patient or the connection is wrong for all of them.
-    if (status === 401) { complain("token", "The access token is not valid."); break; }
+    if (status === 401) { await unknown(); break; }
     if (["patient-differs", "patient-incomplete", "patient-ambiguous"].includes(body.code)) { complain("patient-id", body.detail); break; }
     if (status === 0 || status === 403) break;
   }
@@ -252,5 +268,5 @@ $("form").addEventListener("submit", async (event) => {
   if (stored > 0) look();
 });
 
-$("token").value = session((store) => store.getItem(TOKEN)) || "";
 label();
+access();
