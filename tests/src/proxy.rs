@@ -102,6 +102,8 @@ pub struct Seen {
     pub step: Step,
     /// How it failed, if it did.
     pub fault: Option<Fault>,
+    /// First and last byte of the range that it asked for, where it asked for one.
+    pub range: Option<(u64, u64)>,
 }
 
 /// A running proxy; it ends with its value.
@@ -210,7 +212,7 @@ impl State {
     }
 
     /// Which fault this request has; notes it.
-    fn next(&self, step: Step) -> Option<Fault> {
+    fn next(&self, step: Step, range: Option<(u64, u64)>) -> Option<Fault> {
         let mut state = self.lock();
         let (script, seen) = &mut *state;
         let at = seen.len();
@@ -223,7 +225,7 @@ impl State {
             Script::Storm(seed, in_thousand) => storm(seed, at, in_thousand),
             _ => None,
         };
-        seen.push(Seen { step, fault });
+        seen.push(Seen { step, fault, range });
         fault
     }
 
@@ -235,7 +237,7 @@ impl State {
         loop {
             let Some(head) = Head::read(&mut from).await? else { return Ok(()) };
             let step = step(&head);
-            let fault = self.next(step);
+            let fault = self.next(step, head.range());
             tokio::time::sleep(self.delay).await;
             match fault {
                 Some(Fault::CutBefore) => return Ok(()),
@@ -366,6 +368,11 @@ impl Head {
 
     fn length(&self) -> Option<u64> {
         self.field("content-length")?.parse().ok()
+    }
+
+    fn range(&self) -> Option<(u64, u64)> {
+        let (from, to) = self.field("range")?.strip_prefix("bytes=")?.split_once('-')?;
+        Some((from.parse().ok()?, to.parse().ok()?))
     }
 
     fn is_head(&self) -> bool {

@@ -1,8 +1,11 @@
 //! Signing in with a browser, over real sockets: what the cookie is, who may use it from where, and when it is over.
 
+use leadglass_tests::devices::{entries_with, refusals};
 use leadglass_tests::http::Answer;
+use leadglass_tests::process::until;
 use leadglass_tests::vault::Vault;
 use serde_json::json;
+use std::time::Duration;
 
 /// The one cookie that an answer sets: its value, and what it says about it.
 fn set_cookie(answer: &Answer) -> (String, String) {
@@ -189,3 +192,36 @@ fn pages_are_nobodys_and_shut_against_foreign_code() {
         assert_eq!(browser.ask("GET", path, b"").status, 404, "{path}");
     }
 }
+
+/// Signing in and out, and failing to, stand in the audit log; so does whoever is signed out by signing in anew.
+#[test]
+fn signing_in_and_out_and_failing_to_are_entries_of_the_audit_log() {
+    let vault = Vault::up();
+    let mut browser = Browser::of(&vault);
+    let counted = || ["signed-in", "signed-out", "sign-in-refused"].map(|word| entries_with(&vault, word));
+    let come_to = |wanted: [usize; 3], what: &str| {
+        assert!(until(SOON, || counted() == wanted), "{what}: {:?} instead of {wanted:?}", counted());
+    };
+    assert_eq!(browser.sign_in("lg_not-a-token").status, 401);
+    come_to([0, 0, 1], "somebody failed to");
+    assert_eq!(refusals(&vault, "sign-in-refused"), 1);
+    assert_eq!(browser.sign_in(&vault.up.tokens.clinician).status, 201);
+    come_to([1, 0, 1], "a clinician");
+    assert_eq!(browser.sign_in(&vault.up.tokens.dpo).status, 201);
+    come_to([2, 1, 1], "another one at the same browser");
+    assert_eq!(browser.ask("DELETE", "/api/v1/session", b"").status, 204);
+    come_to([2, 2, 1], "nobody any more");
+    // Who is not signed in leaves nothing by leaving; who only looks leaves nothing either.
+    assert_eq!(browser.ask("DELETE", "/api/v1/session", b"").status, 204);
+    assert_eq!(browser.ask("GET", "/api/v1/session", b"").status, 204);
+    assert_eq!(browser.sign_in(&vault.up.tokens.clinician).status, 201);
+    come_to([3, 2, 1], "once more");
+    // A flood of attempts is counted, not written down one by one.
+    for _ in 0..20 {
+        assert_eq!(browser.sign_in("lg_not-a-token").status, 401);
+    }
+    assert_eq!(refusals(&vault, "sign-in-refused"), 21);
+    assert!(counted()[2] <= 3, "{:?} entries", counted());
+}
+
+const SOON: Duration = Duration::from_secs(30);

@@ -22,6 +22,7 @@ mod refusal;
 mod reindex;
 mod retrieve;
 mod search;
+mod signing;
 mod start;
 mod subject;
 mod sweep;
@@ -42,6 +43,7 @@ pub use retrieve::{
     Thumbnail,
 };
 pub use search::{SearchError, Within};
+pub use signing::{Person, Signing};
 pub use start::{Ack, Limits, Ports, StartError};
 pub use subject::SubjectPort;
 pub use verify::{Finding, Report, VerifyError};

@@ -14,6 +14,7 @@ mod dicom_json;
 mod doorman;
 mod health;
 mod ohif;
+mod open_answers;
 mod pages;
 mod places;
 mod problem;

@@ -3,7 +3,7 @@
 use crate::{App, app::grant_of, session::cookie};
 use axum::{
     extract::{ConnectInfo, Request, State},
-    http::{HeaderMap, StatusCode},
+    http::{HeaderMap, Method, StatusCode},
     middleware::Next,
     response::Response,
 };
@@ -16,8 +16,10 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 pub(crate) async fn watch(State(app): State<App>, request: Request, next: Next) -> Response {
     let address = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(address)| address.ip());
     let headers = request.headers().clone();
+    let signs_in = request.method() == Method::POST && request.uri().path() == "/api/v1/session";
     let answer = next.run(request).await;
     match answer.status() {
+        StatusCode::UNAUTHORIZED if signs_in => note(&app, address, "sign-in-refused", None),
         StatusCode::UNAUTHORIZED => note(&app, address, "http-unauthenticated", None),
         StatusCode::FORBIDDEN => note(&app, address, "http-not-allowed", Some(&headers)),
         _ => {}

@@ -2,7 +2,7 @@
 //!
 //! **Invariant:** the log line carries the route's template, never the URI: paths hold UIDs, queries hold names.
 
-use crate::Problem;
+use crate::{Problem, open_answers};
 use axum::{
     extract::{MatchedPath, Request},
     http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
@@ -38,7 +38,7 @@ pub(crate) async fn label(request: Request, next: Next) -> Response {
     for (name, value) in ALWAYS {
         headers.entry(name).or_insert(HeaderValue::from_static(value));
     }
-    answer
+    answer.map(open_answers::counted)
 }
 
 /// A problem's answer, with what else the handler's said of it: `Content-Range`, for example.

@@ -10,15 +10,17 @@ pub(crate) mod origin;
 use crate::{App, Problem, small::Small};
 use axum::{
     Json,
-    extract::State,
+    extract::{ConnectInfo, State},
     http::{StatusCode, header, request::Parts},
     response::{IntoResponse, Response},
 };
+use leadglass_engine::{Person, Signing};
 use leadglass_model::Fault;
 use leadglass_policy::Principal;
 use leadglass_records::{SessionGrant, SessionTimes, TokenError, TokenGrant, Use};
 use serde::Deserialize;
 use serde_json::json;
+use std::net::SocketAddr;
 
 /// Whom a request's cookie speaks for, if it bears one that does. An error when it comes from a foreign page.
 pub(crate) fn of_cookie(parts: &Parts, app: &App, counts: Use) -> Result<Option<SessionGrant>, Problem> {
@@ -53,9 +55,12 @@ pub(crate) async fn begin(State(app): State<App>, parts: Parts, Small(body): Sma
     let Some((reference, session)) = begun else {
         return Err(if is_person { Problem::unauthenticated() } else { no_person() });
     };
-    if let Some(old) = cookie::read(&parts.headers) {
-        app.sessions.end(old).await.map_err(|error| unknown(&error))?;
+    if app.engine.record_signing(&person(&session.grant, &parts), Signing::In).await.is_err() {
+        app.sessions.end(reference.reveal()).await.map_err(|error| unknown(&error))?;
+        let sentence = "The sign-in cannot be recorded, so nobody is signed in; try again in a moment.";
+        return Err(Problem::new(Fault::Busy, "not-audited", sentence));
     }
+    leave(&app, &parts).await?;
     tracing::info!(tenant = %session.grant.tenant, actor = %session.grant.actor, "signed in");
     let mut answer = (StatusCode::CREATED, Json(body_of(&app, &session))).into_response();
     answer.headers_mut().insert(header::SET_COOKIE, cookie::set(&reference));
@@ -74,13 +79,29 @@ pub(crate) async fn look(State(app): State<App>, parts: Parts) -> Result<Respons
 
 /// `DELETE /api/v1/session`: signs out. Who is not signed in is so afterwards, too.
 pub(crate) async fn end(State(app): State<App>, parts: Parts) -> Result<Response, Problem> {
-    if let Some(reference) = cookie::read(&parts.headers) {
-        if !origin::is_own(&parts) {
-            return Err(foreign());
-        }
-        app.sessions.end(reference).await.map_err(|error| unknown(&error))?;
+    if cookie::read(&parts.headers).is_some() && !origin::is_own(&parts) {
+        return Err(foreign());
     }
+    leave(&app, &parts).await?;
     Ok((StatusCode::NO_CONTENT, [(header::SET_COOKIE, cookie::clear())]).into_response())
+}
+
+/// Ends the session that a request bears, if it bears one. An entry says so; what cannot be recorded is ended all the same.
+async fn leave(app: &App, parts: &Parts) -> Result<(), Problem> {
+    let Some(reference) = cookie::read(&parts.headers) else { return Ok(()) };
+    let session = app.sessions.resolve(reference, Use::Peek).map_err(|error| unknown(&error))?;
+    app.sessions.end(reference).await.map_err(|error| unknown(&error))?;
+    if let Some(session) = session
+        && let Err(error) = app.engine.record_signing(&person(&session.grant, parts), Signing::Out).await
+    {
+        tracing::error!(%error, "a sign-out could not be recorded");
+    }
+    Ok(())
+}
+
+fn person(grant: &TokenGrant, parts: &Parts) -> Person {
+    let address = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(address)| address.ip());
+    Person { tenant: grant.tenant, actor: grant.actor, role: grant.role, address }
 }
 
 fn body_of(app: &App, session: &SessionGrant) -> serde_json::Value {
