@@ -409,7 +409,7 @@ fn index_rows_that_are_swapped_changed_or_moved_never_yield_another_study() {
                     changed[middle] ^= 1;
                     rows.put(one, Some(&changed));
                 }
-                _ => rows.put(one, other_row),
+                _ => rows.put(one, Some(other_row)),
             }
             rows.close();
             vault.restart();
