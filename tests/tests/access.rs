@@ -66,6 +66,7 @@ const TABLE: &[Row] = &[
     row("GET", "/dicomweb/studies/{study}/series/{series}", Read),
     row("GET", "/dicomweb/studies/{study}/series/{series}/instances", Read),
     row("GET", "/dicomweb/studies/{study}/series/{series}/instances/{instance}", Read),
+    row("GET", "/wado?requestType=WADO&studyUID={study}&seriesUID={series}&objectUID={instance}", Read),
     row("GET", "/dicomweb/studies/{study}/metadata", Read),
     row("GET", "/dicomweb/studies/{study}/series/{series}/metadata", Read),
     row("GET", "/dicomweb/studies/{study}/series/{series}/instances/{instance}/metadata", Read),

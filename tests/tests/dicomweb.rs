@@ -1,4 +1,5 @@
-//! Forms of an instance that are made while it is read: Explicit VR Little Endian for whoever asks for that.
+//! Forms of an instance that are made while it is read: Explicit VR Little Endian for whoever asks for that; and WADO-URI,
+//! which asks for instances and pictures in other words.
 
 #![allow(clippy::unwrap_used, reason = "the helpers of a test end where they fail, as the test does")]
 
@@ -157,3 +158,138 @@ fn what_cannot_be_decoded_is_left_out_and_said_to_be() {
     let conditional = Ask { token: Some(&vault.up.token), accept: Some(EXPLICIT), range: None };
     assert_eq!(vault.http().get_with(&url, conditional, &[("if-none-match", tag)]).status, 304);
 }
+
+fn uri(f: &Fixture, more: &str) -> String {
+    format!("/wado?requestType=WADO&studyUID={}&seriesUID={}&objectUID={}{more}", f.study, f.series, f.instance)
+}
+
+#[test]
+fn an_old_client_gets_by_one_address_what_a_new_one_gets_by_many() {
+    let vault = Vault::up();
+    let (ct, cine, jpegls) =
+        (Fixture::named("ct-1.dcm"), Fixture::named("us-nobot.dcm"), Fixture::named("ct-jpegls.dcm"));
+    let (pdf, sr) = (Fixture::named("pdf.dcm"), Fixture::named("sr.dcm"));
+    for f in [&ct, &cine, &jpegls, &pdf, &sr] {
+        vault.store_fixture(f);
+    }
+    let old = |f: &Fixture, more: &str| {
+        let url = format!("{}{}", vault.up.http.base, uri(f, more));
+        vault.http().get(&url, Ask { token: Some(&vault.up.token), accept: None, range: None })
+    };
+    let new = |path: String, accept: &str| ask(&vault, &path, accept);
+    let rendered = |f: &Fixture, more: &str| format!("{}{more}", instance_path(f));
+
+    const LOSSLESS: &str = "application/dicom; transfer-syntax=1.2.840.10008.1.2.4.80";
+    let table: &[(&Fixture, &str, Answer)] = &[
+        (&ct, "&contentType=application/dicom", new(instance_path(&ct), "application/dicom")),
+        // Explicit little endian is what is usual, whatever is stored; another syntax is named.
+        (&jpegls, "&contentType=application%2Fdicom", new(instance_path(&jpegls), EXPLICIT)),
+        (
+            &jpegls,
+            "&contentType=application/dicom&transferSyntax=1.2.840.10008.1.2.4.80",
+            new(instance_path(&jpegls), LOSSLESS),
+        ),
+        // One picture is a picture, more of them and none are an instance.
+        (&ct, "", new(rendered(&ct, "/rendered"), "image/jpeg")),
+        (&cine, "", new(instance_path(&cine), EXPLICIT)),
+        (&sr, "", new(instance_path(&sr), "application/dicom")),
+        (&ct, "&contentType=image/png", new(rendered(&ct, "/rendered"), "image/png")),
+        (&cine, "&contentType=image/jpeg&frameNumber=3", new(rendered(&cine, "/frames/3/rendered"), "image/jpeg")),
+        (
+            &ct,
+            "&contentType=image/png&windowCenter=40&windowWidth=400&rows=64&columns=64",
+            new(rendered(&ct, "/rendered?window=40,400,linear&viewport=64,64"), "image/png"),
+        ),
+        (
+            &ct,
+            "&contentType=image/jpeg&imageQuality=30&region=0,0,1,1&columns=32",
+            new(rendered(&ct, "/rendered?quality=30&viewport=32,8192,0,0,,"), "image/jpeg"),
+        ),
+        (&pdf, "&contentType=application/pdf", new(rendered(&pdf, "/rendered"), "application/pdf")),
+    ];
+    for (f, more, expected) in table {
+        let answer = old(f, more);
+        assert_eq!((answer.status, expected.status), (200, 200), "{} {more}: {}", f.file, answer.text());
+        assert_eq!(answer.content_type, expected.content_type, "{} {more}", f.file);
+        assert!(answer.body == expected.body, "{} {more} comes otherwise", f.file);
+        assert_eq!(header(&answer, "cache-control"), Some("no-store"));
+    }
+    for (more, status, code) in [
+        ("&anonymize=yes", 406, "not-anonymised"),
+        ("&contentType=text/html", 406, "not-acceptable"),
+        ("&contentType=application/dicom&transferSyntax=1.2.840.10008.1.2.4.90", 406, "not-acceptable"),
+        ("&contentType=application/dicom&frameNumber=1", 400, "parameter"),
+        ("&contentType=image/jpeg&frameNumber=9", 404, "no-such-frame"),
+        ("&contentType=image/jpeg&frameNumber=x", 400, "parameter"),
+        ("&contentType=image/jpeg&imageQuality=101", 400, "parameter"),
+        ("&studyUID=1.2", 400, "parameter"),
+    ] {
+        let answer = old(&ct, more);
+        assert_eq!((answer.status, answer.json()["code"].as_str()), (status, Some(code)), "{more}");
+    }
+    let mut absent = ct.clone();
+    absent.instance = "1.2.3".to_owned();
+    assert_eq!(old(&absent, "").status, 404);
+}
+
+#[test]
+fn json_leaves_compressed_for_whoever_takes_it_and_pixels_never_do() {
+    let vault = Vault::up();
+    let files = ["ct-1.dcm", "ct-2.dcm", "ct-3.dcm", "dx.dcm", "photo.dcm"].map(Fixture::named);
+    files.iter().for_each(|f| vault.store_fixture(f));
+    let get = |path: &str, accept: &str, takes: &str| {
+        let asked = Ask { token: Some(&vault.up.token), accept: Some(accept), range: None };
+        vault.http().get_with(&format!("{}{path}", vault.up.http.dicomweb), asked, &[("accept-encoding", takes)])
+    };
+    let unpacked = |answer: &Answer| match header(answer, "content-encoding") {
+        Some("zstd") => {
+            let output = run_python(UNPACK, &[answer.body.iter().map(|b| format!("{b:02x}")).collect()]);
+            assert!(output.status.success(), "{}", said(&output));
+            output.stdout
+        }
+        _ => answer.body.clone(),
+    };
+    let metadata = format!("/studies/{}/metadata", files[0].study);
+    for path in ["/instances", "/studies", &metadata] {
+        for accept in ["application/dicom+json", "multipart/related; type=\"application/dicom+xml\""] {
+            let plain = get(path, accept, "identity");
+            let packed = get(path, accept, "gzip, deflate, br, zstd");
+            assert_eq!(header(&plain, "content-encoding"), None, "{path}");
+            assert_eq!(header(&packed, "content-encoding"), Some("zstd"), "{path} as {accept}");
+            assert_eq!(header(&get(path, accept, "gzip, br"), "content-encoding"), Some("gzip"), "{path}");
+            assert!(packed.body.len() < plain.body.len() / 2, "{path}");
+            assert!(header(&packed, "vary").is_some_and(|vary| vary.contains("accept-encoding")), "{path}");
+            assert_eq!(unpacked(&packed).len(), plain.body.len(), "{path} as {accept}");
+            if accept == "application/dicom+json" {
+                assert_eq!(unpacked(&packed), plain.body, "{path}");
+            }
+        }
+    }
+    for (path, accept) in [
+        (instance_path(&files[0]), "application/dicom"),
+        (format!("/studies/{}", files[0].study), "*/*"),
+        (format!("{}/frames/1", instance_path(&files[0])), "*/*"),
+        (format!("{}/rendered", instance_path(&files[0])), "image/png"),
+        (instance_path(&files[4]), EXPLICIT),
+    ] {
+        assert_eq!(header(&get(&path, accept, "gzip, zstd"), "content-encoding"), None, "{path}");
+    }
+}
+
+/// Python has no zstd of its own yet; the library of the system does.
+const UNPACK: &str = r#"
+import ctypes, ctypes.util, sys
+lib = ctypes.CDLL(ctypes.util.find_library('zstd') or 'libzstd.so.1')
+packed = bytes.fromhex(sys.argv[1])
+class Buffer(ctypes.Structure):
+    _fields_ = [('at', ctypes.c_void_p), ('size', ctypes.c_size_t), ('pos', ctypes.c_size_t)]
+lib.ZSTD_createDStream.restype = ctypes.c_void_p
+lib.ZSTD_decompressStream.restype = ctypes.c_size_t
+stream = ctypes.c_void_p(lib.ZSTD_createDStream())
+source, room = ctypes.create_string_buffer(packed, len(packed)), ctypes.create_string_buffer(1 << 24)
+given = Buffer(ctypes.cast(source, ctypes.c_void_p), len(packed), 0)
+taken = Buffer(ctypes.cast(room, ctypes.c_void_p), 1 << 24, 0)
+left = lib.ZSTD_decompressStream(stream, ctypes.byref(taken), ctypes.byref(given))
+assert left == 0 and given.pos == len(packed), (left, given.pos)
+sys.stdout.buffer.write(room.raw[:taken.pos])
+"#;

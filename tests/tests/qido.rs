@@ -123,6 +123,20 @@ fn a_viewer_is_understood(vault: &Vault, fixtures: &[Fixture]) {
     ] {
         assert!(found(vault, &format!("/studies?{query}"), "0020000D").contains(&ct.study), "not found by {query}");
     }
+    // Nearly right is found by whoever says so, and what is not kept is said to be left out.
+    let wrong: String = family.chars().rev().collect();
+    let whole = ct.patient_name.split('^').next().unwrap();
+    let (given, short) = (ct.patient_name.split('^').nth(1).unwrap_or_default(), &whole[..whole.len() - 1]);
+    let turned = encoded(&format!("{given} {short}"));
+    let nearly =
+        |fuzzy: &str| found(vault, &format!("/studies?PatientName={turned}&fuzzymatching={fuzzy}"), "0020000D");
+    assert!(nearly("true").contains(&ct.study) && !nearly("false").contains(&ct.study), "{given} {short}");
+    assert!(found(vault, &format!("/studies?PatientName={wrong}x&fuzzymatching=true"), "0020000D").is_empty());
+    for (fields, warned) in [("StudyDescription", false), ("all", false), ("PixelSpacing", true), ("00091001", true)] {
+        let answer = ask(vault, &format!("/studies?includefield={fields}"));
+        let warning = answer.headers.iter().find(|(name, _)| name == "warning");
+        assert_eq!(warning.is_some_and(|(_, text)| text.contains("left out")), warned, "{fields}");
+    }
     let modalities = found(vault, "/studies?ModalitiesInStudy=DX", "0020000D");
     assert!(modalities.contains(&dx.study) && !modalities.contains(&ct.study));
     let series = format!("/studies/{}/series?includefield=00080021%2C00080031%2C0008103E%2C00200011", ct.study);

@@ -391,6 +391,17 @@ assert get(url, 'application/pdf', Range='bytes=70000-').content == document[700
 for other in ('00420010', '00100010', '52009229/0/00281201', 'x', '00420011/0', '7FE00010'):
     assert get(url.replace('00420011', other), '*/*').status_code == 404, other
 
+# Of a document with an odd length the instance says it: the byte behind it is not the document's.
+odd = document + b'!'
+ds = dcmread(pdf)
+ds.EncapsulatedDocument, ds.EncapsulatedDocumentLength = odd, len(odd)
+url = store(ds) + '/bulkdata/00420011'
+answer = get(url, 'application/pdf')
+assert answer.content == odd and answer.headers['Content-Length'] == str(len(odd))
+assert get(url, 'application/pdf', Range=f'bytes={len(odd) - 1}-').content == b'!'
+whole = get(url, 'application/octet-stream')
+assert whole.content == odd + b'\0' and whole.headers['ETag'] != answer.headers['ETag']
+
 video = [bytes([n]) * 70_000 for n in range(3)]
 ds = dcmread(cine)
 ds.file_meta.TransferSyntaxUID = MPEG4HP41

@@ -2,7 +2,7 @@
 
 use crate::{
     DeviceDesk, Origins, Problem, Renderer, admin, devices, health, pages, places, qido, refusals, rendered, session,
-    small, stow, trace, upload, wado,
+    small, stow, trace, upload, wado, wado_uri,
 };
 use axum::{
     Router,
@@ -89,6 +89,7 @@ pub(crate) fn reading() -> Router<App> {
         .route("/dicomweb/studies/{study}/series/{series}", get(wado::instances))
         .route("/dicomweb/studies/{study}/series/{series}/instances", get(qido::instances_of_series))
         .route("/dicomweb/studies/{study}/series/{series}/instances/{instance}", get(wado::instances))
+        .route("/wado", get(wado_uri::object))
         .route("/dicomweb", get(wado::capabilities).options(wado::capabilities))
         .route("/dicomweb/", get(wado::capabilities).options(wado::capabilities))
         .route("/dicomweb/studies/{study}/metadata", get(wado::metadata))

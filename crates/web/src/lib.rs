@@ -30,6 +30,7 @@ mod trace;
 mod traffic;
 mod upload;
 mod wado;
+mod wado_uri;
 
 pub use app::{App, Caller, routes};
 pub use devices::{CertificateRequest, Certified, DeskError, DeviceDesk, DeviceKey, DeviceView, NewDevice};
