@@ -228,6 +228,22 @@ async fn other_bytes_from_the_same_device_become_the_current_version() {
     assert_eq!(house.objects().len(), 4);
 }
 
+/// Each version stands in the instance's row: a sender that went on correcting once made it grow without end.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_instance_has_so_many_versions_and_no_more() {
+    let house = House::new();
+    let node = house.start().await;
+    let set = |seed| DataSet { seed, ..DataSet::invented(1, 1) };
+    for seed in 1..=65 {
+        house.send(&node, &set(seed), 1).await.unwrap();
+    }
+    let refused = house.send(&node, &set(66), 1).await.unwrap_err();
+    assert!(matches!(refused, IngestError::TooManyVersions) && refused.fault() == Fault::Conflict, "{refused}");
+    house.send(&node, &set(3), 1).await.unwrap();
+    assert!(is_file_of(&house.fetch(&node, &set(65)).await.unwrap(), &set(65)), "a retry is a copy, the last stays");
+    node.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn other_bytes_from_another_device_are_quarantined() {
     let house = House::new();

@@ -58,6 +58,9 @@ pub enum IngestError {
     /// The instance is known with other bytes, and its sender never corrects.
     #[error("the instance is known with other bytes")]
     Different,
+    /// Its sender has corrected the instance so often that nothing more is taken.
+    #[error("the instance has as many versions as are kept")]
+    TooManyVersions,
     /// Another transfer of the same instance, with other bytes, was quicker.
     #[error("another transfer of the instance was quicker")]
     Overtaken,
@@ -75,7 +78,7 @@ impl IngestError {
         match self {
             Self::NotDicom(error) => error.fault(),
             Self::Head(error) => error.fault(),
-            Self::NotAnnounced | Self::Different => Fault::Conflict,
+            Self::NotAnnounced | Self::Different | Self::TooManyVersions => Fault::Conflict,
             Self::NoTransferSyntax | Self::NoUid { .. } | Self::TooLong { .. } | Self::GivenUp => Fault::BadInput,
             Self::Keys(error) => error.fault(),
             Self::Store(error) => error.fault(),
@@ -103,6 +106,7 @@ impl IngestError {
             Self::Records(_) => "records",
             Self::Seal(_) => "seal",
             Self::Different => "other-bytes",
+            Self::TooManyVersions => "too-many-versions",
             Self::Overtaken => "overtaken",
             Self::GivenUp => "given-up",
             Self::Stopping => "stopping",
@@ -124,6 +128,9 @@ impl IngestError {
             }
             Self::Seal(_) => "The instance is over a limit of the sealed format.",
             Self::Different => "Under the same name something else is stored already, and it stays.",
+            Self::TooManyVersions => {
+                "This instance was sent with other contents 64 times already; send it under a SOP Instance UID of its own."
+            }
             Self::Overtaken => "The same instance came from elsewhere at the same time; send again.",
             Self::GivenUp => "The transfer had failed already; send it again.",
             Self::Stopping => "The node is stopping; send again later.",

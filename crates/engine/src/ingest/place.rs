@@ -200,6 +200,9 @@ pub(super) enum Known {
     Stranger,
 }
 
+/// Versions before the current one that an instance may have. Each stands in its row, which is read and written whole.
+const MAX_EARLIER: usize = 64;
+
 /// Compares an arriving instance with the stored one.
 pub(super) fn compare(stored: &InstanceRow, digest: &[u8; 32], received: &Received) -> Result<Known, IngestError> {
     let decided = received.destination != Destination::AsNamed;
@@ -209,6 +212,9 @@ pub(super) fn compare(stored: &InstanceRow, digest: &[u8; 32], received: &Receiv
     } else if received.source.corrects == Corrects::Nothing {
         return Err(IngestError::Different);
     } else if decided || stored.receiver == received.source.receiver {
+        if stored.earlier.len() >= MAX_EARLIER {
+            return Err(IngestError::TooManyVersions);
+        }
         Known::Version
     } else {
         Known::Stranger
