@@ -7,14 +7,15 @@ use futures::TryStreamExt;
 use leadglass_audit::Log;
 use leadglass_engine::StartError;
 use leadglass_engine::{
-    Ack, Announced, Engine, IngestError, Limits, Ports, RetrieveError, Source, SubjectPort, Target, Verdict,
+    Ack, Announced, Bulk, BulkPath, Engine, IngestError, Limits, Ports, RetrieveError, Source, SubjectPort, Target,
+    Verdict,
 };
 use leadglass_index::{Catalog, MemoryIndex, QuarantineReason, Query, StudyIndexKey, TenantKeys};
 use leadglass_journal::{Journal, JournalConfig};
 use leadglass_keys::{FakeKeyService, FakeMode, Keys, SecretName, wire};
 use leadglass_model::{
-    Acknowledged, ActorRef, Fault, Phi, Purpose, ReceiverId, Role, SeriesUid, SopInstanceUid, StudyUid, SystemClock,
-    SystemEntropy, TenantId,
+    Acknowledged, ActorRef, Fault, Phi, Purpose, ReceiverId, Role, SeriesUid, SopClassUid, SopInstanceUid, StudyUid,
+    SystemClock, SystemEntropy, TenantId, TransferSyntaxUid,
 };
 use leadglass_policy::Principal;
 use leadglass_records::{RecordKey, Records};
@@ -241,6 +242,66 @@ async fn an_instance_has_so_many_versions_and_no_more() {
     assert!(matches!(refused, IngestError::TooManyVersions) && refused.fault() == Fault::Conflict, "{refused}");
     house.send(&node, &set(3), 1).await.unwrap();
     assert!(is_file_of(&house.fetch(&node, &set(65)).await.unwrap(), &set(65)), "a retry is a copy, the last stays");
+    node.stop().await;
+}
+
+/// Cells of eight bits that are written as big endian words lie in pairs the wrong way round (PS3.5 §A.3); they once left so.
+#[tokio::test(flavor = "multi_thread")]
+async fn bytes_in_big_endian_words_leave_in_their_order() {
+    let house = House::new();
+    let node = house.start().await;
+    let element = |group: u16, element: u16, vr: &[u8; 2], value: &[u8]| {
+        let len = u16::try_from(value.len()).unwrap().to_be_bytes();
+        let len = if vr == b"OW" || vr == b"OB" { [&[0, 0, 0, 0][..], &len].concat() } else { len.to_vec() };
+        [&group.to_be_bytes()[..], &element.to_be_bytes(), vr, &len, value].concat()
+    };
+    // Two frames of three pixels: the second begins inside of a word.
+    for (vr, written) in [(b"OW", [2, 1, 4, 3, 6, 5]), (b"OB", [1, 2, 3, 4, 5, 6])] {
+        let uid = |last: u8| format!("2.25.7{}.{last}", vr[1]);
+        let padded = |uid: String| if uid.len() % 2 == 1 { uid + "\0" } else { uid };
+        let number = |value: u16| value.to_be_bytes();
+        let class = "1.2.840.10008.5.1.4.1.1.7";
+        let set = [
+            element(0x0008, 0x0016, b"UI", padded(class.to_owned()).as_bytes()),
+            element(0x0008, 0x0018, b"UI", padded(uid(3)).as_bytes()),
+            element(0x0020, 0x000D, b"UI", padded(uid(1)).as_bytes()),
+            element(0x0020, 0x000E, b"UI", padded(uid(2)).as_bytes()),
+            element(0x0028, 0x0002, b"US", &number(1)),
+            element(0x0028, 0x0004, b"CS", b"MONOCHROME2 "),
+            element(0x0028, 0x0008, b"IS", b"2 "),
+            element(0x0028, 0x0010, b"US", &number(1)),
+            element(0x0028, 0x0011, b"US", &number(3)),
+            element(0x0028, 0x0100, b"US", &number(8)),
+            element(0x0028, 0x0101, b"US", &number(8)),
+            element(0x0028, 0x0102, b"US", &number(7)),
+            element(0x0028, 0x0103, b"US", &number(0)),
+            element(0x7FE0, 0x0010, vr, &written),
+        ];
+        let principal = house.principal(Role::Clinician);
+        let name = || Phi::new(String::from("DEVICE"));
+        let source = Source::new(&principal.store().unwrap(), ReceiverId::from_bytes([1; 16]), name(), name());
+        let announced = Announced {
+            sop_class: SopClassUid::parse(class).unwrap(),
+            sop_instance: SopInstanceUid::parse(&uid(3)).unwrap(),
+            transfer_syntax: TransferSyntaxUid::parse("1.2.840.10008.1.2.2").unwrap(),
+        };
+        let mut transfer = node.engine.begin(Arc::new(source), announced).unwrap();
+        transfer.write(set.concat().into()).await.unwrap();
+        transfer.finish().await.unwrap();
+
+        let permit = principal.read(Purpose::Care).unwrap();
+        let (study, series) = (StudyUid::parse(&uid(1)).unwrap(), SeriesUid::parse(&uid(2)).unwrap());
+        let instance = SopInstanceUid::parse(&uid(3)).unwrap();
+        let pixels = node.engine.pixels(&permit, [1; 16], &study, &series, &instance).await.unwrap();
+        for (number, wanted) in [(1, [1, 2, 3]), (2, [4, 5, 6])] {
+            let frame = pixels.frame(number).unwrap().bytes(16).await.unwrap().unwrap();
+            assert_eq!(*frame, wanted, "{number}");
+        }
+        let path = BulkPath::parse("7FE00010").unwrap();
+        let all = node.engine.bulk(&permit, [1; 16], (&study, &series, &instance), &path).await.unwrap();
+        let Bulk::Value { value, .. } = all else { panic!("{all:?}") };
+        assert_eq!(*value.bytes(16).await.unwrap().unwrap(), [1, 2, 3, 4, 5, 6]);
+    }
     node.stop().await;
 }
 

@@ -7,7 +7,7 @@
 use super::{
     Instance, Pixels, RetrieveError, Target,
     cut::{Cut, Items, Swap},
-    frames::{Frame, PIXELS, Place, pixel_value},
+    frames::{Frame, PIXELS, Place, pixel_value, turned},
     inflate::{Short, inflated},
     metadata::Asker,
     reader::Reader,
@@ -19,7 +19,7 @@ use futures::{Stream, TryStreamExt};
 use leadglass_index::{FrameLayout, InstanceRow};
 use leadglass_model::{Permit, Read, SeriesUid, SopInstanceUid, StudyUid, TransferSyntaxUid};
 use leadglass_seal::{Corruption, OpenError};
-use leadglass_tap::{BulkForm, Encoding, Framing, Limits, Syntax, Tap};
+use leadglass_tap::{BulkForm, Framing, Limits, Syntax, Tap};
 use std::{pin::Pin, sync::Arc};
 
 /// Which value: tags and item numbers, as in the `BulkDataURI` behind `bulkdata/` (`00420011`, `52009229/0/00281201`).
@@ -118,9 +118,11 @@ impl Shared {
                 return self.encapsulated(instance).await;
             }
             if let Some((offset, len)) = native(&instance.row, &instance.reader, syntax).await? {
-                let width = usize::from(instance.row.bits_allocated.unwrap_or(8)) / 8;
-                let turned = syntax.encoding == Encoding::ExplicitBe && width > 1 && len.is_multiple_of(width as u64);
-                let form = if turned { BulkForm::BigEndian(width) } else { BulkForm::Plain };
+                let at = instance.row.dataset_start.saturating_add(offset);
+                let form = match turned(&instance.row, &instance.reader, syntax, at).await? {
+                    width @ 2.. if len.is_multiple_of(width as u64) => BulkForm::BigEndian(width),
+                    _ => BulkForm::Plain,
+                };
                 let value = value(instance, Spot { offset, len, form }, syntax);
                 return Ok(Bulk::Value { value, media_type: None });
             }

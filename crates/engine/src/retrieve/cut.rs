@@ -4,7 +4,7 @@
 //! endian only (PS3.18 §8.7.3), and 1-bit frames that begin inside of a byte are moved to its start. Of encapsulated frames
 //! the item headers are left out (PS3.18 §8.7.3.3.2).
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 
 /// What is done with the bytes.
 #[derive(Debug, Clone)]
@@ -43,6 +43,9 @@ pub(super) struct Items {
 pub(super) struct Swap {
     width: usize,
     carry: BytesMut,
+    /// Bytes that are left out before those that are wanted, and how many those are.
+    skip: usize,
+    left: u64,
 }
 
 /// Moves bits down: pixels are packed from the lowest bit of a byte up (PS3.5 §8.1.1).
@@ -153,7 +156,12 @@ pub(super) fn item_len(head: [u8; 8]) -> Option<u32> {
 
 impl Swap {
     pub(super) fn new(width: usize) -> Self {
-        Self { width: width.max(1), carry: BytesMut::new() }
+        Self::part(width, 0, u64::MAX)
+    }
+
+    /// Of numbers that lie around them, `len` bytes from byte `skip` on.
+    pub(super) fn part(width: usize, skip: usize, len: u64) -> Self {
+        Self { width: width.max(1), carry: BytesMut::new(), skip, left: len }
     }
 
     fn feed(&mut self, piece: &[u8]) -> Bytes {
@@ -163,7 +171,13 @@ impl Swap {
         for number in all.chunks_exact_mut(self.width) {
             number.reverse();
         }
-        all.freeze()
+        let mut out = all.freeze();
+        let skipped = self.skip.min(out.len());
+        out.advance(skipped);
+        self.skip -= skipped;
+        out.truncate(usize::try_from(self.left).unwrap_or(usize::MAX));
+        self.left -= out.len() as u64;
+        out
     }
 }
 
@@ -262,6 +276,10 @@ mod tests {
             assert_eq!(swapped, [4, 3, 2, 1, 8, 7, 6, 5]);
         }
         assert_eq!(run(Cut::Swap(Swap::new(2)), &[1, 2, 3], 2), Err(Misfit));
+        for step in 1..=8 {
+            let part = run(Cut::Swap(Swap::part(2, 1, 3)), &[2, 1, 4, 3, 6, 5], step).unwrap();
+            assert_eq!(part, [2, 3, 4]);
+        }
     }
 
     proptest! {

@@ -31,7 +31,8 @@ pub struct Pixels {
     row: InstanceRow,
     reader: Reader,
     map: Arc<FrameMap>,
-    syntax: Syntax,
+    /// Bytes of the numbers that are turned; one where none are.
+    turned: usize,
     encoding: TransferSyntaxUid,
 }
 
@@ -114,10 +115,14 @@ impl Shared {
         let Instance { access, row, reader } = instance;
         let syntax = Syntax::of(&row.transfer_syntax);
         let map = self.frame_map(&row, &reader, syntax).await?;
+        let turned = match *map {
+            FrameMap::Native { offset, .. } => turned(&row, &reader, syntax, offset).await?,
+            _ => 1,
+        };
         let plain = syntax.framing == Framing::Native || row.transfer_syntax.as_str() == ENCAPSULATED_PLAIN;
         let encoding =
             if plain { TransferSyntaxUid::parse(EXPLICIT_LE).expect("it is one") } else { row.transfer_syntax.clone() };
-        Ok(Pixels { access, row, reader, map, syntax, encoding })
+        Ok(Pixels { access, row, reader, map, turned, encoding })
     }
 
     async fn frame_map(
@@ -186,6 +191,23 @@ pub(super) async fn pixel_value(reader: &Reader, syntax: Syntax, at: u64) -> Res
         }
     }
     Ok(None)
+}
+
+/// Bytes of the numbers that native Pixel Data are written in, where those have to be turned: of its cells, or of the words
+/// that hold cells of eight bits (PS3.5 §A.3). `at` is where its value starts.
+pub(super) async fn turned(
+    row: &InstanceRow,
+    reader: &Reader,
+    syntax: Syntax,
+    at: u64,
+) -> Result<usize, RetrieveError> {
+    let cell = usize::from(row.bits_allocated.unwrap_or(8)) / 8;
+    if syntax.encoding != Encoding::ExplicitBe || cell != 1 {
+        return Ok(if syntax.encoding == Encoding::ExplicitBe { cell.max(1) } else { 1 });
+    }
+    // Tag, VR, two bytes of nothing, length.
+    let head: Vec<Bytes> = reader.plain(at.saturating_sub(12)..at).try_collect().await?;
+    Ok(if head.concat().get(4..6) == Some(b"OW") { 2 } else { 1 })
 }
 
 /// Walks a deflated data set up to its pixels.
@@ -286,11 +308,15 @@ impl Pixels {
             FrameMap::Nowhere | FrameMap::Inseparable => return None,
             FrameMap::Native { offset, frame_len, .. } => {
                 let len = u64::from(*frame_len);
-                let width = usize::from(self.row.bits_allocated.unwrap_or(8)) / 8;
-                let turned =
-                    self.syntax.encoding == Encoding::ExplicitBe && width > 1 && len.is_multiple_of(width as u64);
-                let cut = if turned { Cut::Swap(Swap::new(width)) } else { Cut::Plain };
-                (Place::Body(nth(*offset, len)?), cut, Some(len))
+                if self.turned < 2 {
+                    return Some((Place::Body(nth(*offset, len)?), Cut::Plain, Some(len)));
+                }
+                // A frame of an odd number of bytes begins or ends inside of a number.
+                let (frame, width) = (nth(0, len)?, self.turned as u64);
+                let skip = frame.start % width;
+                let end = frame.end.checked_next_multiple_of(width)?;
+                let range = offset.checked_add(frame.start - skip)?..offset.checked_add(end)?.min(self.row.body_len);
+                (Place::Body(range), Cut::Swap(Swap::part(self.turned, usize::try_from(skip).ok()?, len)), Some(len))
             }
             FrameMap::Items(spans) => {
                 let span = spans.get(usize::try_from(index).ok()?)?;

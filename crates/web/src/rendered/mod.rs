@@ -165,11 +165,7 @@ impl Known {
         if !metadata.has_pixels() {
             return Err(RenderError::NoPixels.into());
         }
-        let big_endian = self.pixels.transfer_syntax().as_str() == BIG_ENDIAN;
-        let coding = match Coding::of(self.pixels.encoding().as_str())? {
-            Coding::Native if big_endian && metadata.pairs_are_turned() => Coding::NativeBigEndianPairs,
-            coding => coding,
-        };
+        let coding = Coding::of(self.pixels.encoding().as_str())?;
         let mut tables = HashMap::new();
         for path in metadata.tables(number) {
             let bytes = self.table(app, caller, permit, &path).await?;
@@ -261,6 +257,5 @@ fn wanted(parts: &Parts, wrappings: &[Wrapping]) -> Result<(Wrapping, Format), P
     Ok((offer.wrapping, if offer.kind == "image/png" { Format::Png } else { Format::Jpeg }))
 }
 
-const BIG_ENDIAN: &str = "1.2.840.10008.1.2.2";
 const FORMS: &str = "Pictures are served as image/jpeg or image/png, several of them in multipart/related; \
                      a document as application/pdf.";
