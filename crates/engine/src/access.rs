@@ -7,7 +7,6 @@ use crate::{Record, Shared, SubjectWrap, subject::Detail};
 use leadglass_audit::{Counts, Event, LeaseId, NewEntry, Outcome};
 use leadglass_index::StudyEntry;
 use leadglass_journal::CommitError;
-use leadglass_keys::{Notice, RevocationKind};
 use leadglass_model::{Access as Accessible, EntryId, Fault, Permit, Purpose, StudyRef, TenantId, UnixMillis};
 use leadglass_records::RecordError;
 use parking_lot::Mutex;
@@ -19,7 +18,7 @@ use std::{
     },
     time::Duration,
 };
-use tokio::sync::{OnceCell, broadcast::error::RecvError};
+use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
 
 /// Who opens what, for which purpose.
@@ -251,29 +250,6 @@ impl Shared {
             }
             if stopping {
                 return;
-            }
-        }
-    }
-}
-
-impl Shared {
-    /// A study whose keys are destroyed goes from memory at once; leases are dropped by whoever holds them.
-    pub(crate) async fn follow_revocations(self: Arc<Self>, stop: CancellationToken) {
-        let mut notices = self.keys.revocations();
-        loop {
-            let notice = tokio::select! {
-                () = stop.cancelled() => return,
-                notice = notices.recv() => notice,
-            };
-            self.cache.sweep();
-            match notice {
-                Ok(Notice::Revoked(revocation)) if revocation.kind == RevocationKind::Destroyed => {
-                    for study in revocation.study_refs.iter() {
-                        self.catalog.forget(revocation.tenant, *study);
-                    }
-                }
-                Ok(_) | Err(RecvError::Lagged(_)) => {}
-                Err(RecvError::Closed) => return,
             }
         }
     }

@@ -21,6 +21,7 @@ mod record;
 mod refusal;
 mod reindex;
 mod retrieve;
+mod revoked;
 mod search;
 mod signing;
 mod start;

@@ -22,7 +22,7 @@ use leadglass_records::{RecordKey, Records};
 use leadglass_seal::Secret;
 use leadglass_store::Objects;
 use leadglass_testkit::DataSet;
-use std::{collections::HashMap, path::Path, sync::Arc};
+use std::{collections::HashMap, path::Path, sync::Arc, time::Duration};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 /// What outlives a node's process: the disk, the key service, the index engine.
@@ -405,6 +405,30 @@ async fn without_the_key_service_ingest_goes_on_and_opening_waits() {
     assert_eq!(refused.fault(), Fault::Busy);
     house.service.set_mode(FakeMode::Up);
     assert!(is_file_of(&house.fetch(&node, &before).await.unwrap(), &before));
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_destroyed_while_nobody_listened_is_not_found_either() {
+    let house = House::new();
+    let node = house.start().await;
+    for study in 1..=3 {
+        house.send(&node, &DataSet::invented(study, 1), 1).await.unwrap();
+    }
+    let permit = house.principal(Role::Clinician).search(Purpose::Care).unwrap();
+    let hits = node.engine.search(&permit, Query::default()).await.unwrap().hits;
+    house.service.set_mode(FakeMode::Gone);
+    house.service.destroy_study(house.tenant, hits[0].study_ref);
+    house.service.forget_revocations();
+    house.service.set_mode(FakeMode::Up);
+    let gone = async {
+        while node.engine.search(&permit, Query::default()).await.unwrap().hits.len() > 2 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), gone).await.expect("the node learns of it");
+    let left = node.engine.search(&permit, Query::default()).await.unwrap().hits;
+    assert!(left.iter().all(|hit| hit.study_ref != hits[0].study_ref));
     node.stop().await;
 }
 

@@ -406,6 +406,11 @@ impl Catalog {
         self.tenants.read().get(&tenant).is_some_and(|state| state.has_study(study_ref))
     }
 
+    /// The random names of all studies of a tenant, cases of quarantine too.
+    pub fn study_refs(&self, tenant: TenantId) -> Vec<StudyRef> {
+        self.tenants.read().get(&tenant).map_or_else(Vec::new, TenantState::study_refs)
+    }
+
     /// How many studies a tenant has, quarantine not counted.
     pub fn studies(&self, tenant: TenantId) -> usize {
         self.tenants.read().get(&tenant).map_or(0, TenantState::studies)

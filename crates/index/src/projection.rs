@@ -191,6 +191,10 @@ impl TenantState {
         self.slot(study_ref).is_some_and(|slot| slot.row.is_some())
     }
 
+    pub(crate) fn study_refs(&self) -> Vec<StudyRef> {
+        self.by_ref.iter().map(|number| self.slots[*number as usize].study_ref).collect()
+    }
+
     /// Whether anything is known of a study, be it a row below it.
     pub(crate) fn knows(&self, study_ref: StudyRef) -> bool {
         self.slot(study_ref).is_some()

@@ -44,6 +44,9 @@ pub enum RetrieveError {
     /// The instance holds what Explicit VR Little Endian has no form for: compressed pixels inside of a sequence.
     #[error("the instance cannot be written in explicit VR little endian")]
     Inexpressible,
+    /// Too much is on its way to clients that take nothing.
+    #[error("no room for what is read")]
+    NoRoom,
     /// The session ended meanwhile.
     #[error("the session ended")]
     SignedOut,
@@ -73,6 +76,7 @@ impl RetrieveError {
             Self::Store(error) => error.fault(),
             Self::Damaged { .. } => Fault::Corrupt,
             Self::NoSuchFrame { .. } | Self::NoSuchBulk => Fault::Missing,
+            Self::NoRoom => Fault::Busy,
             Self::SignedOut => Fault::Denied,
             Self::Inseparable | Self::Inexpressible | Self::NoMetadata => Fault::BadInput,
         }
@@ -94,6 +98,7 @@ impl RetrieveError {
             Self::NoSuchBulk => "no-such-bulkdata",
             Self::Inseparable => "frames-inseparable",
             Self::Inexpressible => "not-decodable",
+            Self::NoRoom => "too-many-readers",
             Self::SignedOut => "signed-out",
             Self::NoMetadata => "metadata-too-long",
         }
@@ -122,6 +127,7 @@ impl RetrieveError {
             Self::Inexpressible => {
                 "The instance cannot be decoded to Explicit VR Little Endian; say transfer-syntax=* to take it as it is."
             }
+            Self::NoRoom => "Too much is being sent at this moment; try again in a moment.",
             Self::SignedOut => "The session has ended; sign in again.",
             Self::NoMetadata => "The metadata of an instance are too long to be served; retrieve the instance itself.",
         }

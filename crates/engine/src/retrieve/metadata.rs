@@ -16,6 +16,7 @@ use leadglass_model::{
     ActorRef, KeyId, Permit, Phi, Purpose, Read, SeriesUid, SopInstanceUid, StudyRef, StudyUid, TenantId,
     TransferSyntaxUid,
 };
+use serde_json::json;
 use std::{
     collections::{HashMap, VecDeque},
     io::Read as _,
@@ -31,6 +32,8 @@ pub struct Metadata {
     asker: Asker,
     study: StudyUid,
     study_ref: StudyRef,
+    /// One instance was asked for, not a study or series.
+    alone: bool,
     rows: Vec<InstanceRow>,
 }
 
@@ -75,7 +78,8 @@ impl Engine {
         let access = shared.access(permit, session, &study).await.map_err(RetrieveError::Audit)?;
         let asker = Asker::of(permit);
         let (uid, study_ref) = (study.row.uid.clone(), study.study_ref);
-        Ok(Metadata { shared: shared.clone(), access, asker, study: uid, study_ref, rows })
+        let alone = matches!(target, Target::Instance(..));
+        Ok(Metadata { shared: shared.clone(), access, asker, study: uid, study_ref, alone, rows })
     }
 
     /// The DICOM JSON of one instance; its `BulkDataURI`s are paths below the instance.
@@ -117,17 +121,19 @@ impl Metadata {
         super::stamp(self.rows.iter().map(|row| &row.object_id))
     }
 
-    /// The metadata, some instances at a time, in order of series, number and UID. An error ends the stream: less came than
+    /// The metadata, some instances at a time, in order of series, number and UID. An instance whose metadata were too long
+    /// to be kept stands among the others of its study or series with what names it; asked for alone it is an error. An error ends the stream: less came than
     /// was asked for.
     pub fn documents(self) -> impl Stream<Item = Result<Vec<Document>, RetrieveError>> + Send + 'static {
-        let Self { shared, access, asker, study_ref, rows, .. } = self;
+        let Self { shared, access, asker, study, study_ref, alone, rows } = self;
         access.count(shared.clock.now(), Given { instances: rows.len() as u64, ..Given::default() });
         let mut batches = Vec::with_capacity(rows.len() / BATCH + 1);
         let mut rows = rows.into_iter().peekable();
         while rows.peek().is_some() {
             batches.push(Batch::new(rows.by_ref().take(BATCH)));
         }
-        let from = Arc::new(From { shared, access, asker, study_ref });
+        let named = (!alone).then_some(study);
+        let from = Arc::new(From { shared, access, asker, study_ref, named });
         let ahead = from.clone();
         stream::iter(batches)
             .map(move |mut batch| {
@@ -156,14 +162,39 @@ struct From {
     access: Arc<Access>,
     asker: Asker,
     study_ref: StudyRef,
+    /// The study's name, where an instance without metadata is told by what names it.
+    named: Option<StudyUid>,
 }
 
 /// Some instances whose metadata are being read.
 struct Batch {
     rows: VecDeque<InstanceRow>,
     /// Fetched, not opened yet.
-    found: VecDeque<(InstanceRow, SealedMeta)>,
+    found: VecDeque<(InstanceRow, Kept)>,
     leases: Arc<HashMap<KeyId, Arc<ObjectLease>>>,
+}
+
+/// What is kept of an instance's metadata.
+enum Kept {
+    All(SealedMeta),
+    /// They were too long: what names it.
+    Name(Vec<u8>),
+}
+
+impl Kept {
+    const fn key_id(&self) -> Option<KeyId> {
+        match self {
+            Self::All(meta) => Some(meta.key_id()),
+            Self::Name(_) => None,
+        }
+    }
+
+    const fn len(&self) -> usize {
+        match self {
+            Self::All(meta) => meta.len(),
+            Self::Name(json) => json.len(),
+        }
+    }
 }
 
 impl Batch {
@@ -185,7 +216,7 @@ impl Shared {
         study_ref: StudyRef,
         row: InstanceRow,
     ) -> Result<Option<Document>, RetrieveError> {
-        let from = From { shared: self.clone(), access: access.clone(), asker, study_ref };
+        let from = From { shared: self.clone(), access: access.clone(), asker, study_ref, named: None };
         Ok(from.next(&mut Batch::new([row])).await?.pop())
     }
 }
@@ -197,7 +228,7 @@ impl From {
             self.fetch(batch).await?;
         }
         let (found, leases) = (mem::take(&mut batch.found), batch.leases.clone());
-        let opened = if found.len() <= INLINE && found.iter().map(|(_, meta)| meta.len()).sum::<usize>() <= INLINE_BYTES
+        let opened = if found.len() <= INLINE && found.iter().map(|(_, kept)| kept.len()).sum::<usize>() <= INLINE_BYTES
         {
             open(found, &leases)
         } else {
@@ -213,7 +244,7 @@ impl From {
 
     /// Sealed metadata of the batch's next instances, and the keys for them.
     async fn fetch(&self, batch: &mut Batch) -> Result<(), RetrieveError> {
-        let Self { shared, access, asker, study_ref } = self;
+        let Self { shared, access, asker, study_ref, named } = self;
         let damage = || shared.index_failed(IndexError::Corrupt { table: Table::Meta });
         let uids: Vec<&SopInstanceUid> = batch.rows.iter().map(|row| &row.sop_uid).collect();
         let sealed = shared.catalog.metas(asker.tenant, *study_ref, &uids, FETCH_BYTES).await;
@@ -221,12 +252,16 @@ impl From {
             let Some(row) = batch.rows.pop_front() else { break };
             let Some(meta) = meta.filter(|meta| meta.is_since(row.received_at)) else {
                 // Metadata that were too long leave no row, or that of the version before; others were taken away, or set back.
-                let lost = row.has_metadata == Some(true);
-                return Err(if lost { damage() } else { RetrieveError::NoMetadata });
+                if row.has_metadata == Some(true) {
+                    return Err(damage());
+                }
+                let json = name(named.as_ref().ok_or(RetrieveError::NoMetadata)?, &row);
+                batch.found.push_back((row, Kept::Name(json)));
+                continue;
             };
-            batch.found.push_back((row, meta));
+            batch.found.push_back((row, Kept::All(meta)));
         }
-        let mut ids: Vec<KeyId> = batch.found.iter().map(|(_, meta)| meta.key_id()).collect();
+        let mut ids: Vec<KeyId> = batch.found.iter().filter_map(|(_, kept)| kept.key_id()).collect();
         ids.sort_unstable();
         ids.dedup();
         // Leases that stand cost nothing; one that ended in the middle of a long answer is asked for again.
@@ -235,7 +270,7 @@ impl From {
         for (id, lease) in opened.map_err(RetrieveError::Keys)? {
             let lease = lease.map_err(|refusal| {
                 // A name that is not the instance's own, and that nobody knows, was never written here.
-                let own = batch.found.iter().all(|(row, meta)| meta.key_id() != id || row.key_id == id);
+                let own = batch.found.iter().all(|(row, kept)| kept.key_id() != Some(id) || row.key_id == id);
                 if own { RetrieveError::Refused(refusal) } else { damage() }
             })?;
             leases.insert(id, lease);
@@ -245,17 +280,22 @@ impl From {
     }
 }
 
-type Opened = (Vec<Document>, VecDeque<(InstanceRow, SealedMeta)>);
+type Opened = (Vec<Document>, VecDeque<(InstanceRow, Kept)>);
 
 /// Opens until [`GROUP_BYTES`] of text are there; the rest is given back.
 fn open(
-    mut found: VecDeque<(InstanceRow, SealedMeta)>,
+    mut found: VecDeque<(InstanceRow, Kept)>,
     leases: &HashMap<KeyId, Arc<ObjectLease>>,
 ) -> Result<Opened, IndexError> {
     let (mut documents, mut bytes) = (Vec::with_capacity(found.len()), 0);
-    while let Some((row, meta)) = found.pop_front() {
-        let lease = leases.get(&meta.key_id()).ok_or(IndexError::NoKey { table: Table::Meta })?;
-        let json = gunzip(&meta.open(lease.meta_key())?).ok_or(IndexError::Corrupt { table: Table::Meta })?;
+    while let Some((row, kept)) = found.pop_front() {
+        let json = match kept {
+            Kept::All(meta) => {
+                let lease = leases.get(&meta.key_id()).ok_or(IndexError::NoKey { table: Table::Meta })?;
+                gunzip(&meta.open(lease.meta_key())?).ok_or(IndexError::Corrupt { table: Table::Meta })?
+            }
+            Kept::Name(json) => json,
+        };
         bytes += json.len();
         documents.push(Document {
             series: row.series_uid,
@@ -268,6 +308,30 @@ fn open(
         }
     }
     Ok((documents, found))
+}
+
+/// What the index knows of an instance whose metadata were too long, as DICOM JSON: enough to be listed and retrieved.
+fn name(study: &StudyUid, row: &InstanceRow) -> Vec<u8> {
+    let uid = |uid: &str| json!({ "vr": "UI", "Value": [uid] });
+    let mut attributes = json!({
+        "00080016": uid(row.sop_class.as_str()),
+        "00080018": uid(row.sop_uid.expose()),
+        "0020000D": uid(study.expose()),
+        "0020000E": uid(row.series_uid.expose()),
+    });
+    let numbers = [
+        ("00200013", "IS", row.instance_number),
+        ("00280008", "IS", row.number_of_frames.map(i64::from)),
+        ("00280010", "US", row.rows.map(i64::from)),
+        ("00280011", "US", row.columns.map(i64::from)),
+        ("00280100", "US", row.bits_allocated.map(i64::from)),
+    ];
+    for (tag, vr, number) in numbers {
+        if let Some(number) = number {
+            attributes[tag] = json!({ "vr": vr, "Value": [number] });
+        }
+    }
+    attributes.to_string().into_bytes()
 }
 
 /// One gzip member, which says its length at its end.

@@ -4,8 +4,9 @@
 //! lies unused is bounded, and given back when nobody read for a while; so long it holds what was read last.
 
 use bytes::Bytes;
+use leadglass_model::ActorRef;
 use parking_lot::Mutex;
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// The memory of a node's readers. Clones share it.
@@ -16,17 +17,17 @@ struct Inner {
     shelf: Mutex<Shelf>,
     /// KiB that all readers together may hold.
     room: Arc<Semaphore>,
-    /// KiB that the readers of one session may hold.
-    shares: Mutex<HashMap<[u8; 16], Share>>,
+    /// KiB that the readers of one person or program may hold.
+    shares: Mutex<HashMap<ActorRef, Share>>,
 }
 
-/// What the readers of one session may hold.
+/// What the readers of one person or program may hold.
 pub(crate) type Share = Arc<Semaphore>;
 
 /// Leave to hold memory, until it is dropped.
 pub(super) struct Room {
-    _share: Option<OwnedSemaphorePermit>,
-    _all: Option<OwnedSemaphorePermit>,
+    _share: OwnedSemaphorePermit,
+    _all: OwnedSemaphorePermit,
 }
 
 #[derive(Default)]
@@ -55,22 +56,25 @@ impl Default for Pool {
 }
 
 impl Pool {
-    /// The share of a session.
-    pub(super) fn share(&self, session: [u8; 16]) -> Share {
-        self.0.shares.lock().entry(session).or_insert_with(|| Arc::new(Semaphore::new(SHARE_KIB))).clone()
+    /// The share of a person or program, whatever the number of its sessions.
+    pub(super) fn share(&self, actor: ActorRef) -> Share {
+        self.0.shares.lock().entry(actor).or_insert_with(|| Arc::new(Semaphore::new(SHARE_KIB))).clone()
     }
 
-    /// Waits until there is room for `len` bytes: readers whose clients take nothing keep what they hold until they are
-    /// ended, and keep nobody waiting but their own session.
+    /// Waits until there is room for `len` bytes, [`ROOM_WAIT`] at most: readers whose clients take nothing keep what they
+    /// hold until they are ended, and keep nobody waiting but their own person or program.
     ///
     /// Cancel safety: yes.
-    pub(super) async fn room(&self, share: &Share, len: usize) -> Room {
+    pub(super) async fn room(&self, share: &Share, len: usize) -> Option<Room> {
         let bytes = if len <= SMALL_BYTES { SMALL_BYTES } else { len.max(LARGE_BYTES) };
         let kib = u32::try_from(bytes.div_ceil(1024).min(SHARE_KIB)).unwrap_or(u32::MAX);
-        // Nobody closes them; without its own share first, a session could hold what others wait for.
-        let share = share.clone().acquire_many_owned(kib).await.ok();
-        let all = self.0.room.clone().acquire_many_owned(kib).await.ok();
-        Room { _share: share, _all: all }
+        let both = async {
+            // The own share first: who has none left does not stand in the way of others.
+            let share = share.clone().acquire_many_owned(kib).await.ok()?;
+            let all = self.0.room.clone().acquire_many_owned(kib).await.ok()?;
+            Some(Room { _share: share, _all: all })
+        };
+        tokio::time::timeout(ROOM_WAIT, both).await.ok()?
     }
 
     /// Memory of at least `len` bytes, of any content.
@@ -144,7 +148,9 @@ const SMALL_KEPT: usize = 64;
 const LARGE_KEPT: usize = 48;
 /// 256 MiB of plaintext on its way to all clients.
 const ROOM_KIB: usize = 256 << 10;
-/// 64 MiB on its way to the clients of one session: some thirty streams at full speed.
+/// So long a reader waits for room before it is told to come back.
+const ROOM_WAIT: Duration = Duration::from_secs(10);
+/// 64 MiB on its way to one person or program: some thirty streams at full speed.
 const SHARE_KIB: usize = 64 << 10;
 
 #[cfg(test)]
@@ -157,15 +163,16 @@ mod tests {
         (shelf.small.len(), shelf.large.len())
     }
 
-    /// Memory as a reader of `session` gets it; `None` where it would have to wait.
-    fn lent(pool: &Pool, session: u8, len: usize) -> Option<Bytes> {
-        let share = pool.share([session; 16]);
-        let room = pool.room(&share, len).now_or_never()?;
+    /// Memory as a reader of `actor` gets it; `None` where it would have to wait.
+    fn lent(pool: &Pool, actor: u8, len: usize) -> Option<Bytes> {
+        let share = pool.share(ActorRef([actor; 16]));
+        // A test that never waits would use up its turn.
+        let room = tokio::task::unconstrained(pool.room(&share, len)).now_or_never()??;
         Some(pool.lend(pool.take(len), room))
     }
 
-    #[test]
-    fn a_session_that_takes_nothing_away_keeps_nobody_else_waiting() {
+    #[tokio::test]
+    async fn who_takes_nothing_away_keeps_nobody_else_waiting() {
         let pool = Pool::default();
         let held: Vec<Bytes> = (0..100).map_while(|_| lent(&pool, 1, LARGE_BYTES)).collect();
         assert_eq!(held.len(), SHARE_KIB / (LARGE_BYTES >> 10));
@@ -175,8 +182,8 @@ mod tests {
         assert!(lent(&pool, 1, LARGE_BYTES).is_some());
     }
 
-    #[test]
-    fn all_readers_together_are_bounded() {
+    #[tokio::test]
+    async fn all_readers_together_are_bounded() {
         let pool = Pool::default();
         let held: Vec<Bytes> = (0..1000).map_while(|n| lent(&pool, (n / 40) as u8, LARGE_BYTES)).collect();
         assert_eq!(held.len(), ROOM_KIB / (LARGE_BYTES >> 10));
@@ -186,13 +193,13 @@ mod tests {
         assert_eq!(pool.0.shares.lock().len(), 0);
     }
 
-    #[test]
-    fn memory_comes_back_when_the_last_slice_is_gone() {
+    #[tokio::test]
+    async fn memory_comes_back_when_the_last_slice_is_gone() {
         let pool = Pool::default();
         let mut memory = pool.take(600_000);
         memory[..3].copy_from_slice(b"abc");
         let place = memory.as_ptr();
-        let room = pool.room(&pool.share([1; 16]), 600_000).now_or_never().unwrap();
+        let room = pool.room(&pool.share(ActorRef([1; 16])), 600_000).now_or_never().unwrap().unwrap();
         let bytes = pool.lend(memory, room);
         let slice = bytes.slice(1..3);
         drop(bytes);
@@ -203,8 +210,8 @@ mod tests {
         assert_eq!(again.as_ptr(), place);
     }
 
-    #[test]
-    fn what_lies_unused_is_bounded_and_goes_in_the_end() {
+    #[tokio::test]
+    async fn what_lies_unused_is_bounded_and_goes_in_the_end() {
         let pool = Pool::default();
         let small: Vec<_> = (0..100).map(|_| lent(&pool, 1, 1).unwrap()).collect();
         let large: Vec<_> = (0..60).map(|n| lent(&pool, 2 + n / 20, LARGE_BYTES).unwrap()).collect();

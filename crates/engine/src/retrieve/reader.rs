@@ -63,7 +63,7 @@ impl Shared {
             SealedName { tenant: lease.tenant(), object_id: row.object_id, key_id: row.key_id, key_gen: row.key_gen };
         let opener = Opener::pinned(lease.study_key(), &name, &row.header, row.sealed_len)
             .map_err(|e| self.damaged(row.object_id, e))?;
-        let (lease, share) = (Arc::new(Mutex::new(lease)), self.pool.share(by.session));
+        let (lease, share) = (Arc::new(Mutex::new(lease)), self.pool.share(by.actor));
         Ok(Reader { shared: self.clone(), name, opener: Arc::new(opener), by, share, over, lease })
     }
 }
@@ -156,7 +156,7 @@ impl Reader {
         let (shared, object, sealed) = (&self.shared, self.name.object_id, run.sealed());
         let len = usize::try_from(sealed.end - sealed.start).unwrap_or(usize::MAX);
         let (opener, pool) = (self.opener.clone(), shared.pool.clone());
-        let room = pool.room(&self.share, len).await;
+        let room = pool.room(&self.share, len).await.ok_or(RetrieveError::NoRoom)?;
         let mut memory = pool.take(len);
         let first = run.first_chunk();
         let open = move |mut memory: Vec<u8>, total: u64| {
