@@ -479,7 +479,7 @@ const CHUNK: usize = 65_536 + 16;
 
 #[test]
 fn frames_of_a_changed_object_are_right_or_refused_and_an_alarm_is_raised() {
-    let vault = Vault::up();
+    let mut vault = Vault::up();
     let (native, data_set) = large(5, 2);
     let native = Victim::store(&vault, native, &data_set, 2);
     let (cine, data_set) = Fixture::named("us-bot.dcm").renamed(6);
@@ -510,6 +510,11 @@ fn frames_of_a_changed_object_are_right_or_refused_and_an_alarm_is_raised() {
         let mut right: Vec<Option<Vec<u8>>> = Vec::new();
         for (what, harmed) in harms {
             let what = format!("{} {what}", v.f.file);
+            let touched = harmed.len() != v.sealed.len() || v.sealed.len() < 3 * CHUNK || what.contains("another");
+            if touched && !first {
+                // What was read before may be in memory still, and is right there.
+                vault.restart();
+            }
             fs::write(&v.object, &harmed).unwrap();
             let before = alarms(&vault, "integrity");
             let came = v.read(&vault);
@@ -529,7 +534,6 @@ fn frames_of_a_changed_object_are_right_or_refused_and_an_alarm_is_raised() {
                 assert!(came.is_none() || came == right, "{what}: wrong bytes came out for {n}");
             }
             assert_eq!(refused > 0, after > before, "{what}: {refused} refused, {} alarms", after - before);
-            let touched = harmed.len() != v.sealed.len() || v.sealed.len() < 3 * CHUNK || what.contains("another");
             assert!(!touched || refused == v.frames + 1, "{what}: {refused} refused");
         }
         assert_eq!(v.read(&vault), right, "all is as before");
