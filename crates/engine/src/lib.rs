@@ -22,6 +22,7 @@ mod refusal;
 mod reindex;
 mod retrieve;
 mod revoked;
+mod rooms;
 mod search;
 mod signing;
 mod start;
@@ -43,6 +44,7 @@ pub use retrieve::{
     Bulk, BulkPath, Document, Explicit, Frame, FrameStream, Instance, Metadata, Pixels, RetrieveError, Target,
     Thumbnail,
 };
+pub use rooms::{Room, Rooms, Share};
 pub use search::{SearchError, Within};
 pub use signing::{Person, Signing};
 pub use start::{Ack, Limits, Ports, StartError};

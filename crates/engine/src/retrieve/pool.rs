@@ -3,11 +3,11 @@
 //! Fresh memory for every read costs a page fault every 4 KiB, and zeroing it first more than opening what is in it. What
 //! lies unused is bounded, and given back when nobody read for a while; so long it holds what was read last.
 
+use crate::rooms::{Room, Rooms, Share};
 use bytes::Bytes;
 use leadglass_model::ActorRef;
 use parking_lot::Mutex;
-use std::{collections::HashMap, sync::Arc, time::Duration};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use std::sync::Arc;
 
 /// The memory of a node's readers. Clones share it.
 #[derive(Clone)]
@@ -15,19 +15,7 @@ pub(crate) struct Pool(Arc<Inner>);
 
 struct Inner {
     shelf: Mutex<Shelf>,
-    /// KiB that all readers together may hold.
-    room: Arc<Semaphore>,
-    /// KiB that the readers of one person or program may hold.
-    shares: Mutex<HashMap<ActorRef, Share>>,
-}
-
-/// What the readers of one person or program may hold.
-pub(crate) type Share = Arc<Semaphore>;
-
-/// Leave to hold memory, until it is dropped.
-pub(super) struct Room {
-    _share: OwnedSemaphorePermit,
-    _all: OwnedSemaphorePermit,
+    rooms: Rooms,
 }
 
 #[derive(Default)]
@@ -47,34 +35,22 @@ struct Lent {
 
 impl Default for Pool {
     fn default() -> Self {
-        Self(Arc::new(Inner {
-            shelf: Mutex::default(),
-            room: Arc::new(Semaphore::new(ROOM_KIB)),
-            shares: Mutex::default(),
-        }))
+        Self(Arc::new(Inner { shelf: Mutex::default(), rooms: Rooms::new(ROOM_KIB, SHARE_KIB) }))
     }
 }
 
 impl Pool {
-    /// The share of a person or program, whatever the number of its sessions.
+    /// The share of a person or program.
     pub(super) fn share(&self, actor: ActorRef) -> Share {
-        self.0.shares.lock().entry(actor).or_insert_with(|| Arc::new(Semaphore::new(SHARE_KIB))).clone()
+        self.0.rooms.share(actor)
     }
 
-    /// Waits until there is room for `len` bytes, [`ROOM_WAIT`] at most: readers whose clients take nothing keep what they
-    /// hold until they are ended, and keep nobody waiting but their own person or program.
+    /// Waits for leave to [`take`](Self::take) `len` bytes.
     ///
     /// Cancel safety: yes.
     pub(super) async fn room(&self, share: &Share, len: usize) -> Option<Room> {
         let bytes = if len <= SMALL_BYTES { SMALL_BYTES } else { len.max(LARGE_BYTES) };
-        let kib = u32::try_from(bytes.div_ceil(1024).min(SHARE_KIB)).unwrap_or(u32::MAX);
-        let both = async {
-            // The own share first: who has none left does not stand in the way of others.
-            let share = share.clone().acquire_many_owned(kib).await.ok()?;
-            let all = self.0.room.clone().acquire_many_owned(kib).await.ok()?;
-            Some(Room { _share: share, _all: all })
-        };
-        tokio::time::timeout(ROOM_WAIT, both).await.ok()?
+        self.0.rooms.take(share, bytes).await
     }
 
     /// Memory of at least `len` bytes, of any content.
@@ -110,7 +86,7 @@ impl Pool {
 
     /// Gives back to the system what lies here, unless something was read since the last call.
     pub(crate) fn rest(&self) {
-        self.0.shares.lock().retain(|_, share| Arc::strong_count(share) > 1);
+        self.0.rooms.tidy();
         let mut shelf = self.0.shelf.lock();
         if !std::mem::take(&mut shelf.used) {
             let idle = (std::mem::take(&mut shelf.small), std::mem::take(&mut shelf.large));
@@ -148,8 +124,6 @@ const SMALL_KEPT: usize = 64;
 const LARGE_KEPT: usize = 48;
 /// 256 MiB of plaintext on its way to all clients.
 const ROOM_KIB: usize = 256 << 10;
-/// So long a reader waits for room before it is told to come back.
-const ROOM_WAIT: Duration = Duration::from_secs(10);
 /// 64 MiB on its way to one person or program: some thirty streams at full speed.
 const SHARE_KIB: usize = 64 << 10;
 
@@ -169,28 +143,6 @@ mod tests {
         // A test that never waits would use up its turn.
         let room = tokio::task::unconstrained(pool.room(&share, len)).now_or_never()??;
         Some(pool.lend(pool.take(len), room))
-    }
-
-    #[tokio::test]
-    async fn who_takes_nothing_away_keeps_nobody_else_waiting() {
-        let pool = Pool::default();
-        let held: Vec<Bytes> = (0..100).map_while(|_| lent(&pool, 1, LARGE_BYTES)).collect();
-        assert_eq!(held.len(), SHARE_KIB / (LARGE_BYTES >> 10));
-        assert!(lent(&pool, 1, LARGE_BYTES).is_none());
-        assert!(lent(&pool, 2, LARGE_BYTES).is_some());
-        drop(held);
-        assert!(lent(&pool, 1, LARGE_BYTES).is_some());
-    }
-
-    #[tokio::test]
-    async fn all_readers_together_are_bounded() {
-        let pool = Pool::default();
-        let held: Vec<Bytes> = (0..1000).map_while(|n| lent(&pool, (n / 40) as u8, LARGE_BYTES)).collect();
-        assert_eq!(held.len(), ROOM_KIB / (LARGE_BYTES >> 10));
-        assert!(lent(&pool, 100, 1).is_none() || held.len() * LARGE_BYTES < ROOM_KIB << 10);
-        drop(held);
-        pool.rest();
-        assert_eq!(pool.0.shares.lock().len(), 0);
     }
 
     #[tokio::test]

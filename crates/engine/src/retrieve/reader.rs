@@ -3,8 +3,8 @@
 //! The index row pins header and length. No byte leaves before its chunk authenticated; what does not authenticate raises
 //! an alarm.
 
-use super::{RetrieveError, cache::CacheKey, pool::Share};
-use crate::{Shared, alarm::AlarmKind};
+use super::{RetrieveError, cache::CacheKey};
+use crate::{Shared, alarm::AlarmKind, rooms::Share};
 use bytes::Bytes;
 use futures::{Stream, StreamExt, TryStreamExt, stream};
 use leadglass_index::InstanceRow;

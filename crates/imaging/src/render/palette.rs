@@ -75,6 +75,8 @@ fn segments(
         }
         match rest {
             [] => return Ok(()),
+            // Every segment gives something, or unrolling would have no end.
+            [_, 0, ..] => return Err(DAMAGED),
             [0, len, after @ ..] => {
                 let (run, after) = after.split_at_checked(usize::from(*len)).ok_or(DAMAGED)?;
                 out.extend(run.iter().take(entries - out.len()));
@@ -117,6 +119,11 @@ mod tests {
 
     #[test]
     fn segments_that_lead_nowhere_are_refused() {
+        for words in
+            [&[0, 0, 0, 4, 1, 2, 3, 4][..], &[0, 1, 7, 1, 0, 9, 0, 3, 1, 2, 3], &[0, 1, 7, 2, 0, 0, 0, 0, 3, 1, 2, 3]]
+        {
+            assert!(unroll(words, 4).is_err(), "{words:?}: a segment of nothing");
+        }
         for words in [&[0, 9, 1][..], &[1, 2, 3], &[2, 1, 90, 0], &[7], &[0, 1, 1]] {
             assert!(unroll(words, 4).is_err(), "{words:?}");
         }
