@@ -59,6 +59,9 @@ export class Image {
     this.names = values(voi, "00281055").map(String);
     this.shape = text(voi, "00281056").toUpperCase() || "LINEAR";
     this.voiTable = table(items(set, "00283010")[0], "00283002", "00283006", this.signed);
+    // A long table does not stand in the metadata, and without it the greys would be others.
+    const lacks = (sequence, read) => items(set, sequence).length > 0 && !read;
+    this.lacksTable = lacks("00283000", this.modalityTable) || lacks("00283010", this.voiTable);
     const spacing = numbers(group(set, frame, "00289110"), "00280030");
     const ratio = numbers(set, "00280034");
     const imager = numbers(set, "00181164");

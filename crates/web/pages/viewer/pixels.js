@@ -75,7 +75,7 @@ function painted(raw, palette) {
 // What the page can show by itself; the others it asks the vault to render.
 export function isReadable(image) {
   // Floating point pixels (PS3.3 §C.7.6.24) come under other tags, in the same sizes.
-  if (!(image.rows > 0 && image.columns > 0) || image.isFloat) return false;
+  if (!(image.rows > 0 && image.columns > 0) || image.isFloat || image.lacksTable) return false;
   if (image.samples === 1 && image.allocated === 1) return (image.rows * image.columns) % 8 === 0;
   if (image.isMono) return [8, 16, 32].includes(image.allocated);
   if (image.photometric === "PALETTE COLOR") return [8, 16].includes(image.allocated) && image.palette !== null;
