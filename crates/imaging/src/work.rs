@@ -1,10 +1,11 @@
-//! What a render worker is asked and what it answers: two lengths, a head in JSON and a frame; a word, a length and bytes.
+//! What a render worker is asked and what it answers: a ticket, two lengths, a head in JSON and a frame; a word, a length, the
+//! ticket and bytes.
 //!
 //! The worker reads what the vault wrote and may be trusted with; the vault reads what a process wrote that had foreign
 //! bytes in its hands: [`AnswerHead::read`] takes nothing on trust, not even the name of an error.
 
 use crate::{
-    decode::{self, Coding, DecodeError, Layout},
+    decode::{self, Coding, DecodeError, Layout, Unread},
     render::{self, Description, RenderError, Wish},
 };
 use serde::{Deserialize, Serialize};
@@ -20,18 +21,27 @@ pub enum Job {
 }
 
 impl Job {
-    /// What to write before the frame of `frame_len` bytes.
+    /// What to write before the frame of `frame_len` bytes. The answer bears the same `ticket`: a random one, or what was
+    /// written ahead for somebody else's job would pass for this one's answer.
     ///
     /// # Errors
     /// A frame longer than [`MAX_JOB_FRAME_BYTES`], or a head longer than [`MAX_JOB_HEAD_BYTES`].
-    pub fn head(&self, frame_len: usize) -> Result<Vec<u8>, RenderError> {
+    pub fn head(&self, ticket: Ticket, frame_len: usize) -> Result<Vec<u8>, RenderError> {
         let too_large = RenderError::Decode(DecodeError::TooLarge);
         let json = serde_json::to_vec(self).map_err(|_| RenderError::Coding)?;
         if json.len() > MAX_JOB_HEAD_BYTES || frame_len > MAX_JOB_FRAME_BYTES {
             return Err(too_large);
         }
         let len = |n: usize| u32::try_from(n).map(u32::to_le_bytes).map_err(|_| too_large);
-        Ok([&len(json.len())?[..], &len(frame_len)?, &json].concat())
+        Ok([&ticket[..], &len(json.len())?, &len(frame_len)?, &json].concat())
+    }
+
+    /// How its frame is coded.
+    pub fn coding(&self) -> Coding {
+        match self {
+            Self::Render(description, _) => description.coding,
+            Self::Decode(coding, _) => *coding,
+        }
     }
 
     /// Bytes of the frame once it is decoded, by what its data set says.
@@ -63,12 +73,7 @@ impl Job {
 pub fn serve(mut input: impl Read, mut output: impl Write) -> io::Result<()> {
     // Kept from job to job: new memory costs more than what is done with it.
     let (mut head, mut frame) = (Vec::new(), Vec::new());
-    loop {
-        let mut lengths = [0; 8];
-        match input.read(&mut lengths)? {
-            0 => return Ok(()),
-            some => input.read_exact(lengths.get_mut(some..).unwrap_or_default())?,
-        }
+    while let Some((ticket, lengths)) = next(&mut input)? {
         let [h0, h1, h2, h3, f0, f1, f2, f3] = lengths;
         let head = bytes(&mut input, &mut head, u32::from_le_bytes([h0, h1, h2, h3]), MAX_JOB_HEAD_BYTES)?;
         let job: Job = serde_json::from_slice(head).map_err(|_| io::ErrorKind::InvalidData)?;
@@ -77,22 +82,49 @@ pub fn serve(mut input: impl Read, mut output: impl Write) -> io::Result<()> {
             Ok(done) => (DONE, done),
             Err(error) => (REFUSED, error.code().as_bytes().to_vec()),
         };
-        let len = u32::try_from(answer.len()).map_err(|_| io::ErrorKind::InvalidData)?;
-        let [a, b, c, d] = len.to_le_bytes();
-        // In one piece if the output takes it, so that the reader wakes up once.
-        let head = [word, a, b, c, d];
-        let mut both = [IoSlice::new(&head), IoSlice::new(&answer)];
-        let mut left = both.as_mut_slice();
-        while !left.is_empty() {
-            match output.write_vectored(left) {
-                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Ok(written) => IoSlice::advance_slices(&mut left, written),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
-        output.flush()?;
+        say(&mut output, word, ticket, &answer)?;
     }
+    Ok(())
+}
+
+/// The life of a worker that may not work: reads nothing of the first job but its ticket, and says why.
+///
+/// # Errors
+/// Input or output that breaks.
+pub fn refuse(mut input: impl Read, mut output: impl Write) -> io::Result<()> {
+    match next(&mut input)? {
+        Some((ticket, _)) => say(&mut output, REFUSED, ticket, NOT_CONFINED.as_bytes()),
+        None => Ok(()),
+    }
+}
+
+/// A job's ticket and lengths; nothing at the end of the input.
+fn next(input: &mut impl Read) -> io::Result<Option<(Ticket, [u8; 8])>> {
+    let mut ticket = Ticket::default();
+    match input.read(&mut ticket)? {
+        0 => return Ok(None),
+        some => input.read_exact(ticket.get_mut(some..).unwrap_or_default())?,
+    }
+    let mut lengths = [0; 8];
+    input.read_exact(&mut lengths)?;
+    Ok(Some((ticket, lengths)))
+}
+
+fn say(output: &mut impl Write, word: u8, ticket: Ticket, answer: &[u8]) -> io::Result<()> {
+    let len = u32::try_from(answer.len()).map_err(|_| io::ErrorKind::InvalidData)?;
+    let head = [&[word][..], &len.to_le_bytes(), &ticket].concat();
+    // In one piece if the output takes it, so that the reader wakes up once.
+    let mut both = [IoSlice::new(&head), IoSlice::new(answer)];
+    let mut left = both.as_mut_slice();
+    while !left.is_empty() {
+        match output.write_vectored(left) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(written) => IoSlice::advance_slices(&mut left, written),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    output.flush()
 }
 
 /// Reads `len` bytes into memory that was used before.
@@ -106,6 +138,9 @@ fn bytes<'a>(input: &mut impl Read, into: &'a mut Vec<u8>, len: u32, most: usize
     Ok(bytes)
 }
 
+/// Says which job an answer is for.
+pub type Ticket = [u8; 16];
+
 /// What an answer begins with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AnswerHead {
@@ -117,11 +152,14 @@ pub enum AnswerHead {
 
 impl AnswerHead {
     /// Bytes of it.
-    pub const LEN: usize = 5;
+    pub const LEN: usize = 5 + size_of::<Ticket>();
 
-    /// Reads it; `None` for what no worker says.
-    pub fn read(bytes: [u8; Self::LEN]) -> Option<Self> {
-        let [word, a, b, c, d] = bytes;
+    /// Reads it; `None` for what no worker says, and for an answer to another job than that of `ticket`.
+    pub fn read(bytes: [u8; Self::LEN], ticket: Ticket) -> Option<Self> {
+        let [word, a, b, c, d, said @ ..] = bytes;
+        if said != ticket {
+            return None;
+        }
         let len = usize::try_from(u32::from_le_bytes([a, b, c, d])).ok()?;
         match word {
             DONE => (len <= MAX_ANSWER_BYTES).then_some(Self::Done(len)),
@@ -133,11 +171,16 @@ impl AnswerHead {
 
 /// The code of a refusal, if it is one that there is.
 pub fn known_code(bytes: &[u8]) -> Option<&'static str> {
-    CODES.into_iter().find(|code| code.as_bytes() == bytes)
+    let unread = Unread::ALL.into_iter().map(Unread::code);
+    CODES.into_iter().chain(unread).find(|code| code.as_bytes() == bytes)
 }
 
-/// The codes of [`DecodeError`] and [`RenderError`].
-const CODES: [&str; 9] = [
+/// A worker that could not give up what it has no need of.
+pub const NOT_CONFINED: &str = "not-confined";
+
+/// The codes of [`DecodeError`] and [`RenderError`], and [`NOT_CONFINED`].
+const CODES: [&str; 10] = [
+    NOT_CONFINED,
     "not-decodable",
     "frame-too-large",
     "frame-truncated",
@@ -181,8 +224,8 @@ mod tests {
 
     fn said(frames: &[&[u8]]) -> Vec<u8> {
         let mut input = Vec::new();
-        for frame in frames {
-            input.extend(job().head(frame.len()).unwrap());
+        for (number, frame) in (1..).zip(frames) {
+            input.extend(job().head([number; 16], frame.len()).unwrap());
             input.extend(*frame);
         }
         let mut output = Vec::new();
@@ -193,10 +236,22 @@ mod tests {
     #[test]
     fn a_worker_answers_one_job_after_the_other() {
         let output = said(&[&[1, 2, 3, 4], &[1], &[5, 6, 7, 8]]);
-        let mut expected = vec![DONE, 4, 0, 0, 0, 1, 2, 3, 4, REFUSED, 15, 0, 0, 0];
-        expected.extend(b"frame-truncated");
-        expected.extend([DONE, 4, 0, 0, 0, 5, 6, 7, 8]);
-        assert_eq!(output, expected);
+        let expected = [
+            [&[DONE, 4, 0, 0, 0][..], &[1; 16], &[1, 2, 3, 4]].concat(),
+            [&[REFUSED, 15, 0, 0, 0][..], &[2; 16], b"frame-truncated"].concat(),
+            [&[DONE, 4, 0, 0, 0][..], &[3; 16], &[5, 6, 7, 8]].concat(),
+        ];
+        assert_eq!(output, expected.concat());
+    }
+
+    #[test]
+    fn a_worker_that_may_not_work_says_so() {
+        let (mut output, input) = (Vec::new(), job().head([7; 16], 4).unwrap());
+        refuse(input.as_slice(), &mut output).unwrap();
+        let (head, code) = output.split_first_chunk().unwrap();
+        assert_eq!(AnswerHead::read(*head, [7; 16]), Some(AnswerHead::Refused(code.len())));
+        assert_eq!(known_code(code), Some(NOT_CONFINED));
+        refuse([].as_slice(), Vec::new()).unwrap();
     }
 
     #[test]
@@ -213,7 +268,8 @@ mod tests {
             RenderError::Outside,
             RenderError::Coding,
         ];
-        for error in errors {
+        let unread = Unread::ALL.map(|unread| RenderError::Decode(DecodeError::Unread(unread)));
+        for error in errors.into_iter().chain(unread) {
             assert_eq!(known_code(error.code().as_bytes()), Some(error.code()));
         }
         assert_eq!(known_code(b"CANARY^NEVER"), None);
@@ -221,9 +277,14 @@ mod tests {
 
     #[test]
     fn an_answer_of_a_mad_worker_is_no_answer() {
-        assert_eq!(AnswerHead::read([DONE, 255, 255, 255, 255]), None);
-        assert_eq!(AnswerHead::read([REFUSED, 0, 1, 0, 0]), None);
-        assert_eq!(AnswerHead::read([7, 1, 0, 0, 0]), None);
-        assert_eq!(AnswerHead::read([DONE, 1, 0, 0, 0]), Some(AnswerHead::Done(1)));
+        let read = |head: [u8; 5], ticket: u8| {
+            let bytes = [&head[..], &[ticket; 16]].concat();
+            AnswerHead::read(bytes.try_into().unwrap(), [9; 16])
+        };
+        assert_eq!(read([DONE, 255, 255, 255, 255], 9), None);
+        assert_eq!(read([REFUSED, 0, 1, 0, 0], 9), None);
+        assert_eq!(read([7, 1, 0, 0, 0], 9), None);
+        assert_eq!(read([DONE, 1, 0, 0, 0], 8), None, "it is for another job");
+        assert_eq!(read([DONE, 1, 0, 0, 0], 9), Some(AnswerHead::Done(1)));
     }
 }

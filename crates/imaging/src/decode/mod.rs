@@ -4,7 +4,7 @@
 //! - [`decode`] gives the samples of one frame, colour by pixel, not yet interpreted: what Explicit VR Little Endian
 //!   would hold. [`Frame::to_native`] writes exactly that.
 //!
-//! RLE, JPEG (sequential DCT of 8 and 12 bit, lossless) and JPEG-LS are read here; JPEG 2000 and HTJ2K by a translation of
+//! RLE, JPEG (sequential and progressive DCT of 8 and 12 bit, lossless) and JPEG-LS are read here; JPEG 2000 and HTJ2K by a translation of
 //! OpenJPEG. DCT and upsampling follow the integer arithmetic of the Independent JPEG Group, so that a frame has the values
 //! that other DICOM toolkits give it.
 //!
@@ -23,7 +23,7 @@ mod native;
 mod rle;
 
 pub(crate) use colour::all_rgb;
-pub use error::DecodeError;
+pub use error::{DecodeError, Unread};
 
 use serde::{Deserialize, Serialize};
 
@@ -94,19 +94,23 @@ impl Coding {
     /// How frames lie in the transfer syntax `uid`.
     ///
     /// # Errors
-    /// [`DecodeError::Unsupported`] where no decoder is at hand: video, JPIP, JPEG XL, what is private.
+    /// [`DecodeError::Unread`] where no decoder is at hand: video, JPIP, JPEG XL, what is private.
     pub fn of(uid: &str) -> Result<Self, DecodeError> {
         let Some(rest) = uid.strip_prefix("1.2.840.10008.1.2") else {
-            return Err(DecodeError::Unsupported { what: "this transfer syntax" });
+            return Err(DecodeError::Unread(Unread::Syntax));
         };
         match rest {
             "" | ".1" | ".1.98" | ".1.99" => Ok(Self::Native),
             ".2" => Ok(Self::NativeBigEndian),
             ".5" => Ok(Self::Rle),
-            ".4.50" | ".4.51" | ".4.57" | ".4.70" => Ok(Self::Jpeg),
+            ".4.50" | ".4.51" | ".4.53" | ".4.55" | ".4.57" | ".4.70" => Ok(Self::Jpeg),
+            ".4.52" | ".4.54" | ".4.56" | ".4.58" => Err(DecodeError::Unread(Unread::JpegArithmetic)),
+            ".4.59" | ".4.60" | ".4.61" | ".4.62" | ".4.63" | ".4.64" | ".4.65" | ".4.66" => {
+                Err(DecodeError::Unread(Unread::JpegHierarchical))
+            }
             ".4.80" | ".4.81" => Ok(Self::JpegLs),
             ".4.90" | ".4.91" | ".4.201" | ".4.202" | ".4.203" => Ok(Self::Jpeg2000),
-            _ => Err(DecodeError::Unsupported { what: "this transfer syntax" }),
+            _ => Err(DecodeError::Unread(Unread::Syntax)),
         }
     }
 

@@ -6,7 +6,7 @@ use super::{
     palette::unroll,
     photometric::tolerant,
 };
-use crate::decode::{Coding, DecodeError, Layout, Photometric};
+use crate::decode::{Coding, DecodeError, Layout, Photometric, Unread};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 
@@ -157,8 +157,7 @@ impl<'a> Metadata<'a> {
             Some("YBR_ICT") => Photometric::YbrIct,
             Some("YBR_RCT") => Photometric::YbrRct,
             _ => {
-                let error = DecodeError::Unsupported { what: "this photometric interpretation" };
-                return Err(RenderError::Decode(error));
+                return Err(RenderError::Decode(DecodeError::Unread(Unread::Photometric)));
             }
         };
         let allocated = small("00280100", "bits allocated")?;

@@ -239,6 +239,8 @@ def jpeg():
         colour = Image.fromarray(picture(rows, columns, 8, 3, 4))
         variants = [(grey, {"quality": 80}), (grey, {"quality": 30, "restart_marker_blocks": 2})]
         variants += [(colour, {"quality": 85, "subsampling": s}) for s in (0, 1, 2)]
+        variants += [(grey, {"quality": 90, "progressive": True}), (colour, {"quality": 60, "subsampling": 2, "progressive": True})]
+        variants += [(colour, {"quality": 97, "subsampling": 0, "progressive": True, "restart_marker_blocks": 3})]
         variants += [(colour, {"quality": 10, "subsampling": 2, "restart_marker_rows": 1}), (colour, {"quality": 95, "keep_rgb": True, "subsampling": 0})]
         for image, options in variants:
             held = io.BytesIO()

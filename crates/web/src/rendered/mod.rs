@@ -7,6 +7,7 @@ mod decoding;
 mod instance;
 mod many;
 mod native;
+mod outgoing;
 mod pool;
 mod thumbnail;
 mod turns;
@@ -105,6 +106,11 @@ impl PictureError {
                 "render-busy",
                 "Many pictures are being made; try again in a moment.",
             ),
+            Self::Work(WorkError::NotConfined) => Problem::new(
+                WorkError::NotConfined.fault(),
+                "render-not-confined",
+                "No picture is made here, because what decodes it cannot be confined. The instance itself can be fetched.",
+            ),
             Self::Work(error) => Problem::new(
                 error.fault(),
                 "render-failed",
@@ -119,6 +125,22 @@ fn sentence(code: &str) -> &'static str {
     match code {
         "not-decodable" => {
             "The pixels are coded in a way that is not decoded here. The instance itself can be fetched."
+        }
+        "syntax-not-decodable" => {
+            "The pixels are in a transfer syntax that is not decoded here: a video, or a private one. The instance itself \
+             can be fetched."
+        }
+        "photometric-not-decodable" => {
+            "The photometric interpretation of the pixels is not rendered here. The instance itself can be fetched."
+        }
+        "jpeg-arithmetic" => {
+            "The pixels are JPEG with arithmetic coding, which is not decoded here. The instance itself can be fetched."
+        }
+        "jpeg-hierarchical" => {
+            "The pixels are hierarchical JPEG, which is not decoded here. The instance itself can be fetched."
+        }
+        "jpeg-late-height" | "jpeg-precision" | "jpeg-subsampling" | "jpeg-components" => {
+            "The pixels are JPEG of a rare form that is not decoded here. The instance itself can be fetched."
         }
         "frame-too-large" => "The frame is larger than is rendered. The instance itself can be fetched.",
         "frame-truncated" => "The pixels break off before the frame is complete.",

@@ -116,7 +116,7 @@ fn read(coder: &mut Coder<'_>, bits: &mut Bits<'_>, out: &mut [i64; 64]) -> Resu
 
 /// What depends on the precision.
 #[derive(Clone, Copy)]
-struct Range {
+pub(super) struct Range {
     /// Bits kept between the two passes beyond those of a sample.
     pass: u32,
     centre: i64,
@@ -124,7 +124,7 @@ struct Range {
 }
 
 impl Range {
-    const fn of(precision: u8) -> Self {
+    pub(super) const fn of(precision: u8) -> Self {
         if precision == 8 {
             Self { pass: 2, centre: 128, most: 255 }
         } else {
@@ -139,7 +139,7 @@ impl Range {
 }
 
 /// Transforms a block back and writes it into its plane.
-fn place(coefficients: &[i64; 64], plain: bool, range: Range, out: &mut [u16], stride: usize) {
+pub(super) fn place(coefficients: &[i64; 64], plain: bool, range: Range, out: &mut [u16], stride: usize) {
     if plain {
         let flat = (coefficients[0] << range.pass).wrapping_add(1 << (range.pass + 2)) >> (range.pass + 3);
         let sample = range.sample(flat);
@@ -209,7 +209,7 @@ const F_3_072711026: i64 = 25172;
 const MOST_COEFFICIENT: i32 = 1 << 16;
 
 /// Where the k-th coefficient of a block stands (T.81 Figure A.6).
-const ZIGZAG: [usize; 64] = [
+pub(super) const ZIGZAG: [usize; 64] = [
     0, 1, 8, 16, 9, 2, 3, 10, 17, 24, 32, 25, 18, 11, 4, 5, 12, 19, 26, 33, 40, 48, 41, 34, 27, 20, 13, 6, 7, 14, 21,
     28, 35, 42, 49, 56, 57, 50, 43, 36, 29, 22, 15, 23, 30, 37, 44, 51, 58, 59, 52, 45, 38, 31, 39, 46, 53, 60, 61, 54,
     47, 55, 62, 63,

@@ -1,7 +1,7 @@
 //! The marker segments of a JPEG and what they say.
 
 use super::{Plane, huffman::Huffman};
-use crate::decode::DecodeError;
+use crate::decode::{DecodeError, Unread};
 
 /// A reader of marker segments, and what it has seen.
 pub(super) struct Head<'a> {
@@ -47,15 +47,20 @@ pub(super) struct Component {
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Process {
     Dct,
+    Progressive,
     Lossless,
 }
 
 /// A scan header (T.81 §B.2.3).
 pub(super) struct Scan {
     pub(super) components: Vec<ScanComponent>,
-    /// Ss: in a lossless scan the predictor.
+    /// Ss: in a lossless scan the predictor, in a progressive one the first coefficient.
     pub(super) predictor: u8,
-    /// Al: in a lossless scan the point transform.
+    /// Se: in a progressive scan the last coefficient.
+    pub(super) end: u8,
+    /// Ah: in a progressive scan the lowest bit that came before; 0: none did.
+    pub(super) high: u8,
+    /// Al: in a lossless scan the point transform, in a progressive one the lowest bit that comes.
     pub(super) point: u8,
 }
 
@@ -106,16 +111,16 @@ impl<'a> Head<'a> {
                 _ => {
                     let segment = self.segment()?;
                     match marker {
-                        0xc0 | 0xc1 | 0xc3 => {
+                        0xc0..=0xc3 => {
                             self.frame_header(marker, segment)?;
                             return Ok(Step::Frame);
                         }
                         0xc4 => self.huffman(segment)?,
-                        0xc2 => return Err(DecodeError::Unsupported { what: "progressive JPEG" }),
-                        0xc5..=0xcf => return Err(DecodeError::Unsupported { what: "this process of JPEG" }),
+                        0xc9..=0xcf => return Err(DecodeError::Unread(Unread::JpegArithmetic)),
+                        0xc5..=0xc8 | 0xde | 0xdf => return Err(DecodeError::Unread(Unread::JpegHierarchical)),
                         0xda => return self.scan_header(segment).map(Step::Scan),
                         0xdb => self.quantizer(segment)?,
-                        0xdc => return Err(DecodeError::Unsupported { what: "JPEG whose height comes late" }),
+                        0xdc => return Err(DecodeError::Unread(Unread::JpegHeight)),
                         0xdd => {
                             let value = segment.first_chunk().ok_or(DecodeError::Truncated)?;
                             self.tables.restart = usize::from(u16::from_be_bytes(*value));
@@ -155,20 +160,27 @@ impl<'a> Head<'a> {
         }
         let ([precision, y0, y1, x0, x1, count], rest) =
             segment.split_first_chunk::<6>().ok_or(DecodeError::Truncated)?;
-        let process = if marker == 0xc3 { Process::Lossless } else { Process::Dct };
+        let process = match marker {
+            0xc2 => Process::Progressive,
+            0xc3 => Process::Lossless,
+            _ => Process::Dct,
+        };
         let precise = match process {
-            Process::Dct => matches!(precision, 8 | 12),
+            Process::Dct | Process::Progressive => matches!(precision, 8 | 12),
             Process::Lossless => matches!(precision, 2..=16),
         };
         if !precise {
-            return Err(DecodeError::Unsupported { what: "JPEG of this precision" });
+            return Err(DecodeError::Unread(Unread::JpegPrecision));
         }
         let described = rest.get(..usize::from(*count) * 3).ok_or(DecodeError::Truncated)?;
         let mut components = Vec::with_capacity(3);
         for [id, sampling, quantizer] in described.as_chunks::<3>().0 {
             let (h, v) = (usize::from(sampling >> 4), usize::from(sampling & 15));
             let fits = (1..=4).contains(&h) && (1..=4).contains(&v) && *quantizer < 4;
-            if !fits || components.len() == 3 {
+            if components.len() == 3 {
+                return Err(DecodeError::Unread(Unread::JpegComponents));
+            }
+            if !fits {
                 return Err(DecodeError::Damaged { what: "a component of JPEG" });
             }
             components.push(Component { id: *id, h, v, quantizer: usize::from(*quantizer) });
@@ -177,7 +189,7 @@ impl<'a> Head<'a> {
             (components.iter().map(|c| c.h).max().unwrap_or(1), components.iter().map(|c| c.v).max().unwrap_or(1));
         let plain = components.iter().all(|c| most.0.is_multiple_of(c.h) && most.1.is_multiple_of(c.v));
         if !plain || (process == Process::Lossless && components.iter().any(|c| (c.h, c.v) != most)) {
-            return Err(DecodeError::Unsupported { what: "JPEG with such a subsampling" });
+            return Err(DecodeError::Unread(Unread::JpegSubsampling));
         }
         self.frame = Some(FrameHead {
             process,
@@ -229,11 +241,12 @@ impl<'a> Head<'a> {
 
     fn scan_header(&mut self, segment: &[u8]) -> Result<Scan, DecodeError> {
         let damaged = DecodeError::Damaged { what: "a scan header of JPEG" };
+        let frame = self.frame.as_ref().ok_or(DecodeError::Damaged { what: "a scan without a frame header" })?;
+        let most = if frame.process == Process::Progressive { MAX_PROGRESSIVE_SCANS } else { MAX_SCANS };
         self.scans += 1;
-        if self.scans > MAX_SCANS {
+        if self.scans > most {
             return Err(damaged);
         }
-        let frame = self.frame()?;
         let (count, rest) = segment.split_first().ok_or(DecodeError::Truncated)?;
         let (described, rest) = rest.split_at_checked(usize::from(*count) * 2).ok_or(DecodeError::Truncated)?;
         let mut components: Vec<ScanComponent> = Vec::with_capacity(3);
@@ -245,11 +258,11 @@ impl<'a> Head<'a> {
             }
             components.push(ScanComponent { component, dc, ac });
         }
-        let [predictor, _, approximation] = rest.first_chunk::<3>().ok_or(DecodeError::Truncated)?;
+        let [predictor, end, approximation] = rest.first_chunk::<3>().ok_or(DecodeError::Truncated)?;
         if components.is_empty() {
             return Err(damaged);
         }
-        Ok(Scan { components, predictor: *predictor, point: approximation & 15 })
+        Ok(Scan { components, predictor: *predictor, end: *end, high: approximation >> 4, point: approximation & 15 })
     }
 }
 
@@ -265,7 +278,9 @@ impl FrameHead {
                 (real(columns, component.h, self.most.0), real(rows, component.v, self.most.1));
             let padded = |n: usize, factor: usize, most: usize| n.div_ceil(8 * most) * factor * 8;
             let (stride, height) = match self.process {
-                Process::Dct => (padded(columns, component.h, self.most.0), padded(rows, component.v, self.most.1)),
+                Process::Dct | Process::Progressive => {
+                    (padded(columns, component.h, self.most.0), padded(rows, component.v, self.most.1))
+                }
                 Process::Lossless => (columns, rows),
             };
             Plane { stride, columns: plane_columns, rows: plane_rows, samples: vec![0; stride * height], done: false }
@@ -276,3 +291,5 @@ impl FrameHead {
 
 /// A frame of three components has three scans at most; more would only burn time.
 const MAX_SCANS: usize = 16;
+/// Coders in use make ten, those that try hard some twenty; each runs over the whole picture.
+const MAX_PROGRESSIVE_SCANS: usize = 64;
