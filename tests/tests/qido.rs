@@ -311,3 +311,33 @@ assert instance in uids(client.search_for_instances(study, series), "00080018")
 assert uids(client.search_for_instances(search_filters={"SOPInstanceUID": instance}), "00080018") == [instance]
 assert len(client.search_for_studies(get_remaining=True, limit=2)) == 5
 "#;
+
+/// The keys of PS3.18 Table 10.6.1-5 that lie in a sequence.
+#[test]
+fn a_series_is_found_by_what_was_ordered() {
+    let vault = Vault::up();
+    let (ordered, other) = (Fixture::named("cr-implicit.dcm"), Fixture::named("dx.dcm"));
+    vault.store_fixture(&ordered);
+    vault.store_fixture(&other);
+    let step = "RequestAttributesSequence.ScheduledProcedureStepID";
+    for (query, fits) in [
+        (format!("{step}=STEP1"), true),
+        (format!("{step}=STEP?&RequestAttributesSequence.RequestedProcedureID=PROC1"), true),
+        ("00400275.00401001=PROC*&Modality=CR".to_owned(), true),
+        (format!("{step}=STEP1&00400275.00401001=PROC2"), false),
+        (format!("{step}=STEP2"), false),
+        ("PerformedProcedureStepStartDate=20200101-".to_owned(), false),
+    ] {
+        let series = found(&vault, &format!("/series?{query}"), "0020000E");
+        assert_eq!(series.contains(&ordered.series), fits, "{query}");
+        assert!(!series.contains(&other.series), "{query}");
+        let instances = found(&vault, &format!("/studies/{}/instances?{query}", ordered.study), "00080018");
+        assert_eq!(instances.contains(&ordered.instance), fits, "{query}");
+        assert_eq!(ask(&vault, &format!("/studies?{query}")).status, 400, "{query}: it belongs to series");
+    }
+    let series = &ask(&vault, &format!("/studies/{}/series?includefield=00400275", ordered.study)).json()[0];
+    let item = &series["00400275"]["Value"][0];
+    assert_eq!((&item["00400009"]["Value"][0], &item["00401001"]["Value"][0]), (&"STEP1".into(), &"PROC1".into()));
+    let xml = vault.ask("/series", Some(&vault.up.token), "multipart/related; type=\"application/dicom+xml\"").text();
+    assert!(xml.contains("<Item number=\"1\">") && xml.contains("keyword=\"RequestedProcedureID\""), "{xml}");
+}

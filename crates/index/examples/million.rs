@@ -199,6 +199,9 @@ fn series_row(n: u64) -> SeriesRow {
         body_part: Some(REGIONS[(random % 8) as usize].to_uppercase()),
         laterality: None,
         instances: 100,
+        performed_date: None,
+        performed_time: None,
+        requests: Vec::new(),
     }
 }
 

@@ -75,6 +75,9 @@ fn series_row(uid: &str, modality: &str) -> SeriesRow {
         body_part: None,
         laterality: None,
         instances: 0,
+        performed_date: None,
+        performed_time: None,
+        requests: Vec::new(),
     }
 }
 

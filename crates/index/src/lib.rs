@@ -43,5 +43,7 @@ pub use query::{
 };
 pub use range::{DateRange, TimeRange};
 pub use row_key::{RowKey, Table};
-pub use rows::{EarlierVersion, FrameLayout, InstanceRow, InstanceState, QuarantineReason, SeriesRow, StudyRow};
+pub use rows::{
+    EarlierVersion, FrameLayout, InstanceRow, InstanceState, QuarantineReason, RequestRow, SeriesRow, StudyRow,
+};
 pub use sealed::Row;

@@ -4,7 +4,7 @@
 //! texts that many rows share are [`Words`]. Unpacking gives back exactly what was packed
 //! (`tests::rows_come_back_as_they_were`).
 
-use crate::{QuarantineReason, SeriesRow, StudyRow, words::Words};
+use crate::{QuarantineReason, RequestRow, SeriesRow, StudyRow, words::Words};
 use leadglass_model::{Phi, SeriesUid, StudyUid, UnixMillis};
 use minicbor::{
     Decode, Decoder, Encode, Encoder,
@@ -71,6 +71,13 @@ pub(crate) struct PackedSeries<'b> {
     body_part: Option<u32>,
     #[n(7)]
     laterality: Option<u32>,
+    #[b(8)]
+    performed_date: When<'b>,
+    #[b(9)]
+    performed_time: When<'b>,
+    /// Scheduled step and procedure of each request.
+    #[b(10)]
+    requests: Option<Vec<(Option<&'b str>, Option<&'b str>)>>,
 }
 
 /// A date or a time: digits as a number behind a 1, which keeps leading zeros, with six digits of fraction or none; or
@@ -146,6 +153,9 @@ impl<'b> PackedSeries<'b> {
             body_part: word(self.body_part),
             laterality: word(self.laterality),
             instances,
+            performed_date: self.performed_date.text().map(Phi::new),
+            performed_time: self.performed_time.text().map(Phi::new),
+            requests: self.requests.iter().flatten().map(|(step, procedure)| request(*step, *procedure)).collect(),
         })
     }
 }
@@ -189,8 +199,17 @@ pub(crate) fn pack_series(row: &SeriesRow, words: &mut Words) -> Box<[u8]> {
         time: When::of(phi(&row.time)),
         body_part: word(row.body_part.as_deref()),
         laterality: word(row.laterality.as_deref()),
+        performed_date: When::of(phi(&row.performed_date)),
+        performed_time: When::of(phi(&row.performed_time)),
+        requests: (!row.requests.is_empty())
+            .then(|| row.requests.iter().map(|one| (phi(&one.scheduled_step), phi(&one.procedure))).collect()),
     };
     boxed(packed)
+}
+
+fn request(step: Option<&str>, procedure: Option<&str>) -> RequestRow {
+    let text = |text: Option<&str>| text.map(|text| Phi::new(text.to_owned()));
+    RequestRow { scheduled_step: text(step), procedure: text(procedure) }
 }
 
 /// In one piece of exactly its size: a buffer that grew and shrank leaves holes, a million times.
@@ -318,6 +337,9 @@ mod tests {
                 body_part: row.sex.as_ref().map(|t| t.expose().clone()),
                 laterality: None,
                 instances: 7,
+                performed_date: row.date.clone(),
+                performed_time: None,
+                requests: vec![RequestRow { scheduled_step: row.id.clone(), procedure: row.sex.clone() }],
             };
             let bytes = pack_series(&series, &mut words);
             prop_assert_eq!(PackedSeries::read(&bytes).unwrap().unpack(&words, 7).unwrap(), series);

@@ -1,6 +1,6 @@
 //! What is searched for, and what was found.
 
-use crate::{DateRange, InstanceRow, NamePattern, Pattern, SeriesRow, StudyRow, TextPattern, TimeRange};
+use crate::{DateRange, InstanceRow, NamePattern, Pattern, RequestRow, SeriesRow, StudyRow, TextPattern, TimeRange};
 use leadglass_model::{Phi, SeriesUid, SopClassUid, SopInstanceUid, StudyRef, StudyUid};
 use std::sync::Arc;
 
@@ -58,6 +58,14 @@ pub struct SeriesKeys {
     pub body_part: Option<Pattern>,
     /// Laterality.
     pub laterality: Option<Pattern>,
+    /// Performed Procedure Step Start Date. With a range of times it is one range of moments.
+    pub performed_date: Option<DateRange>,
+    /// Performed Procedure Step Start Time.
+    pub performed_time: Option<TimeRange>,
+    /// Scheduled Procedure Step ID of a request.
+    pub scheduled_step: Option<Pattern>,
+    /// Requested Procedure ID, of the same request.
+    pub procedure: Option<Pattern>,
 }
 
 /// What is asked of an instance, beside its series and study.
@@ -166,7 +174,27 @@ impl SeriesKeys {
             && text(row.body_part.as_deref(), &self.body_part)
             && text(row.laterality.as_deref(), &self.laterality)
             && crate::range::moment_fits(self.date, self.time, phi(&row.date), phi(&row.time))
+            && crate::range::moment_fits(
+                self.performed_date,
+                self.performed_time,
+                phi(&row.performed_date),
+                phi(&row.performed_time),
+            )
             && self.description.as_ref().is_none_or(|p| p.matches(phi(&row.description).unwrap_or("")))
+            && self.requests_fit(row)
+    }
+
+    /// Whether one request fits all that is asked of requests (PS3.4 §C.2.2.2.6).
+    fn requests_fit(&self, row: &SeriesRow) -> bool {
+        if self.scheduled_step.is_none() && self.procedure.is_none() {
+            return true;
+        }
+        let text = |value: &Option<Phi<String>>, pattern: &Option<Pattern>| {
+            pattern.as_ref().is_none_or(|p| p.matches(value.as_ref().map_or("", |v| v.expose())))
+        };
+        let fits =
+            |one: &RequestRow| text(&one.scheduled_step, &self.scheduled_step) && text(&one.procedure, &self.procedure);
+        row.requests.iter().any(fits)
     }
 }
 
@@ -183,5 +211,51 @@ impl InstanceKeys {
             && same(self.columns, row.columns)
             && same(self.bits_allocated, row.bits_allocated)
             && same(self.number_of_frames, row.number_of_frames)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_asked_of_requests_must_fit_one_of_them() {
+        let text = |text: &str| Some(Phi::new(text.to_owned())).filter(|text| !text.expose().is_empty());
+        let request =
+            |step: &str, procedure: &str| RequestRow { scheduled_step: text(step), procedure: text(procedure) };
+        let row = SeriesRow {
+            uid: SeriesUid::parse("1").unwrap(),
+            modality: None,
+            number: None,
+            description: None,
+            date: None,
+            time: None,
+            body_part: None,
+            laterality: None,
+            instances: 1,
+            performed_date: text("20240102"),
+            performed_time: text("1030"),
+            requests: vec![request("S1", "P1"), request("S2", "")],
+        };
+        let pattern = |text: &str| Pattern::parse(text).unwrap();
+        for (step, procedure, fits) in [
+            ("", "", true),
+            ("S1", "", true),
+            ("S1", "P1", true),
+            ("S2", "P1", false),
+            ("S?", "P*", true),
+            ("S3", "", false),
+        ] {
+            let keys =
+                SeriesKeys { scheduled_step: pattern(step), procedure: pattern(procedure), ..SeriesKeys::default() };
+            assert_eq!(keys.fits(&row), fits, "{step} {procedure}");
+        }
+        for (date, time, fits) in
+            [("20240102", "10", true), ("-20240102", "-1030", true), ("20240103-", "", false), ("", "1031-", false)]
+        {
+            let (performed_date, performed_time) = (DateRange::parse(date).unwrap(), TimeRange::parse(time).unwrap());
+            let keys = SeriesKeys { performed_date, performed_time, ..SeriesKeys::default() };
+            assert_eq!(keys.fits(&row), fits, "{date} {time}");
+        }
     }
 }

@@ -93,6 +93,28 @@ pub struct SeriesRow {
     /// Instances in the series when the row was written. The drain keeps it, in the journal's order.
     #[n(8)]
     pub instances: u32,
+    /// Performed Procedure Step Start Date, as written.
+    #[n(9)]
+    pub performed_date: Option<Phi<String>>,
+    /// Performed Procedure Step Start Time, as written.
+    #[n(10)]
+    pub performed_time: Option<Phi<String>>,
+    /// What was ordered: Request Attributes Sequence.
+    #[n(11)]
+    #[cbor(default)]
+    pub requests: Vec<RequestRow>,
+}
+
+/// An item of Request Attributes Sequence.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct RequestRow {
+    /// Scheduled Procedure Step ID.
+    #[n(0)]
+    pub scheduled_step: Option<Phi<String>>,
+    /// Requested Procedure ID.
+    #[n(1)]
+    pub procedure: Option<Phi<String>>,
 }
 
 /// An instance: its current version, and the ones before it.
@@ -381,6 +403,32 @@ mod millis {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A series row as it was written before rows knew of requests.
+    #[derive(Encode)]
+    #[cbor(map)]
+    struct Older {
+        #[n(0)]
+        #[cbor(with = "uid")]
+        uid: SeriesUid,
+        #[n(1)]
+        modality: Option<String>,
+        #[n(8)]
+        instances: u32,
+    }
+
+    #[test]
+    fn a_series_row_of_before_is_read_and_a_newer_one_comes_back() {
+        let older = Older { uid: SeriesUid::parse("1.2").unwrap(), modality: Some("CT".to_owned()), instances: 3 };
+        let bytes = minicbor::to_vec(&older).unwrap();
+        let mut row: SeriesRow = minicbor::decode(&bytes).unwrap();
+        assert_eq!((row.uid.expose(), row.modality.as_deref(), row.instances), ("1.2", Some("CT"), 3));
+        assert!(row.requests.is_empty() && row.performed_date.is_none());
+        row.requests = vec![RequestRow { scheduled_step: Some(Phi::new("S1".to_owned())), procedure: None }];
+        row.performed_date = Some(Phi::new("20240102".to_owned()));
+        let again: SeriesRow = minicbor::decode(&minicbor::to_vec(&row).unwrap()).unwrap();
+        assert_eq!(again, row);
+    }
 
     #[test]
     fn an_instance_row_comes_back() {

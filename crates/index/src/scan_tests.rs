@@ -56,6 +56,9 @@ fn invented() -> impl Strategy<Value = Invented> {
                 body_part: None,
                 laterality: None,
                 instances: 1,
+                performed_date: None,
+                performed_time: None,
+                requests: Vec::new(),
             })
             .collect(),
     })

@@ -72,6 +72,12 @@ pub struct InstanceHeader {
     pub laterality: Option<String>,
     /// (0018,1030).
     pub protocol_name: Option<Phi<String>>,
+    /// (0040,0244), as written.
+    pub performed_date: Option<Phi<String>>,
+    /// (0040,0245), as written.
+    pub performed_time: Option<Phi<String>>,
+    /// Items of (0040,0275), at most [`InstanceHeader::REQUESTS`].
+    pub requests: Vec<RequestIds>,
 
     /// (0020,0013).
     pub instance_number: Option<i64>,
@@ -103,9 +109,20 @@ pub struct InstanceHeader {
     pub burned_in_annotation: Option<String>,
 }
 
+/// What an item of Request Attributes Sequence (0040,0275) names.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RequestIds {
+    /// (0040,0009).
+    pub scheduled_step: Option<Phi<String>>,
+    /// (0040,1001).
+    pub procedure: Option<Phi<String>>,
+}
+
 impl InstanceHeader {
     /// Other Patient IDs that are kept.
     pub const OTHER_IDS: usize = 16;
+    /// Requests that are kept.
+    pub const REQUESTS: usize = 8;
 
     /// Whether the tap keeps this top-level element.
     pub(crate) fn wants(tag: Tag) -> bool {
@@ -132,6 +149,7 @@ impl InstanceHeader {
             ) | Tag(0x0010, 0x0010 | 0x0020 | 0x0021 | 0x0030 | 0x0040 | 0x1000)
                 | Tag(0x0018, 0x0015 | 0x1030)
                 | Tag(0x0020, 0x000D | 0x000E | 0x0010 | 0x0011 | 0x0013 | 0x0060 | 0x0062)
+                | Tag(0x0040, 0x0244 | 0x0245)
                 | Tag(0x0028, 0x0002 | 0x0004 | 0x0008 | 0x0010 | 0x0011 | 0x0100 | 0x0101 | 0x0301)
         )
     }
@@ -190,6 +208,8 @@ impl InstanceHeader {
             Tag(0x0020, 0x0011) => put(&mut self.series_number, integer()),
             Tag(0x0020, 0x0013) => put(&mut self.instance_number, integer()),
             Tag(0x0020, 0x0060 | 0x0062) => put(&mut self.laterality, first()),
+            Tag(0x0040, 0x0244) => phi(&mut self.performed_date, first()),
+            Tag(0x0040, 0x0245) => phi(&mut self.performed_time, first()),
             Tag(0x0028, 0x0002) => put(&mut self.samples_per_pixel, short()),
             Tag(0x0028, 0x0004) => put(&mut self.photometric_interpretation, first()),
             Tag(0x0028, 0x0008) => put(&mut self.number_of_frames, integer().and_then(|n| u32::try_from(n).ok())),
@@ -209,6 +229,23 @@ impl InstanceHeader {
         if !id.is_empty() && self.other_patient_ids.len() < Self::OTHER_IDS {
             self.other_patient_ids.push(Phi::new(id.to_owned()));
         }
+    }
+}
+
+impl RequestIds {
+    /// Takes a value of the item.
+    pub(crate) fn set(&mut self, tag: Tag, text: &str) {
+        let value = Some(trim(text).to_owned()).filter(|text| !text.is_empty());
+        match tag {
+            Tag(0x0040, 0x0009) => phi(&mut self.scheduled_step, value),
+            Tag(0x0040, 0x1001) => phi(&mut self.procedure, value),
+            _ => {}
+        }
+    }
+
+    /// Whether it names nothing.
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.scheduled_step.is_none() && self.procedure.is_none()
     }
 }
 

@@ -36,7 +36,7 @@ pub use charset::{Charset, Decoded};
 pub use encoding::{Encoding, Framing, Syntax};
 pub use explicit::{Part, Replaced, RewriteError, Rewriter};
 pub use frames::{FrameSource, FrameSpan, FrameTable};
-pub use header::InstanceHeader;
+pub use header::{InstanceHeader, RequestIds};
 pub use json::{BulkForm, BulkValue};
 pub use limits::Limits;
 pub use part10::Part10Tap;

@@ -1,7 +1,7 @@
 //! The visitor behind a tap: sorts what goes by into header, metadata, pixels and marks.
 
 use crate::{
-    Charset, Element, InstanceHeader, Limits, Marks, Tag, Visitor, Vr, Want,
+    Charset, Element, InstanceHeader, Limits, Marks, RequestIds, Tag, Visitor, Vr, Want,
     dictionary::{self, Known},
     frames::PixelScan,
     json::{Context, Json, Place},
@@ -39,6 +39,8 @@ pub(crate) struct Scan {
     /// One for the data set, one for each open item.
     surroundings: Vec<Surroundings>,
     path: Vec<Tag>,
+    /// An item of Request Attributes Sequence is open, and kept.
+    in_request: bool,
     current: Option<Current>,
     buffer: Vec<u8>,
     fragments: Option<Element>,
@@ -53,6 +55,10 @@ enum Piece {
 
 const OTHER_PATIENT_IDS: Tag = Tag(0x0010, 0x1002);
 const PATIENT_ID: Tag = Tag(0x0010, 0x0020);
+/// Request Attributes Sequence.
+const REQUESTS: Tag = Tag(0x0040, 0x0275);
+/// Scheduled Procedure Step ID, Requested Procedure ID.
+const REQUEST_IDS: [Tag; 2] = [Tag(0x0040, 0x0009), Tag(0x0040, 0x1001)];
 /// First bytes of a fragment: they tell a codestream's start.
 const HEAD: usize = 2;
 
@@ -69,6 +75,7 @@ impl Scan {
             taken: BTreeSet::new(),
             surroundings: vec![Surroundings::default()],
             path: Vec::new(),
+            in_request: false,
             current: None,
             buffer: Vec::new(),
             fragments: None,
@@ -118,8 +125,10 @@ impl Scan {
         }
     }
 
-    fn is_other_id(&self, tag: Tag) -> bool {
-        tag == PATIENT_ID && self.path == [OTHER_PATIENT_IDS]
+    /// Whether the index wants an element below the top.
+    fn is_wanted_inside(&self, tag: Tag) -> bool {
+        (tag == PATIENT_ID && self.path == [OTHER_PATIENT_IDS])
+            || (REQUEST_IDS.contains(&tag) && self.path == [REQUESTS])
     }
 }
 
@@ -135,7 +144,7 @@ impl Visitor for Scan {
         }
         let vr = self.vr_of(element);
         let inline = self.json.value(element, vr, &self.limits) == Place::Inline;
-        let wanted = (top && InstanceHeader::wants(tag) && self.taken.insert(tag)) || self.is_other_id(tag);
+        let wanted = (top && InstanceHeader::wants(tag) && self.taken.insert(tag)) || self.is_wanted_inside(tag);
         let header = wanted && len <= self.limits.header_value;
         self.marks.header_cut |= wanted && !header;
         let decides =
@@ -176,8 +185,13 @@ impl Visitor for Scan {
         if header && self.path.is_empty() {
             let understood = self.header.set(&element, &self.buffer, &here.charset);
             self.marks.header_not_understood |= !understood;
-        } else if header {
+        } else if header && element.tag == PATIENT_ID {
             self.header.add_other_id(&here.charset.decode(&self.buffer).text);
+        } else if header
+            && self.in_request
+            && let Some(request) = self.header.requests.last_mut()
+        {
+            request.set(element.tag, &here.charset.decode(&self.buffer).text);
         }
         if inline {
             // An UN that stands for a known VR is little endian, whatever is around it.
@@ -203,12 +217,23 @@ impl Visitor for Scan {
     fn sequence_end(&mut self) {
         self.json.sequence_end();
         self.path.pop();
+        if self.path.is_empty() {
+            self.header.requests.pop_if(|last| last.is_empty());
+            self.in_request = false;
+        }
     }
 
     fn item(&mut self) {
         self.json.item(&self.limits);
         let around = self.surroundings.last().cloned().unwrap_or_default();
         self.surroundings.push(around);
+        if self.path == [REQUESTS] {
+            self.header.requests.pop_if(|last| last.is_empty());
+            self.in_request = self.header.requests.len() < InstanceHeader::REQUESTS;
+            if self.in_request {
+                self.header.requests.push(RequestIds::default());
+            }
+        }
     }
 
     fn item_end(&mut self) {

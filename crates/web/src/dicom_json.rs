@@ -20,6 +20,8 @@ pub(crate) enum Content {
     Number(i64),
     /// Component groups, separated by `=` (PS3.5 §6.2.1).
     Name(String),
+    /// Of a sequence.
+    Item(Object),
 }
 
 impl Object {
@@ -50,6 +52,11 @@ impl Object {
         self.put(tag, "PN", value.map(|v| Content::Name(v.to_owned())));
     }
 
+    /// A sequence.
+    pub(crate) fn items(&mut self, tag: u32, items: impl IntoIterator<Item = Self>) {
+        self.put(tag, "SQ", items.into_iter().map(Content::Item));
+    }
+
     /// Its attributes, ascending.
     pub(crate) fn attributes(&self) -> impl Iterator<Item = (u32, &Attribute)> {
         self.0.iter().map(|(tag, attribute)| (*tag, attribute))
@@ -78,6 +85,7 @@ impl Content {
         match self {
             Self::Text(text) => json!(text),
             Self::Number(number) => json!(number),
+            Self::Item(object) => object.to_json(),
             Self::Name(name) => {
                 let groups = groups(name).map(|(group, text)| (group.to_owned(), json!(text)));
                 Value::Object(groups.collect())

@@ -1,11 +1,13 @@
 //! What the rows and the object's own records say, taken from the instance.
 
 use super::{Received, place::SeatKind};
-use leadglass_index::{EarlierVersion, FrameLayout, InstanceRow, InstanceState, QuarantineReason, SeriesRow, StudyRow};
+use leadglass_index::{
+    EarlierVersion, FrameLayout, InstanceRow, InstanceState, QuarantineReason, RequestRow, SeriesRow, StudyRow,
+};
 use leadglass_keys::SealingKey;
 use leadglass_model::{ObjectId, StudyRef, UnixMillis};
 use leadglass_seal::{FrameSpan, Frames, Layout, Lineage, ObjectKind, ObjectRecords, Provenance, Sealed};
-use leadglass_tap::{FrameTable, InstanceHeader};
+use leadglass_tap::{FrameTable, InstanceHeader, RequestIds};
 
 /// Which version of the instance this is, and under which study.
 #[derive(Debug)]
@@ -153,7 +155,14 @@ pub(crate) fn series_row(header: &InstanceHeader, uid: leadglass_model::SeriesUi
         body_part: header.body_part.clone(),
         laterality: header.laterality.clone(),
         instances: 0,
+        performed_date: header.performed_date.clone(),
+        performed_time: header.performed_time.clone(),
+        requests: header.requests.iter().map(request_row).collect(),
     }
+}
+
+fn request_row(request: &RequestIds) -> RequestRow {
+    RequestRow { scheduled_step: request.scheduled_step.clone(), procedure: request.procedure.clone() }
 }
 
 /// The versions before the next one, oldest first.

@@ -149,6 +149,34 @@ fn only_the_top_level_says_who_it_is_and_only_once() {
 }
 
 #[test]
+fn requests_are_kept_item_by_item_and_no_more_than_so_many() {
+    const STEP: Tag = Tag(0x0040, 0x0009);
+    const PROCEDURE: Tag = Tag(0x0040, 0x1001);
+    let both = Build::explicit().put(STEP, "SH", "S1").put(PROCEDURE, "SH", "P1 ");
+    let one = Build::explicit().put(PROCEDURE, "SH", "P2").sequence(Tag(0x0040, 0x0008), "SQ", &[both.clone()]);
+    let nothing = Build::explicit().put(Tag(0x0040, 0x0007), "LO", "text");
+    let data = Build::explicit()
+        .put(Tag(0x0040, 0x0009), "SH", "at the top")
+        .put(Tag(0x0040, 0x0244), "DA", "20240102")
+        .put(Tag(0x0040, 0x0245), "TM", "1030")
+        .sequence(Tag(0x0040, 0x0275), "SQ", &[both.clone(), nothing.clone(), one, nothing])
+        .bytes;
+    let header = tap(EXPLICIT, &data).unwrap().header;
+    let text = |value: &Option<leadglass_model::Phi<String>>| value.as_ref().map(|v| v.expose().clone());
+    let requests: Vec<_> = header.requests.iter().map(|r| (text(&r.scheduled_step), text(&r.procedure))).collect();
+    let expected = [(Some("S1"), Some("P1")), (None, Some("P2"))];
+    assert_eq!(requests, expected.map(|(step, procedure)| (step.map(str::to_owned), procedure.map(str::to_owned))));
+    assert_eq!(
+        (text(&header.performed_date), text(&header.performed_time)),
+        (Some("20240102".into()), Some("1030".into()))
+    );
+
+    let many = vec![both; 20];
+    let data = Build::explicit().sequence(Tag(0x0040, 0x0275), "SQ", &many).bytes;
+    assert_eq!(tap(EXPLICIT, &data).unwrap().header.requests.len(), leadglass_tap::InstanceHeader::REQUESTS);
+}
+
+#[test]
 fn the_study_is_known_before_the_pixels_are() {
     let data = Build::new(Encoding::ImplicitLe).identity().head(Tag::PIXEL_DATA, "OW", 1000).bytes;
     let mut tap = leadglass_tap::Tap::new(&crate::build::uid(IMPLICIT), leadglass_tap::Limits::default());

@@ -131,6 +131,22 @@ fn of_series(study: &StudyRow, row: &SeriesRow) -> Object {
         object.word(0x0018_0015, "CS", part);
     }
     object.word(0x0020_000E, "UI", row.uid.expose());
+    for (tag, vr, value) in [(0x0040_0244, "DA", &row.performed_date), (0x0040_0245, "TM", &row.performed_time)] {
+        if value.is_some() {
+            object.text(tag, vr, value.as_ref());
+        }
+    }
+    if !row.requests.is_empty() {
+        object.items(
+            0x0040_0275,
+            row.requests.iter().map(|request| {
+                let mut item = Object::default();
+                item.text(0x0040_0009, "SH", request.scheduled_step.as_ref());
+                item.text(0x0040_1001, "SH", request.procedure.as_ref());
+                item
+            }),
+        );
+    }
     object.number(0x0020_0011, "IS", row.number);
     if let Some(laterality) = &row.laterality {
         object.word(0x0020_0060, "CS", laterality);

@@ -40,6 +40,14 @@ pub(crate) fn find(name: &str) -> Option<&'static Known> {
     }
 }
 
+/// The attribute that this path through a sequence names, where it is matched (PS3.18 §8.3.4.1): an item of Request
+/// Attributes Sequence, which belongs to series.
+pub(crate) fn find_inside(path: &str) -> Option<u32> {
+    let (sequence, inner) = path.split_once('.')?;
+    let (sequence, inner) = (find(sequence)?, find(inner)?);
+    (sequence.tag == 0x0040_0275 && matches!(inner.tag, 0x0040_0009 | 0x0040_1001)).then_some(inner.tag)
+}
+
 /// The keyword of a tag.
 pub(crate) fn keyword(tag: u32) -> Option<&'static str> {
     KNOWN.iter().find(|known| known.tag == tag).map(|known| known.keyword)
@@ -63,7 +71,7 @@ const fn nowhere(tag: u32, keyword: &'static str) -> Known {
     Known { tag, keyword, key: None, told: None }
 }
 
-const KNOWN: [Known; 41] = [
+const KNOWN: [Known; 43] = [
     told(Level::Study, 0x0008_0005, "SpecificCharacterSet"),
     key(Level::Instance, 0x0008_0016, "SOPClassUID"),
     key(Level::Instance, 0x0008_0018, "SOPInstanceUID"),
@@ -100,12 +108,15 @@ const KNOWN: [Known; 41] = [
     key(Level::Instance, 0x0028_0010, "Rows"),
     key(Level::Instance, 0x0028_0011, "Columns"),
     key(Level::Instance, 0x0028_0100, "BitsAllocated"),
+    key(Level::Series, 0x0040_0244, "PerformedProcedureStepStartDate"),
+    key(Level::Series, 0x0040_0245, "PerformedProcedureStepStartTime"),
+    told(Level::Series, 0x0040_0275, "RequestAttributesSequence"),
+    // Of its items, and nowhere else.
+    nowhere(0x0040_0009, "ScheduledProcedureStepID"),
+    nowhere(0x0040_1001, "RequestedProcedureID"),
     // Asked for by worklists and viewers, kept nowhere here: an empty value is fine, another one is refused.
     nowhere(0x0008_0062, "SOPClassesInStudy"),
     nowhere(0x0010_4000, "PatientComments"),
-    nowhere(0x0040_0244, "PerformedProcedureStepStartDate"),
-    nowhere(0x0040_0245, "PerformedProcedureStepStartTime"),
-    nowhere(0x0040_0275, "RequestAttributesSequence"),
 ];
 
 #[cfg(test)]

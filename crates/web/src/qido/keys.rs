@@ -81,7 +81,12 @@ type Names = fn(&str) -> Result<Option<NamePattern>, QueryError>;
 fn key(level: Level, name: &str, value: &Phi<String>) -> Result<Option<u32>, Problem> {
     let empty = value.expose().trim().is_empty();
     if name.contains('.') {
-        return Err(bad_key(name, "attributes inside sequences are not matched here"));
+        return match attributes::find_inside(name) {
+            Some(_) if empty => Ok(None),
+            Some(tag) if level >= Level::Series => Ok(Some(tag)),
+            Some(_) => Err(bad_key(name, "it belongs to series: ask /series or /instances")),
+            None => Err(bad_key(name, "this attribute of a sequence is not matched here")),
+        };
     }
     if name.contains(',') {
         return Err(bad_key(name, "a tag is eight hexadecimal digits without a comma"));
@@ -124,6 +129,10 @@ fn set(query: &mut DeepQuery, tag: u32, value: &str, names: Names, universal: &m
         0x0008_0031 => series.time = TimeRange::parse(value).map_err(bad)?,
         0x0018_0015 => series.body_part = Pattern::parse(value).map_err(bad)?,
         0x0020_0060 => series.laterality = Pattern::parse(value).map_err(bad)?,
+        0x0040_0244 => series.performed_date = DateRange::parse(value).map_err(bad)?,
+        0x0040_0245 => series.performed_time = TimeRange::parse(value).map_err(bad)?,
+        0x0040_0009 => series.scheduled_step = Pattern::parse(value).map_err(bad)?,
+        0x0040_1001 => series.procedure = Pattern::parse(value).map_err(bad)?,
         0x0008_0018 => uids(value, SopInstanceUid::parse, &mut instance.uids)?,
         0x0008_0016 => uids(value, SopClassUid::parse, &mut instance.sop_classes)?,
         0x0020_0013 => instance.number = Some(integer(value)?),
@@ -297,6 +306,17 @@ mod tests {
             assert!(read(Level::Study, bad).is_err(), "{bad}");
         }
         assert!(read(Level::Series, "Modality=CT").is_ok());
+        assert!(read(Level::Series, "00400275.00080050=1").is_err());
+        assert!(read(Level::Series, "ScheduledProcedureStepID=1").is_err());
+        let series = read(
+            Level::Series,
+            "RequestAttributesSequence.ScheduledProcedureStepID=S1&00400275.00401001=P*&PerformedProcedureStepStartDate=20240101-\
+             &00400245=10",
+        );
+        let series = series.unwrap().query.series;
+        assert!(series.scheduled_step.is_some() && series.procedure.is_some());
+        assert!(series.performed_date.is_some() && series.performed_time.is_some());
+        assert!(read(Level::Study, "00400275.00400009=").is_ok(), "an empty value may stand with any attribute");
         assert!(read(Level::Series, "Rows=512").is_err());
         assert!(read(Level::Instance, "Rows=70000").is_err());
         assert!(read(Level::Study, &"PatientID=&".repeat(65)).is_err());

@@ -8,16 +8,20 @@ use std::fmt::Write as _;
 pub(crate) fn document(object: &Object) -> String {
     let mut out =
         String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<NativeDicomModel xml:space=\"preserve\">\n");
+    attributes(&mut out, object);
+    out.push_str("</NativeDicomModel>\n");
+    out
+}
+
+fn attributes(out: &mut String, object: &Object) {
     for (tag, attribute) in object.attributes() {
         let keyword = keyword(tag).map_or_else(String::new, |word| format!(" keyword=\"{word}\""));
         let _never_fails = write!(out, "<DicomAttribute tag=\"{tag:08X}\" vr=\"{}\"{keyword}>", attribute.vr);
         for (number, value) in (1..).zip(&attribute.values) {
-            content(&mut out, number, value);
+            content(out, number, value);
         }
         out.push_str("</DicomAttribute>\n");
     }
-    out.push_str("</NativeDicomModel>\n");
-    out
 }
 
 fn content(out: &mut String, number: usize, value: &Content) {
@@ -26,6 +30,11 @@ fn content(out: &mut String, number: usize, value: &Content) {
             let _never_fails = write!(out, "<Value number=\"{number}\">");
             escape(out, text);
             out.push_str("</Value>");
+        }
+        Content::Item(item) => {
+            let _never_fails = writeln!(out, "<Item number=\"{number}\">");
+            attributes(out, item);
+            out.push_str("</Item>");
         }
         Content::Number(value) => {
             let _never_fails = write!(out, "<Value number=\"{number}\">{value}</Value>");
