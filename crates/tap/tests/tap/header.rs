@@ -153,7 +153,8 @@ fn requests_are_kept_item_by_item_and_no_more_than_so_many() {
     const STEP: Tag = Tag(0x0040, 0x0009);
     const PROCEDURE: Tag = Tag(0x0040, 0x1001);
     let both = Build::explicit().put(STEP, "SH", "S1").put(PROCEDURE, "SH", "P1 ");
-    let one = Build::explicit().put(PROCEDURE, "SH", "P2").sequence(Tag(0x0040, 0x0008), "SQ", &[both.clone()]);
+    let one =
+        Build::explicit().put(PROCEDURE, "SH", "P2").sequence(Tag(0x0040, 0x0008), "SQ", std::slice::from_ref(&both));
     let nothing = Build::explicit().put(Tag(0x0040, 0x0007), "LO", "text");
     let data = Build::explicit()
         .put(Tag(0x0040, 0x0009), "SH", "at the top")
