@@ -9,7 +9,7 @@ use crate::{
 };
 use anyhow::Context;
 use leadglass_dimse::{Echo, Limits, Listener, Service, Storage, StoragePolicy, Transport};
-use leadglass_engine::Refusals;
+use leadglass_engine::{Refusals, Rooms};
 use leadglass_model::SystemEntropy;
 use leadglass_records::Sessions;
 use leadglass_web::{App, Crowd, Identity, Renderer, Site};
@@ -82,6 +82,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         refusals,
         origins: Arc::default(),
         renderer: renderer(),
+        decoded: Arc::new(Rooms::new(DECODED_KIB, DECODED_SHARE_KIB)),
         metrics,
     };
     let origins = app.origins.clone();
@@ -253,3 +254,6 @@ const SETTLE_EVERY: Duration = Duration::from_secs(60);
 const DRAIN_TIME: Duration = Duration::from_secs(25);
 /// Each may take a GiB for a large frame.
 const MAX_RENDER_WORKERS: usize = 4;
+/// Decoded frames on their way to all clients, and to one person or program, of the largest of which one takes all.
+const DECODED_KIB: usize = 384 << 10;
+const DECODED_SHARE_KIB: usize = 128 << 10;

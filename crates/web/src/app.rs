@@ -11,7 +11,7 @@ use axum::{
     middleware,
     routing::{delete, get, post},
 };
-use leadglass_engine::{Engine, Refusals};
+use leadglass_engine::{Engine, Refusals, Rooms};
 use leadglass_model::{Administer, Permit, Read, Search, Store};
 use leadglass_policy::Principal;
 use leadglass_records::{Sessions, TokenGrant, Tokens, Use};
@@ -36,6 +36,8 @@ pub struct App {
     pub origins: Arc<Origins>,
     /// Makes pictures.
     pub renderer: Renderer,
+    /// Room for decoded frames on their way out.
+    pub decoded: Arc<Rooms>,
     /// Renders the metrics page.
     pub metrics: PrometheusHandle,
 }

@@ -1,6 +1,6 @@
 //! How the frames of a compressed instance become what Explicit VR Little Endian holds.
 
-use super::{PictureError, Whose, pieces};
+use super::{PictureError, Whose, outgoing};
 use crate::App;
 use bytes::Bytes;
 use leadglass_engine::Pixels;
@@ -85,11 +85,7 @@ impl Decoding {
         pixels: &Pixels,
         number: u32,
     ) -> Result<Bytes, PictureError> {
-        let frame = pixels.frame(number)?;
-        // Whoever waits for a worker holds no pixels.
-        let place = app.renderer.place(whose).await?;
-        let frame = pieces(frame).await?;
-        let decoded = app.renderer.work(place, &Job::Decode(self.coding, self.layout), frame).await?;
+        let decoded = outgoing::decoded(app, whose, pixels, number, (self.coding, self.layout)).await?;
         if decoded.len() as u64 == self.frame_len() {
             Ok(decoded)
         } else {

@@ -2,7 +2,7 @@
 //!
 //! Colour leaves as RGB, pixel by pixel, whatever the compressed form was: the same that others make of it.
 
-use super::{Known, PictureError, Subject, many, pieces, whose};
+use super::{Known, PictureError, Subject, many, outgoing, whose};
 use crate::{
     App, Problem,
     accept::{Offer, Wrapping},
@@ -17,7 +17,7 @@ use axum::{
 use bytes::Bytes;
 use futures::{StreamExt, stream};
 use leadglass_engine::Pixels;
-use leadglass_imaging::{decode::Coding, work::Job};
+use leadglass_imaging::decode::Coding;
 use leadglass_model::{Permit, Read, SeriesUid, SopInstanceUid, StudyUid};
 
 /// Whether frames of this instance are compressed in a way that can be undone here.
@@ -69,10 +69,7 @@ impl Known {
         number: u32,
     ) -> Result<Bytes, PictureError> {
         let description = self.description(app, caller, permit, number).await?;
-        let frame = self.pixels.frame(number)?;
-        let place = app.renderer.place(whose(permit)).await?;
-        let frame = pieces(frame).await?;
-        let job = Job::Decode(description.coding, description.layout);
-        Ok(app.renderer.work(place, &job, frame).await?)
+        let how = (description.coding, description.layout);
+        outgoing::decoded(app, whose(permit), &self.pixels, number, how).await
     }
 }
