@@ -315,3 +315,49 @@ fn many_requests_at_once_keep_nobody_waiting() {
         assert!(came.as_ref() == Ok(file), "{}: {:?}", f.instance, came.map(|bytes| bytes.len()));
     }
 }
+
+#[test]
+fn an_instance_with_endless_attributes_hides_nothing_of_its_study() {
+    const GROUPS: std::ops::Range<u16> = 0x6001..0x600B;
+    let vault = Vault::up();
+    let plain = Fixture::named("ct-3.dcm");
+    vault.store_fixture(&plain);
+    let long = Fixture { instance: format!("{}9", &plain.instance[..plain.instance.len() - 1]), ..plain.clone() };
+    let data_set = plain.data_set();
+    let mut data_set = replaced(&data_set, plain.instance.as_bytes(), long.instance.as_bytes());
+    let pixels = data_set.windows(4).rposition(|tag| tag == [0xE0, 0x7F, 0x10, 0x00]).unwrap();
+    let private = GROUPS.step_by(2).flat_map(|group| (0x1000..=0xFFFFu16).map(move |element| (group, element)));
+    let private: Vec<u8> = private
+        .flat_map(|(group, element)| {
+            let (group, element) = (group.to_le_bytes(), element.to_le_bytes());
+            [group[0], group[1], element[0], element[1], b'L', b'O', 2, 0, b'x', b'y']
+        })
+        .collect();
+    data_set.splice(pixels..pixels, private);
+    let answer = post(&vault, &studies(&vault), DICOM_PARTS, body([file_of(&long, &data_set).as_slice()]));
+    assert_eq!(answer.status, 200, "{}", answer.text());
+
+    let series = format!("{}/studies/{}/series/{}", vault.up.http.dicomweb, plain.study, plain.series);
+    let told = vault.http().get(&format!("{series}/metadata"), ask(&vault));
+    assert_eq!(told.status, 200, "{}", told.text());
+    let told = told.json();
+    let of = |f: &Fixture| told.as_array().unwrap().iter().find(|of| of["00080018"]["Value"][0] == f.instance.as_str());
+    assert!(of(&plain).unwrap()["00100010"].is_object());
+    let named = of(&long).expect("it is told of");
+    assert_eq!(named["00280010"]["Value"][0], of(&plain).unwrap()["00280010"]["Value"][0]);
+    assert!(named["00100010"].is_null(), "its metadata were too long");
+    let alone = vault.http().get(&format!("{series}/instances/{}/metadata", long.instance), ask(&vault));
+    assert_eq!((alone.status, alone.json()["code"].as_str()), (413, Some("metadata-too-long")));
+    for picture in ["rendered", "thumbnail"] {
+        let answer = vault
+            .http()
+            .get(&format!("{series}/{picture}"), Ask { accept: Some("image/jpeg, multipart/related"), ..ask(&vault) });
+        assert!(matches!(answer.status, 200 | 206), "{picture}: {} {}", answer.status, answer.text());
+    }
+    assert_eq!(vault.file_of(&long).unwrap(), file_of(&long, &data_set));
+}
+
+fn replaced(bytes: &[u8], old: &[u8], new: &[u8]) -> Vec<u8> {
+    let at = bytes.windows(old.len()).position(|window| window == old).expect("it is there");
+    [&bytes[..at], new, &bytes[at + old.len()..]].concat()
+}
