@@ -11,7 +11,8 @@ use leadglass_tests::{scratch, workspace_root};
 use serde_json::Value;
 use std::collections::HashMap;
 use std::fs;
-use std::process::Command;
+use std::io::Write as _;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 fn get(vault: &Vault, url: &str, accept: Option<&str>) -> Answer {
@@ -178,6 +179,46 @@ fn pictures_come_in_the_form_the_size_and_the_window_that_are_wished() {
         assert!(answer.json()["detail"].as_str().unwrap().contains(name), "{query}: {}", answer.text());
     }
     assert_eq!(code(&get(&vault, &format!("{}/frames/2/rendered", vault.instance_url(&ct)), None)).0, 404);
+}
+
+/// What Pillow makes of a coded picture at another size.
+fn resized(coded: &[u8], width: u32, height: u32) -> Vec<u8> {
+    let script = workspace_root().join("crates/imaging/tests/frames/resized.py");
+    let mut child = Command::new(python())
+        .arg(script)
+        .args([width.to_string(), height.to_string()])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(coded).unwrap();
+    let told = child.wait_with_output().unwrap();
+    assert!(told.status.success());
+    told.stdout
+}
+
+#[test]
+fn other_sizes_are_what_pillow_makes_of_the_picture() {
+    let vault = Vault::up();
+    for (file, viewports) in [
+        ("ct-1.dcm", [(5, 5), (37, 90), (200, 200), (333, 1000)]),
+        ("photo.dcm", [(7, 7), (31, 31), (64, 50), (900, 900)]),
+    ] {
+        let fixture = Fixture::named(file);
+        vault.store_fixture(&fixture);
+        let url = format!("{}/rendered", vault.instance_url(&fixture));
+        let full = get(&vault, &url, Some("image/png"));
+        for (width, height) in viewports {
+            let seen = picture(&get(&vault, &format!("{url}?viewport={width},{height}"), Some("image/png")));
+            let (wide, high) = (seen.width(), seen.height());
+            assert!(wide == width || high == height, "{wide} x {high} fills no side of {width} x {height}");
+            let expected = resized(&full.body, wide, high);
+            let far = seen.as_bytes().iter().zip(&expected).map(|(a, b)| a.abs_diff(*b)).max();
+            assert_eq!(seen.as_bytes().len(), expected.len(), "{file}");
+            // Pillow rounds once more between the two directions.
+            assert!(far.unwrap() <= 1, "{file} at {wide} x {high} differs by {far:?}");
+        }
+    }
 }
 
 #[test]
