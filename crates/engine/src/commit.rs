@@ -10,7 +10,7 @@ use leadglass_model::{Acknowledged, ObjectId};
 use parking_lot::Mutex;
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::Arc,
+    sync::{Arc, atomic::AtomicBool},
     time::Duration,
 };
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
@@ -25,6 +25,8 @@ pub(crate) struct Backlog {
     pub(crate) arrived: Notify,
     /// A batch's worth waits.
     pub(crate) plenty: Notify,
+    /// The last attempt to drain failed: a disk is full, or the store is away.
+    pub(crate) stuck: AtomicBool,
 }
 
 /// Records by position, and the bytes of their objects.
@@ -49,6 +51,7 @@ impl Backlog {
             room: Arc::new(Semaphore::new(MAX_BACKLOG_KIB)),
             arrived: Notify::new(),
             plenty: Notify::new(),
+            stuck: AtomicBool::new(false),
         }
     }
 

@@ -141,11 +141,13 @@ async fn step(shared: &Shared) -> Result<bool, Duration> {
     match drain(shared, &batch, upto).await {
         Ok(()) => {
             shared.drained.store(upto, Ordering::Release);
+            shared.backlog.stuck.store(false, Ordering::Relaxed);
             Ok(true)
         }
         Err(error) => {
             metrics::counter!("leadglass_drain_failures_total").increment(1);
             tracing::warn!(fault = ?error.fault(), error = %chain(&error), "could not drain; trying again");
+            shared.backlog.stuck.store(true, Ordering::Relaxed);
             shared.backlog.put_back(batch);
             Err(REST)
         }

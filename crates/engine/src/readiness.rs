@@ -3,6 +3,7 @@
 use crate::Shared;
 use leadglass_keys::Contact;
 use serde::Serialize;
+use std::sync::atomic::Ordering;
 
 /// What the node can do right now.
 #[derive(Debug, Clone, Serialize)]
@@ -37,7 +38,11 @@ impl Shared {
         let up = keys.contact == Contact::Up;
         let running = !self.stop.is_cancelled();
         Readiness {
-            stores: running && (up || reserve_keys > 0) && self.journal.used_bytes() < self.limits.journal_bytes,
+            // What cannot be drained can be taken for a while only.
+            stores: running
+                && (up || reserve_keys > 0)
+                && !self.backlog.stuck.load(Ordering::Relaxed)
+                && self.journal.used_bytes() < self.limits.journal_bytes,
             opens: running && up,
             key_service: match keys.contact {
                 Contact::Up => "up",
