@@ -159,10 +159,14 @@ async fn multipart(instances: Vec<Instance>) -> Result<Response, Problem> {
         let first = begun(instance.read(whole)).await?;
         body = Box::pin(stream::once(async move { Ok(head) }).chain(first));
     }
-    let rest = stream::iter(parts).flat_map(|(head, instance)| {
+    // While one instance leaves, the first bytes of the next are read and opened.
+    let rest = stream::iter(parts).map(|(head, instance)| async move {
         let whole = 0..instance.len();
-        stream::once(async move { Ok(head) }).chain(instance.read(whole))
+        let mut pieces = Box::pin(instance.read(whole));
+        let first = pieces.next().await;
+        stream::once(async move { Ok(head) }).chain(stream::iter(first)).chain(pieces)
     });
+    let rest = rest.buffered(INSTANCES_AHEAD).flatten();
     let body = body.chain(rest).chain(stream::once(async move { Ok(tail) }));
     Ok(answer(&related(&boundary), Some(total), None, body))
 }
@@ -214,6 +218,9 @@ fn content_type(instance: &Instance, plan: Option<Plan>) -> String {
 fn broken() -> std::io::Error {
     std::io::Error::other("an instance could not be read or decoded")
 }
+
+/// Instances in work for one reader.
+const INSTANCES_AHEAD: usize = 2;
 
 const FORMS: &str = "Instances are served as application/dicom, alone or in multipart/related, in the transfer syntax they \
                      came in, or decoded to 1.2.840.10008.1.2.1 where that can be done. Say transfer-syntax=* to take \
