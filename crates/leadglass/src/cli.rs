@@ -59,7 +59,11 @@ enum Command {
     Open(open::Args),
     /// Decodes and renders what the vault writes to its standard input. The vault starts it.
     #[command(hide = true)]
-    RenderWorker,
+    RenderWorker {
+        /// Works even where the kernel filters no system calls.
+        #[arg(long)]
+        unfiltered: bool,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -97,7 +101,7 @@ impl Cli {
             Command::Token(args) => token::run(args),
             Command::Reindex(args) => runtime()?.block_on(reindex::run(args)),
             Command::Open(args) => open::run(&args),
-            Command::RenderWorker => render_worker::run(),
+            Command::RenderWorker { unfiltered } => render_worker::run(unfiltered),
         }
     }
 }

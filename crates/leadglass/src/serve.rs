@@ -81,7 +81,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         devices: Arc::new(book),
         refusals,
         origins: Arc::default(),
-        renderer: renderer(),
+        renderer: renderer(config.decode_without_filter),
         decoded: Arc::new(Rooms::new(DECODED_KIB, DECODED_SHARE_KIB)),
         metrics,
     };
@@ -134,9 +134,10 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
 }
 
 /// Makes pictures in processes of this very program, as it was when this one started.
-fn renderer() -> Renderer {
+fn renderer(unfiltered: bool) -> Renderer {
     let workers = std::thread::available_parallelism().map_or(1, |cores| cores.get().min(MAX_RENDER_WORKERS));
-    Renderer::new("/proc/self/exe", vec!["render-worker".into()], workers)
+    let allowed = unfiltered.then(|| "--unfiltered".into());
+    Renderer::new("/proc/self/exe", std::iter::once("render-worker".into()).chain(allowed).collect(), workers)
 }
 
 async fn listen_dicom(

@@ -48,7 +48,7 @@ impl Worker {
     }
 
     fn ask(&mut self, job: &Job, frame: &[u8]) -> Said {
-        let head = job.head(frame.len()).unwrap();
+        let head = job.head(TICKET, frame.len()).unwrap();
         let (told, tell) = sync_channel(1);
         let (mut input, output) = (self.input.take().unwrap(), &mut self.output);
         let child = &mut self.child;
@@ -82,7 +82,7 @@ impl Drop for Worker {
 fn answer(output: &mut ChildStdout) -> std::io::Result<Said> {
     let mut head = [0; AnswerHead::LEN];
     output.read_exact(&mut head)?;
-    let head = AnswerHead::read(head).expect("a worker answers what there is");
+    let head = AnswerHead::read(head, TICKET).expect("a worker answers what there is");
     let (AnswerHead::Done(len) | AnswerHead::Refused(len)) = head;
     let mut bytes = vec![0; len];
     output.read_exact(&mut bytes)?;
@@ -91,6 +91,8 @@ fn answer(output: &mut ChildStdout) -> std::io::Result<Said> {
         AnswerHead::Refused(_) => Said::Refused(known_code(&bytes).expect("a code that there is")),
     })
 }
+
+const TICKET: [u8; 16] = [7; 16];
 
 fn grey(columns: u32, rows: u32, allocated: u16) -> Layout {
     Layout {

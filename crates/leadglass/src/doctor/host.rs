@@ -16,6 +16,10 @@ pub(super) fn look(config: &Config, config_file: &Path, keyd_here: bool) -> Vec<
         swap(fs::read_to_string("/proc/swaps").ok().as_deref(), encrypted),
         dumps(fs::read_to_string("/proc/sys/kernel/core_pattern").ok().as_deref(), &vault),
         files(config, &vault),
+        filter(
+            fs::read_to_string("/proc/sys/kernel/seccomp/actions_avail").ok().as_deref(),
+            config.decode_without_filter,
+        ),
     ];
     if keyd_here {
         findings.push(locked(&Limits::of_service("leadglass-keyd", None)));
@@ -112,6 +116,25 @@ fn files(config: &Config, vault: &Limits) -> Finding {
     }
 }
 
+/// Whether what decodes foreign images can be confined. `actions` is what the kernel's filters can do.
+fn filter(actions: Option<&str>, allowed: bool) -> Finding {
+    const WHY: &str = "An image that breaks its decoder would run code as the vault's user.";
+    if actions.is_some_and(|actions| actions.split_whitespace().any(|action| action == "errno")) {
+        return Finding::green("decoders-confined", "Foreign images are decoded in processes of few system calls.");
+    }
+    if allowed {
+        return Finding::red(
+            "decoders-open",
+            "Foreign images are decoded in processes that may call all of the system.",
+        )
+        .why(WHY)
+        .fix("a kernel with CONFIG_SECCOMP_FILTER, and decode_without_filter = false");
+    }
+    Finding::yellow("no-pictures", "This kernel filters no system calls (seccomp), so no pictures are made.")
+        .why(WHY)
+        .fix("a kernel with CONFIG_SECCOMP_FILTER; viewers that decode by themselves do without")
+}
+
 fn locked(keyd: &Limits) -> Finding {
     match keyd.locked_bytes {
         Some(u64::MAX) => Finding::green("memory-locked", format!("{} may lock its memory.", capital(&keyd.whose))),
@@ -184,6 +207,13 @@ mod tests {
         config.http.plain = Some(([127, 0, 0, 1], 1).into());
         assert_eq!(files(&config, &limits(0, 1344, 0)).code, "files-few");
         assert_eq!(files(&config, &limits(0, 8192, 0)).code, "files");
+    }
+
+    #[test]
+    fn decoders_that_nothing_confines_are_told_of() {
+        assert_eq!(filter(Some("kill_process kill_thread trap errno log allow\n"), true).light, Light::Green);
+        assert_eq!(filter(None, false).code, "no-pictures");
+        assert_eq!(filter(None, true).light, Light::Red);
     }
 
     #[test]

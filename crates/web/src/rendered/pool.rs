@@ -2,14 +2,19 @@
 //!
 //! At most so many at a time; whoever comes later waits for a place, for a while ([`Turns`]). A worker has one job at a time.
 //! One that breaks, lies or takes too long is killed, and the next job gets a new one. A job that is given up ends its worker.
+//!
+//! What a crafted frame makes of a worker it may stay for the next one, unseen. So a worker serves one tenant only, none is kept
+//! that has read JPEG 2000, whose decoder is the largest and the most attacked, and an answer bears its job's random ticket:
+//! what was written ahead is no answer to what comes later.
 
 use super::turns::{Place, Turns, Whose};
 use bytes::Bytes;
 use leadglass_imaging::{
+    decode::Coding,
     render::RenderError,
-    work::{AnswerHead, Job, known_code},
+    work::{AnswerHead, Job, NOT_CONFINED, Ticket, known_code},
 };
-use leadglass_model::Fault;
+use leadglass_model::{Entropy, Fault, SystemEntropy, TenantId};
 use parking_lot::Mutex;
 use std::{
     ffi::OsString,
@@ -34,7 +39,9 @@ struct Pool {
     program: PathBuf,
     words: Vec<OsString>,
     turns: Turns,
-    idle: Mutex<Vec<Worker>>,
+    /// The oldest first. A worker sees frames of one tenant only.
+    idle: Mutex<Vec<(TenantId, Worker)>>,
+    most_idle: usize,
 }
 
 /// A frame in the pieces that it came in.
@@ -65,6 +72,9 @@ pub(crate) enum WorkError {
     /// It could not be started.
     #[error("no render worker could be started")]
     NotStarted,
+    /// It could not give up what it has no need of, so it decodes nothing.
+    #[error("the render worker could not be confined")]
+    NotConfined,
     /// It ended, or answered nothing that makes sense.
     #[error("the render worker broke")]
     Broke,
@@ -79,7 +89,7 @@ impl WorkError {
         match self {
             Self::Busy => Fault::Busy,
             Self::Refused(_) => Fault::BadInput,
-            Self::NotStarted | Self::Broke | Self::TooSlow => Fault::Broken,
+            Self::NotStarted | Self::NotConfined | Self::Broke | Self::TooSlow => Fault::Broken,
         }
     }
 }
@@ -110,7 +120,8 @@ impl Renderer {
     /// of them at a time; one more is for others.
     pub fn new(program: impl Into<PathBuf>, words: Vec<OsString>, workers: usize) -> Self {
         let turns = Turns::new(workers);
-        Self(Arc::new(Pool { program: program.into(), words, turns, idle: Mutex::new(Vec::new()) }))
+        let idle = Mutex::new(Vec::new());
+        Self(Arc::new(Pool { program: program.into(), words, turns, idle, most_idle: workers.max(1) + 1 }))
     }
 
     /// Waits for a place.
@@ -126,17 +137,20 @@ impl Renderer {
     pub(crate) async fn work(&self, place: Place, job: &Job, frame: Pieces) -> Result<Bytes, WorkError> {
         metrics::counter!("leadglass_renders_total").increment(1);
         let frame_len = frame.len();
-        let head = job.head(frame_len)?;
-        let mut worker = self.worker()?;
+        let mut ticket = Ticket::default();
+        SystemEntropy.fill(&mut ticket);
+        let head = job.head(ticket, frame_len)?;
+        let tenant = place.tenant();
+        let mut worker = self.worker(tenant)?;
         let began = Instant::now();
-        let answered = timeout(JOB_TIME, worker.exchange(head, frame)).await;
+        let answered = timeout(JOB_TIME, worker.exchange(ticket, head, frame)).await;
         worker.worked += began.elapsed();
         let outcome = match answered {
             Ok(Ok(answer)) => {
                 // What a large frame took an allocator gives back late; a process gives it back when it ends.
                 let light = job.decoded_bytes().saturating_add(frame_len as u64) <= LIGHT_BYTES;
-                if light && worker.worked < WORKING_LIFE {
-                    self.0.idle.lock().push(worker);
+                if light && job.coding() != Coding::Jpeg2000 && worker.worked < WORKING_LIFE {
+                    self.keep(tenant, worker);
                 }
                 answer
             }
@@ -146,18 +160,35 @@ impl Renderer {
         if matches!(outcome, Err(WorkError::Broke | WorkError::TooSlow)) {
             tracing::warn!(error = %WorkError::Broke, "a render worker ended in the middle of a frame");
         }
+        if matches!(outcome, Err(WorkError::NotConfined)) {
+            tracing::error!("no picture is made: this kernel filters no system calls; `leadglass doctor` says more");
+        }
         drop(place);
         outcome
     }
 
-    /// One that waits, else a new one.
-    fn worker(&self) -> Result<Worker, WorkError> {
+    /// One that waits for that tenant's frames, else a new one.
+    fn worker(&self, tenant: TenantId) -> Result<Worker, WorkError> {
         loop {
-            let Some(mut waiting) = self.0.idle.lock().pop() else { return self.start() };
+            let waiting = {
+                let mut idle = self.0.idle.lock();
+                idle.iter().rposition(|(whose, _)| *whose == tenant).map(|at| idle.remove(at))
+            };
+            let Some((_, mut waiting)) = waiting else { return self.start() };
             if matches!(waiting.child.try_wait(), Ok(None)) {
                 return Ok(waiting);
             }
         }
+    }
+
+    /// Keeps a worker for that tenant's next frame; the one that waited longest makes room for it.
+    fn keep(&self, tenant: TenantId, worker: Worker) {
+        let mut idle = self.0.idle.lock();
+        idle.push((tenant, worker));
+        let over = idle.len().saturating_sub(self.0.most_idle);
+        let ended: Vec<_> = idle.drain(..over).collect();
+        drop(idle);
+        drop(ended);
     }
 
     fn start(&self) -> Result<Worker, WorkError> {
@@ -188,14 +219,19 @@ impl Renderer {
 
 impl Worker {
     /// The outer error ends the worker, the inner one is its answer.
-    async fn exchange(&mut self, head: Vec<u8>, frame: Pieces) -> Result<Result<Bytes, WorkError>, WorkError> {
+    async fn exchange(
+        &mut self,
+        ticket: Ticket,
+        head: Vec<u8>,
+        frame: Pieces,
+    ) -> Result<Result<Bytes, WorkError>, WorkError> {
         let broke = |_| WorkError::Broke;
         self.tell(head, frame).await.map_err(broke)?;
         // Head and picture come in one write, and mostly in one read.
         let mut answer = Vec::with_capacity(USUAL_ANSWER_BYTES);
         let head = loop {
             if let Some(head) = answer.first_chunk() {
-                break AnswerHead::read(*head).ok_or(WorkError::Broke)?;
+                break AnswerHead::read(*head, ticket).ok_or(WorkError::Broke)?;
             }
             self.more(&mut answer).await?;
         };
@@ -212,7 +248,10 @@ impl Worker {
         let bytes = Bytes::from(answer).slice(AnswerHead::LEN..);
         match head {
             AnswerHead::Done(_) => Ok(Ok(bytes)),
-            AnswerHead::Refused(_) => Ok(Err(WorkError::Refused(known_code(&bytes).ok_or(WorkError::Broke)?))),
+            AnswerHead::Refused(_) => match known_code(&bytes).ok_or(WorkError::Broke)? {
+                NOT_CONFINED => Err(WorkError::NotConfined),
+                code => Ok(Err(WorkError::Refused(code))),
+            },
         }
     }
 
@@ -262,8 +301,8 @@ const WORKING_LIFE: Duration = Duration::from_secs(60);
 #[cfg(test)]
 mod tests {
     use super::*;
-    use leadglass_imaging::decode::{Coding, Layout, Photometric};
-    use leadglass_model::{ActorRef, TenantId};
+    use leadglass_imaging::decode::{Layout, Photometric};
+    use leadglass_model::ActorRef;
 
     fn job() -> Job {
         let layout = Layout {
@@ -285,10 +324,30 @@ mod tests {
         Renderer::new("/bin/sh", vec!["-c".into(), line.into()], 1)
     }
 
+    /// Reads a job's ticket, for `printf %b`, and what stands behind it: two lengths, the head and four bytes of a frame.
+    fn read(job: &Job) -> String {
+        let rest = job.head([0; 16], 4).unwrap().len() - 16 + 4;
+        format!(
+            r"ticket=$(head -c 16 | od -An -v -to1 | tr -d '\n' | sed 's/ \(...\)/\\0\1/g'); head -c {rest} > /dev/null"
+        )
+    }
+
+    /// A worker that answers each of so many jobs with its process's number.
+    fn numbered(job: &Job, jobs: &str) -> Renderer {
+        let read = read(job);
+        shell(&format!(
+            r"for n in {jobs}; do {read}; printf '%b%8d' '\0001\0010\0000\0000\0000'$ticket $$; done; exec sleep 1000"
+        ))
+    }
+
     async fn ask(renderer: &Renderer) -> Result<Bytes, WorkError> {
-        let place = renderer.place((TenantId::from_bytes([1; 16]), ActorRef([2; 16]))).await?;
+        ask_for(renderer, 1, &job()).await
+    }
+
+    async fn ask_for(renderer: &Renderer, tenant: u8, job: &Job) -> Result<Bytes, WorkError> {
+        let place = renderer.place((TenantId::from_bytes([tenant; 16]), ActorRef([2; 16]))).await?;
         renderer
-            .work(place, &job(), vec![Bytes::from_static(&[1, 2]), Bytes::new(), Bytes::from_static(&[3, 4])].into())
+            .work(place, job, vec![Bytes::from_static(&[1, 2]), Bytes::new(), Bytes::from_static(&[3, 4])].into())
             .await
     }
 
@@ -305,9 +364,11 @@ mod tests {
             // Bytes without end, a length that nobody may claim, a code that there is not.
             "exec cat /dev/zero",
             r"printf '\001\377\377\377\377'; exec cat",
-            r"printf '\002\003\000\000\000abc'; exec cat",
+            r"printf '\002\003\000\000\000'; head -c 16; printf abc; exec cat",
             // Half an answer.
-            r"printf '\001\010\000\000\000abc'",
+            r"printf '\001\010\000\000\000'; head -c 16; printf abc",
+            // An answer to no job of ours.
+            r"printf '\001\001\000\000\000%016da' 1; exec sleep 1000",
         ] {
             let renderer = shell(line);
             for _ in 0..2 {
@@ -320,14 +381,48 @@ mod tests {
 
     #[tokio::test]
     async fn a_worker_is_kept_for_the_next_job() {
-        // Its answer is its process.
-        let len = job().head(4).unwrap().len() + 4;
-        let line = format!(
-            r"for n in 1 2; do head -c {len} > /dev/null; printf '\001\010\000\000\000%8d' $$; done; exec sleep 1000"
-        );
-        let renderer = shell(&line);
+        let renderer = numbered(&job(), "1 2");
         let (first, second) = (ask(&renderer).await.unwrap(), ask(&renderer).await.unwrap());
         assert_eq!((first.len(), renderer.0.idle.lock().len()), (8, 1));
         assert_eq!(first, second);
+    }
+
+    /// A worker that a crafted frame had taken over once got the next patient's frame, of whatever tenant.
+    #[tokio::test]
+    async fn a_worker_serves_one_tenant_and_ends_after_jpeg_2000() {
+        let renderer = numbered(&job(), "1 2 3");
+        let first = ask_for(&renderer, 1, &job()).await.unwrap();
+        let other = ask_for(&renderer, 2, &job()).await.unwrap();
+        assert_ne!(first, other, "another tenant, another process");
+        assert_eq!(ask_for(&renderer, 1, &job()).await.unwrap(), first);
+        for tenant in 3..=9 {
+            ask_for(&renderer, tenant, &job()).await.unwrap();
+        }
+        assert_eq!(renderer.0.idle.lock().len(), renderer.0.most_idle, "however many tenants there are");
+
+        let Job::Decode(_, layout) = job() else { unreachable!() };
+        let crafted = Job::Decode(Coding::Jpeg2000, layout);
+        let renderer = numbered(&crafted, "1 2");
+        ask_for(&renderer, 1, &crafted).await.unwrap();
+        assert!(renderer.0.idle.lock().is_empty());
+    }
+
+    /// What a worker wrote ahead was once taken for the answer to the next job: a picture of somebody else, with 200.
+    #[tokio::test]
+    async fn an_answer_that_was_there_before_its_job_is_no_answer() {
+        // The second time it does not look at the ticket.
+        let read = read(&job());
+        let renderer = shell(&format!(
+            r"{read}; for n in 1 2; do printf %b '\0001\0001\0000\0000\0000'$ticket'a'; head -c 1 > /dev/null; done; exec sleep 1000"
+        ));
+        assert_eq!(ask(&renderer).await.as_deref(), Ok(&b"a"[..]));
+        assert_eq!(ask(&renderer).await, Err(WorkError::Broke));
+    }
+
+    #[tokio::test]
+    async fn a_worker_that_could_not_be_confined_is_no_worker() {
+        let renderer = shell(r"printf '\002\014\000\000\000'; head -c 16; printf not-confined; exec cat > /dev/null");
+        assert_eq!(ask(&renderer).await, Err(WorkError::NotConfined));
+        assert!(renderer.0.idle.lock().is_empty());
     }
 }

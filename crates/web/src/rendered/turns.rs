@@ -78,6 +78,12 @@ impl Turns {
     }
 }
 
+impl Place {
+    pub(super) const fn tenant(&self) -> TenantId {
+        self.whose.0
+    }
+}
+
 impl Drop for Place {
     fn drop(&mut self) {
         self.turns.give_back(self.whose);
