@@ -316,7 +316,7 @@ mod tests {
     fn serve() -> (DuplexStream, JoinHandle<()>) {
         let (near, far) = tokio::io::duplex(1_024);
         let traffic = Traffic::new();
-        let whole = axum::Router::new().route("/", axum::routing::get(|| async { vec![7_u8; ANSWER as usize] }));
+        let whole = axum::Router::new().fallback(|| async { vec![7_u8; ANSWER as usize] });
         let service = TowerToHyperService::new(Counted::new(whole, traffic.clone()));
         let mut builder = auto::Builder::new(TokioExecutor::new());
         builder.http2().timer(TokioTimer::new()).keep_alive_interval(Some(Duration::from_secs(20)));
