@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """WADO-RS out of Leadglass (opened chunk by chunk, audited) and out of Orthanc's DICOMweb plugin in clear, in the same run.
 
-    benches/wado.py [--rounds 3] [--seconds 3] [--ct 500] [--dx 20] [--only plain,https,orthanc]
+    benches/wado.py [--rounds 3] [--seconds 3] [--ct 500] [--dx 20] [--only plain,https,orthanc,null,nullhttps]
                     [--ask "CT frame,metadata"] [--quick]
 
 Both servers hold the same sets (fixtures/make_dataset.py, sent by storescu) and are asked over HTTP on the loopback, Leadglass
@@ -13,6 +13,8 @@ asked:
 - `DX frame`: 18 MB; `XA frame`: 1 MB of a 200 MB multi-frame;
 - `metadata`: of the series of 500 slices, gzip offered; `rendered`: a CT frame as JPEG;
 - `series`: all of it in one multipart answer, by curl.
+
+`null` and `nullhttps` are the same vault with a cipher that copies (`benches/null.sh` builds it): what opening costs.
 
 Prints medians of the rounds: requests/s, p50 and p99, MB/s, and the server's CPU a request. A run with a failed request ends
 the bench. Needs: release binaries, wrk, curl, Orthanc with its DICOMweb plugin, pydicom, numpy.
@@ -100,6 +102,22 @@ def questions(data, sets):
     yield "series", 0, [series], {"Accept": "multipart/related; type=\"application/dicom\"; transfer-syntax=*"}
 
 
+class Null(Plain):
+    """The vault with a cipher that copies; benches/null.sh builds it."""
+
+    name = "Leadglass, null cipher"
+
+    def __init__(self, work):
+        super().__init__(work, peers.ROOT / "target/null/release")
+
+
+class NullHttps(Https):
+    name = "Leadglass, null cipher, https"
+
+    def __init__(self, work):
+        super().__init__(work, peers.ROOT / "target/null/release")
+
+
 def main():
     words = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     peers.arguments(words)
@@ -111,7 +129,7 @@ def main():
         raise SystemExit("wrk is missing: Debian package wrk")
     data, sets = peers.data_set(given)
     asked = [q for q in questions(data, sets) if not given.ask or q[0].startswith(tuple(given.ask.split(",")))]
-    kinds = [k for k in (Plain, Https, Orthanc) if k.__name__.lower() in given.only.split(",")]
+    kinds = [k for k in (Plain, Null, Https, NullHttps, Orthanc) if k.__name__.lower() in given.only.split(",")]
     folder = Path(tempfile.mkdtemp(prefix="wado-", dir=given.work))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     servers, results = [], {}

@@ -203,9 +203,12 @@ fn a_full_object_store_refuses_senders_loses_nothing_and_is_got_over() {
     let (mut sent, refused) = send_until_refused(&vault, 100, |salt| grown(salt, NEARLY_A_MIB));
     assert!(!sent.is_empty(), "the journal takes small ones while the store is full");
     assert!(vault.echoes());
+    let ready = |vault: &Vault| vault.http().get(&format!("{}/readyz", vault.up.http.base), Ask::default()).status;
+    assert!(until(RECOVERY, || ready(&vault) == 503), "it says that it stores");
     drop(filler);
     recovers(&vault, &refused);
     recovers(&vault, &refused_large);
+    assert!(until(RECOVERY, || ready(&vault) == 200));
     sent.extend([refused, refused_large]);
     all_there(&vault, &sent);
     vault.restart();
