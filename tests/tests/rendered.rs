@@ -161,6 +161,8 @@ fn pictures_come_in_the_form_the_size_and_the_window_that_are_wished() {
     // The query's word counts more than the header's; what is not drawn is no error.
     let asked = get(&vault, &format!("{url}?accept=image/png&annotation=patient,technique"), Some("image/jpeg"));
     assert_eq!(asked.content_type, "image/png");
+    assert!(asked.headers.iter().any(|(n, v)| n == "warning" && v.starts_with("299 leadglass")), "{:?}", asked.headers);
+    assert!(!plain.headers.iter().any(|(n, _)| n == "warning"));
 
     for accept in ["image/gif", "video/mp4", "application/dicom", "image/jpeg;q=0"] {
         assert_eq!(code(&get(&vault, &url, Some(accept))), (406, "not-acceptable".into()), "{accept}");
@@ -323,7 +325,11 @@ fn a_frame_that_breaks_its_worker_breaks_nothing_else() {
         assert_eq!(shown(&vault).as_bytes(), before.as_bytes());
     }
 
-    // A worker that dies while it waits is replaced.
+    // A worker that dies while it waits is replaced. None waits that has read JPEG 2000.
+    let kept = Fixture::named("ct-1.dcm");
+    vault.store_fixture(&kept);
+    let url = format!("{}/rendered", vault.instance_url(&kept));
+    picture(&get(&vault, &url, None));
     let waiting = workers(&vault);
     assert!(!waiting.is_empty(), "no worker waits");
     for pid in &waiting {
@@ -331,6 +337,7 @@ fn a_frame_that_breaks_its_worker_breaks_nothing_else() {
         assert!(until(Duration::from_secs(20), || !alive(*pid) || !is_worker(*pid)));
     }
     assert_eq!(shown(&vault).as_bytes(), before.as_bytes());
+    picture(&get(&vault, &url, None));
 
     // It has nothing of the vault: no environment but its allocator's, no files but its pipes.
     for pid in workers(&vault) {

@@ -1,6 +1,9 @@
 //! One instance, or some of its frames.
 
-use super::{Known, PictureError, Subject, many, wanted, wish::Asked};
+use super::{
+    Known, PictureError, Subject, many, wanted,
+    wish::{Asked, undrawn},
+};
 use crate::{
     App, Problem,
     accept::{Offer, Wrapping},
@@ -103,6 +106,9 @@ pub(super) async fn one(
     wado::insert(out, header::CONTENT_LENGTH, &len.to_string());
     wado::insert(out, header::ETAG, &tag);
     out.insert(header::VARY, HeaderValue::from_static(wado::VARY));
+    if let Some(warning) = undrawn(parts.uri.query()) {
+        out.insert(header::WARNING, HeaderValue::from_static(warning));
+    }
     Ok(answer)
 }
 

@@ -42,6 +42,20 @@ impl Asked {
     }
 }
 
+/// What to tell whoever wishes for what is not drawn (PS3.18 §8.3.5.1.1, §8.3.5.1.5): a picture without it is right, and
+/// must not be taken for one that says all.
+pub(super) fn undrawn(query: Option<&str>) -> Option<&'static str> {
+    let mut pairs = url::form_urlencoded::parse(query.unwrap_or("").as_bytes());
+    pairs.find_map(|(name, value)| match (&*name, &*value) {
+        ("annotation", _) => Some("299 leadglass \"No annotations are drawn into pictures.\""),
+        ("iccprofile", "no") => None,
+        ("iccprofile", _) => {
+            Some("299 leadglass \"No colour profile is put in: the samples are those of the instance.\"")
+        }
+        _ => None,
+    })
+}
+
 /// `vw,vh` or `vw,vh,sx,sy,sw,sh`; of the latter four, those left empty mean the whole side.
 fn viewport(text: &str) -> Result<Viewport, Problem> {
     let refused = || {
@@ -123,6 +137,17 @@ mod tests {
         assert_eq!(wish.window, Window::new(40.0, 400.0, Function::Linear));
         assert_eq!(wish.quality, 75);
         assert_eq!(Asked::parse(None).unwrap().wish(Format::Jpeg, None).quality, USUAL_QUALITY);
+    }
+
+    #[test]
+    fn who_wishes_for_what_is_not_drawn_is_told() {
+        assert!(
+            undrawn(Some("quality=5&annotation=patient,technique")).is_some_and(|told| told.contains("annotations"))
+        );
+        assert!(undrawn(Some("iccprofile=srgb")).is_some_and(|told| told.contains("profile")));
+        for query in [None, Some(""), Some("iccprofile=no"), Some("window=1,2,linear")] {
+            assert_eq!(undrawn(query), None, "{query:?}");
+        }
     }
 
     #[test]
