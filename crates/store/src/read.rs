@@ -13,6 +13,12 @@ use std::{fs::File, io, ops::Range, os::unix::fs::FileExt as _};
 pub type ObjectStream = BoxStream<'static, Result<Bytes, StoreError>>;
 
 impl Objects {
+    /// Whether every read is a request over a network. A folder of this node's own is not far: what was read lately lies in
+    /// the page cache, sealed.
+    pub fn is_far(&self) -> bool {
+        self.shared.backing.own_folder().is_none()
+    }
+
     /// The bytes of `range`, all of them, and the object's whole length: compare it with what the index knows.
     /// A range that reaches beyond the end is [`StoreError::TooShort`].
     ///

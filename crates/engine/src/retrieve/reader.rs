@@ -136,7 +136,7 @@ impl Reader {
         let sealed = run.sealed();
         let len = usize::try_from(sealed.end - sealed.start).unwrap_or(usize::MAX);
         let size = self.opener.geometry().chunk_size();
-        if again == Again::Unlikely {
+        if again == Again::Unlikely || !self.shared.objects.is_far() {
             return Ok(pieces(&self.open(&run).await?.0, len, &run, size));
         }
         let ReadBy { session, purpose, .. } = self.by;

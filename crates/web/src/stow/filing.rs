@@ -98,8 +98,7 @@ impl Filing {
             Poll::Ready(outcome) => future::ready(outcome).boxed(),
             Poll::Pending => {
                 let task = tokio::spawn(work);
-                async move { task.await.unwrap_or_else(|_| Outcome::Failed { names: lost, failure: Failure::LOST }) }
-                    .boxed()
+                async move { task.await.unwrap_or(Outcome::Failed { names: lost, failure: Failure::LOST }) }.boxed()
             }
         };
         self.flying.push_back(landing);
