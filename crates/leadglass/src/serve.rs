@@ -82,7 +82,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         refusals,
         origins: Arc::default(),
         renderer: renderer(config.decode_without_filter),
-        decoded: Arc::new(Rooms::new(DECODED_KIB, DECODED_SHARE_KIB)),
+        decoded: Arc::new(Rooms::new(DECODED_KIB)),
         metrics,
     };
     let origins = app.origins.clone();
@@ -255,6 +255,5 @@ const SETTLE_EVERY: Duration = Duration::from_secs(60);
 const DRAIN_TIME: Duration = Duration::from_secs(25);
 /// Each may take a GiB for a large frame.
 const MAX_RENDER_WORKERS: usize = 4;
-/// Decoded frames on their way to all clients, and to one person or program, of the largest of which one takes all.
+/// Decoded frames on their way to all clients.
 const DECODED_KIB: usize = 384 << 10;
-const DECODED_SHARE_KIB: usize = 128 << 10;

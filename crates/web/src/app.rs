@@ -12,7 +12,7 @@ use axum::{
     routing::{delete, get, post},
 };
 use leadglass_engine::{Engine, Refusals, Rooms};
-use leadglass_model::{Administer, Permit, Read, Search, Store};
+use leadglass_model::{ActorRef, Administer, Permit, Read, Search, Store};
 use leadglass_policy::Principal;
 use leadglass_records::{Sessions, TokenGrant, Tokens, Use};
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -36,8 +36,8 @@ pub struct App {
     pub origins: Arc<Origins>,
     /// Makes pictures.
     pub renderer: Renderer,
-    /// Room for decoded frames on their way out.
-    pub decoded: Arc<Rooms>,
+    /// Room for decoded frames on their way out, in KiB.
+    pub decoded: Arc<Rooms<ActorRef>>,
     /// Renders the metrics page.
     pub metrics: PrometheusHandle,
 }

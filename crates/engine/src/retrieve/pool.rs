@@ -15,7 +15,7 @@ pub(crate) struct Pool(Arc<Inner>);
 
 struct Inner {
     shelf: Mutex<Shelf>,
-    rooms: Rooms,
+    rooms: Rooms<ActorRef>,
 }
 
 #[derive(Default)]
@@ -35,14 +35,14 @@ struct Lent {
 
 impl Default for Pool {
     fn default() -> Self {
-        Self(Arc::new(Inner { shelf: Mutex::default(), rooms: Rooms::new(ROOM_KIB, SHARE_KIB) }))
+        Self(Arc::new(Inner { shelf: Mutex::default(), rooms: Rooms::new(ROOM_KIB) }))
     }
 }
 
 impl Pool {
     /// The share of a person or program.
     pub(super) fn share(&self, actor: ActorRef) -> Share {
-        self.0.rooms.share(actor)
+        self.0.rooms.share(actor, SHARE_KIB)
     }
 
     /// Waits for leave to [`take`](Self::take) `len` bytes.
@@ -50,7 +50,7 @@ impl Pool {
     /// Cancel safety: yes.
     pub(super) async fn room(&self, share: &Share, len: usize) -> Option<Room> {
         let bytes = if len <= SMALL_BYTES { SMALL_BYTES } else { len.max(LARGE_BYTES) };
-        self.0.rooms.take(share, bytes).await
+        self.0.rooms.take(share, bytes.div_ceil(1024)).await
     }
 
     /// Memory of at least `len` bytes, of any content.
@@ -86,7 +86,6 @@ impl Pool {
 
     /// Gives back to the system what lies here, unless something was read since the last call.
     pub(crate) fn rest(&self) {
-        self.0.rooms.tidy();
         let mut shelf = self.0.shelf.lock();
         if !std::mem::take(&mut shelf.used) {
             let idle = (std::mem::take(&mut shelf.small), std::mem::take(&mut shelf.large));

@@ -32,10 +32,13 @@ pub(super) async fn decoded(
     let job = Job::Decode(coding, layout);
     let frame = pixels.frame(number)?;
     // Room for what comes out, then a worker, then what goes in: whoever waits holds neither pixels nor a worker.
-    let share = app.decoded.share(whose.1);
-    let len = usize::try_from(job.decoded_bytes()).unwrap_or(usize::MAX);
-    let room = app.decoded.take(&share, len).await.ok_or(WorkError::Busy)?;
+    let share = app.decoded.share(whose.1, SHARE_KIB);
+    let kib = usize::try_from(job.decoded_bytes().div_ceil(1024)).unwrap_or(usize::MAX);
+    let room = app.decoded.take(&share, kib).await.ok_or(WorkError::Busy)?;
     let place = app.renderer.place(whose).await?;
     let bytes = app.renderer.work(place, &job, pieces(frame).await?).await?;
     Ok(Bytes::from_owner(Held { bytes, _room: room }))
 }
+
+/// Decoded frames on their way to one person or program. The largest of them takes all.
+const SHARE_KIB: usize = 128 << 10;

@@ -4,14 +4,12 @@
 //! of other houses, send beside them.
 
 use super::{modelled, store};
-use crate::{
-    App, Problem,
-    places::{Place, Places},
-};
+use crate::{App, Problem};
 use axum::{
     Extension,
     routing::{MethodRouter, post},
 };
+use leadglass_engine::{Room, Rooms};
 use leadglass_model::Fault;
 use std::sync::Arc;
 use tokio::sync::Semaphore;
@@ -19,16 +17,16 @@ use tokio::sync::Semaphore;
 /// Bounds what all requests together may hold in memory. Clones share it.
 #[derive(Debug, Clone)]
 pub(crate) struct Door {
-    files: Arc<Places<[u8; 16]>>,
-    models: Arc<Places<[u8; 16]>>,
+    files: Arc<Rooms<[u8; 16]>>,
+    models: Arc<Rooms<[u8; 16]>>,
     committing: Arc<Semaphore>,
 }
 
 impl Door {
     pub(crate) fn new() -> Self {
         Self {
-            files: Arc::new(Places::new(PLACES)),
-            models: Arc::new(Places::new(modelled::PLACES)),
+            files: Arc::new(Rooms::new(PLACES)),
+            models: Arc::new(Rooms::new(modelled::PLACES)),
             committing: Arc::new(Semaphore::new(COMMITTING)),
         }
     }
@@ -39,13 +37,13 @@ impl Door {
     }
 
     /// A place for a request of that session; waits for one a while.
-    pub(super) async fn enter(&self, session: [u8; 16]) -> Result<Place, Problem> {
-        self.files.take(session, PLACES_OF_ONE).await.ok_or_else(busy)
+    pub(super) async fn enter(&self, session: [u8; 16]) -> Result<Room, Problem> {
+        self.files.take(&self.files.share(session, PLACES_OF_ONE), 1).await.ok_or_else(busy)
     }
 
     /// A place for metadata, which are held in memory.
-    pub(super) async fn model(&self, session: [u8; 16]) -> Result<Place, Problem> {
-        self.models.take(session, 1).await.ok_or_else(busy)
+    pub(super) async fn model(&self, session: [u8; 16]) -> Result<Room, Problem> {
+        self.models.take(&self.models.share(session, 1), 1).await.ok_or_else(busy)
     }
 
     pub(super) fn committing(&self) -> Arc<Semaphore> {
