@@ -38,7 +38,8 @@ impl Shelf<'_> {
         match self {
             Self::Folder => {
                 let name = |path: &Path| path.to_str().unwrap().to_owned();
-                objects(vault).iter().map(|path| (name(path), fs::read(path).unwrap())).collect()
+                // Meanwhile a thumbnail may take the place of an older one.
+                objects(vault).iter().filter_map(|path| Some((name(path), fs::read(path).ok()?))).collect()
             }
             Self::Bucket(weed) => weed.bucket().into_iter().filter(|(name, _)| !name.contains("/.uploads")).collect(),
         }
