@@ -79,6 +79,7 @@ def main():
         try:
             files, _, seconds = send(server, data, 4)
             server.settle()
+            os.sync()  # what was sent is on the disk before anything is asked: a search is an entry, and waits for its sync
             print(f"{server.name}: {files} studies in {seconds:.0f} s, peak RSS {peers.peak_mib(server.pids):.0f} MiB",
                   file=sys.stderr)
             root, token, _ = server.target()
