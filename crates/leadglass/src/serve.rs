@@ -13,6 +13,7 @@ use leadglass_engine::{Refusals, Rooms};
 use leadglass_model::SystemEntropy;
 use leadglass_records::Sessions;
 use leadglass_web::{App, Crowd, Identity, Renderer, Site};
+use metrics_exporter_prometheus::PrometheusHandle;
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeSet, net::SocketAddr, path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
 use tokio::{
@@ -74,6 +75,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let dicom = listen_dicom(&config, &node, &book, &refusals, &connections, &stop).await?;
     let sessions = tokio::task::block_in_place(|| node.records.sessions()).context("cannot read the sessions")?;
     connections.spawn(settle(sessions.clone(), stop.clone()));
+    connections.spawn(sum_up(metrics.clone(), stop.clone()));
     let app = App {
         engine: node.engine.clone(),
         tokens: Arc::new(node.records.tokens()),
@@ -221,6 +223,17 @@ async fn settle(sessions: Sessions, stop: CancellationToken) {
     }
 }
 
+/// Sums up what was measured, or every request would leave its time in memory until somebody looks at the metrics.
+async fn sum_up(metrics: PrometheusHandle, stop: CancellationToken) {
+    let mut tick = tokio::time::interval(SUM_UP_EVERY);
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = tick.tick() => metrics.run_upkeep(),
+        }
+    }
+}
+
 /// Waits for the first reason to stop.
 async fn first_word(stdin_guard: bool) -> &'static str {
     let (mut terminate, mut interrupt) = match (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) {
@@ -251,6 +264,7 @@ async fn stdin_closed() {
 
 /// What a power cut forgets of a session's last use.
 const SETTLE_EVERY: Duration = Duration::from_secs(60);
+const SUM_UP_EVERY: Duration = Duration::from_secs(5);
 /// Longer than any request should take; what is left then is replayed at the next start.
 const DRAIN_TIME: Duration = Duration::from_secs(25);
 /// Each may take a GiB for a large frame.
