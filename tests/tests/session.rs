@@ -3,8 +3,11 @@
 use leadglass_tests::devices::{entries_with, refusals};
 use leadglass_tests::http::Answer;
 use leadglass_tests::process::until;
+use leadglass_tests::site::large;
 use leadglass_tests::vault::Vault;
 use serde_json::json;
+use std::io::Read as _;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 /// The one cookie that an answer sets: its value, and what it says about it.
@@ -222,6 +225,46 @@ fn signing_in_and_out_and_failing_to_are_entries_of_the_audit_log() {
     }
     assert_eq!(refusals(&vault, "sign-in-refused"), 21);
     assert!(counted()[2] <= 3, "{:?} entries", counted());
+}
+
+/// What is on its way to a browser stops when it signs out: no request has to come for that.
+#[test]
+fn a_download_ends_when_its_browser_signs_out() {
+    const MIB: u32 = 64;
+    let vault = Vault::up();
+    let (f, data_set) = large(1, MIB);
+    assert_eq!(vault.store(&f, &data_set).expect("it is sent").status, 0);
+    let mut browser = Browser::of(&vault);
+    assert_eq!(browser.sign_in(&vault.up.tokens.clinician).status, 201);
+    let download = |browser: &Browser<'_>| {
+        let cookie = format!("__Host-leadglass={}", browser.cookie.as_deref().expect("signed in"));
+        let mut words = vec!["-q", "-sS", "--noproxy", "*", "--http1.1", "--cacert", &vault.up.ca, "-H"];
+        words.extend(["Sec-Fetch-Site: same-origin", "-H", "Accept: application/dicom", "-b", &cookie]);
+        let mut curl = Command::new("curl")
+            .args(&words)
+            .arg(vault.instance_url(&f))
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("curl is missing: run tests/all once, or install curl");
+        let mut body = curl.stdout.take().expect("a pipe");
+        // It has begun; the rest waits until somebody takes it.
+        body.read_exact(&mut [0; 4096]).expect("its first bytes");
+        (curl, body)
+    };
+    let (mut curl, mut body) = download(&browser);
+    assert_eq!(browser.ask("DELETE", "/api/v1/session", b"").status, 204);
+    let mut rest = Vec::new();
+    body.read_to_end(&mut rest).expect("a pipe");
+    assert!(!curl.wait().expect("it ends").success(), "it came whole");
+    assert!(rest.len() < data_set.len() / 2, "{} of {} bytes after the sign-out", rest.len(), data_set.len());
+
+    assert_eq!(browser.sign_in(&vault.up.tokens.clinician).status, 201);
+    let (mut curl, mut body) = download(&browser);
+    rest.clear();
+    body.read_to_end(&mut rest).expect("a pipe");
+    assert!(curl.wait().expect("it ends").success(), "who stays is given all of it");
+    assert!(rest.len() + 4096 > data_set.len());
 }
 
 const SOON: Duration = Duration::from_secs(30);

@@ -35,6 +35,7 @@ struct Key {
 pub(crate) struct Access {
     /// The opening entry; the key service's log carries it too.
     pub(crate) entry: EntryId,
+    session: [u8; 16],
     /// Set when its session ends before it does: what is being given out stops.
     pub(crate) over: Arc<AtomicBool>,
     opened: UnixMillis,
@@ -166,6 +167,7 @@ impl Shared {
             self.commit_entry(opening, detail.wrap).await?;
             Ok::<_, AccessError>(Arc::new(Access {
                 entry,
+                session,
                 over: Arc::default(),
                 opened: now,
                 closing,
@@ -203,18 +205,23 @@ impl Shared {
         });
     }
 
-    /// Closes the accesses of a session and drops what was opened in it.
-    pub(crate) fn end_session(self: &Arc<Self>, session: [u8; 16]) {
+    /// Ends the accesses of a session, those too that are over for new requests, and drops what was opened in it.
+    pub(crate) fn end_session(&self, session: [u8; 16]) {
         let mut over = Vec::new();
         self.accesses.open.lock().retain(|key, cell| match cell.get() {
             Some(access) if key.session == session => {
-                access.over.store(true, Ordering::Relaxed);
                 over.push(access.clone());
                 false
             }
             _ => true,
         });
-        self.accesses.ending.lock().extend(over);
+        let mut ending = self.accesses.ending.lock();
+        ending.extend(over);
+        for access in ending.iter().filter(|access| access.session == session) {
+            access.over.store(true, Ordering::Relaxed);
+        }
+        drop(ending);
+        // Behind the mark: whoever reads it unset has put in by now what goes here.
         self.cache.end_session(session);
     }
 

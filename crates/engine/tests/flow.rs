@@ -409,6 +409,39 @@ async fn without_the_key_service_ingest_goes_on_and_opening_waits() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_signs_out_is_given_nothing_more() {
+    let house = House::new();
+    let node = house.start().await;
+    let set = DataSet { pixel_bytes: 24_000_000, ..DataSet::invented(1, 1) };
+    house.send(&node, &set, 1).await.unwrap();
+    let permit = house.principal(Role::Clinician).read(Purpose::Care).unwrap();
+    let target = Target::Instance(
+        StudyUid::parse(&set.study).unwrap(),
+        SeriesUid::parse(&set.series).unwrap(),
+        SopInstanceUid::parse(&set.instance).unwrap(),
+    );
+    let (mut mine, mut other) = (Vec::new(), Vec::new());
+    for (session, streams) in [([1; 16], &mut mine), ([2; 16], &mut other)] {
+        let instance = node.engine.locate(&permit, session, &target).await.unwrap().remove(0);
+        let len = instance.len();
+        let mut pieces = Box::pin(instance.read(0..len));
+        pieces.try_next().await.unwrap().expect("its first piece");
+        streams.push(pieces);
+    }
+    let waiting = node.engine.metadata(&permit, [1; 16], &target).await.unwrap();
+    node.engine.end_session([1; 16]);
+    let rest: Result<Vec<Bytes>, _> = mine.remove(0).try_collect().await;
+    assert!(matches!(rest, Err(RetrieveError::SignedOut)), "{rest:?}");
+    let told: Result<Vec<_>, _> = waiting.documents().try_collect().await;
+    assert!(matches!(told, Err(RetrieveError::SignedOut)));
+    let rest: Vec<Bytes> = other.remove(0).try_collect().await.unwrap();
+    assert!(rest.iter().map(Bytes::len).sum::<usize>() > 23_000_000, "another session is given all of it");
+    // One that begins anew is served.
+    assert!(is_file_of(&house.fetch(&node, &set).await.unwrap(), &set));
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_was_destroyed_while_nobody_listened_is_not_found_either() {
     let house = House::new();
     let node = house.start().await;

@@ -65,8 +65,14 @@ impl Cache {
         None
     }
 
-    /// Keeps a run if it was asked for before. `lease` is asked for only then.
-    pub(super) fn put(&self, key: CacheKey, opened: &Bytes, weight: usize, lease: impl FnOnce() -> CancellationToken) {
+    /// Keeps a run if it was asked for before. `lease` is asked for only then; `None`: its session is over.
+    pub(super) fn put(
+        &self,
+        key: CacheKey,
+        opened: &Bytes,
+        weight: usize,
+        lease: impl FnOnce() -> Option<CancellationToken>,
+    ) {
         let mut kept = self.0.lock();
         if weight > MAX_BYTES / 4 {
             return;
@@ -75,9 +81,10 @@ impl Cache {
             kept.asked.put(key, ());
             return;
         }
+        let Some(lease) = lease() else { return };
         kept.drop_run(&key);
         kept.bytes += weight;
-        kept.runs.put(key, Run { opened: opened.clone(), weight, lease: lease() });
+        kept.runs.put(key, Run { opened: opened.clone(), weight, lease });
         while kept.bytes > MAX_BYTES {
             let Some((_, oldest)) = kept.runs.pop_lru() else { break };
             kept.bytes = kept.bytes.saturating_sub(oldest.weight);
@@ -141,7 +148,7 @@ mod tests {
         if cache.get(key).is_some() {
             return true;
         }
-        cache.put(key.clone(), &Bytes::from_static(b"plain"), weight, || lease.clone());
+        cache.put(key.clone(), &Bytes::from_static(b"plain"), weight, || Some(lease.clone()));
         false
     }
 
@@ -185,6 +192,10 @@ mod tests {
         cache.end_session([1; 16]);
         assert!(cache.get(&key(1, 1)).is_none());
         assert!(cache.get(&key(2, 1)).is_some());
+        for _ in 0..3 {
+            cache.put(key(1, 1), &Bytes::from_static(b"late"), 100, || None);
+            assert!(cache.get(&key(1, 1)).is_none(), "what was read while it ended");
+        }
     }
 
     #[test]

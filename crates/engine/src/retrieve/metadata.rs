@@ -21,7 +21,7 @@ use std::{
     collections::{HashMap, VecDeque},
     io::Read as _,
     mem,
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
 };
 
 /// The metadata of a study, a series or an instance, which the caller may read; nothing is read yet.
@@ -224,6 +224,9 @@ impl Shared {
 impl From {
     /// The next documents of a batch, [`GROUP_BYTES`] of them, or one.
     async fn next(&self, batch: &mut Batch) -> Result<Vec<Document>, RetrieveError> {
+        if self.access.over.load(Ordering::Relaxed) {
+            return Err(RetrieveError::SignedOut);
+        }
         if batch.found.is_empty() {
             self.fetch(batch).await?;
         }

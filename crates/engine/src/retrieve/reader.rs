@@ -147,7 +147,7 @@ impl Reader {
             return Ok(pieces(&opened, len, &run, size));
         }
         let (opened, memory) = self.open(&run).await?;
-        cache.put(key, &opened, memory, || self.lease.lock().watch());
+        cache.put(key, &opened, memory, || (!self.is_over()).then(|| self.lease.lock().watch()));
         Ok(pieces(&opened, len, &run, size))
     }
 
@@ -182,8 +182,12 @@ impl Reader {
         opened.map_err(|e| shared.damaged(object, e))
     }
 
+    fn is_over(&self) -> bool {
+        self.over.load(Ordering::Relaxed)
+    }
+
     async fn hold_lease(&self) -> Result<(), RetrieveError> {
-        if self.over.load(Ordering::Relaxed) {
+        if self.is_over() {
             return Err(RetrieveError::SignedOut);
         }
         if !self.lease.lock().is_ended() {

@@ -86,11 +86,15 @@ pub(crate) async fn end(State(app): State<App>, parts: Parts) -> Result<Response
     Ok((StatusCode::NO_CONTENT, [(header::SET_COOKIE, cookie::clear())]).into_response())
 }
 
-/// Ends the session that a request bears, if it bears one. An entry says so; what cannot be recorded is ended all the same.
+/// Ends the session that a request bears, if it bears one, and what is being given out in it. An entry says so; what cannot be
+/// recorded is ended all the same.
 async fn leave(app: &App, parts: &Parts) -> Result<(), Problem> {
     let Some(reference) = cookie::read(&parts.headers) else { return Ok(()) };
     let session = app.sessions.resolve(reference, Use::Peek).map_err(|error| unknown(&error))?;
     app.sessions.end(reference).await.map_err(|error| unknown(&error))?;
+    if let Some(session) = &session {
+        app.engine.end_session(session.session);
+    }
     if let Some(session) = session
         && let Err(error) = app.engine.record_signing(&person(&session.grant, parts), Signing::Out).await
     {
