@@ -79,7 +79,7 @@ pub(super) fn segment(out: &mut Vec<u8>, marker: u8, parts: &[&[u8]]) {
 mod tests {
     use super::*;
     use image::{GrayImage, ImageFormat, Luma};
-    use proptest::prelude::*;
+    use proptest::{prelude::*, test_runner::RngSeed};
 
     fn noise(width: u32, height: u32, seed: u32) -> GrayImage {
         GrayImage::from_fn(width, height, |x, y| {
@@ -91,6 +91,8 @@ mod tests {
     fn decoded(coded: &[u8]) -> GrayImage {
         image::load_from_memory_with_format(coded, ImageFormat::Jpeg).unwrap().into_luma8()
     }
+
+    const MANY_PIXELS: u32 = 4096;
 
     /// The root of the mean squared difference.
     fn far(a: &GrayImage, b: &GrayImage) -> f64 {
@@ -140,16 +142,23 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(48))]
+        // The same pictures each time: nearness is a matter of statistics.
+        #![proptest_config(ProptestConfig { rng_seed: RngSeed::Fixed(1), ..ProptestConfig::with_cases(1000) })]
         #[test]
         fn any_picture_can_be_decoded_and_is_near(width in 1_u32..200, height in 1_u32..40, seed: u32, quality in 1_u8..=100) {
-            let picture = GrayImage::from_fn(width, height, |x, y| {
-                let mixed = (x.wrapping_mul(73) ^ y.wrapping_mul(911) ^ seed).wrapping_mul(2_654_435_761);
-                Luma([mixed.to_le_bytes()[3]])
-            });
-            let seen = decoded(&grey(&picture, width, height, quality, &[]).unwrap());
-            // Of a few pixels chance decides whose rounding is the better one.
-            prop_assert!(far(&picture, &seen) <= far(&picture, &elsewhere(&picture, quality)) * 1.1 + 2.0);
+            // Of a few pixels chance decides whose rounding is the better one: many pictures do, then.
+            let pictures = MANY_PIXELS.div_ceil(width * height);
+            let (mut ours, mut theirs) = (0.0, 0.0);
+            for n in 0..pictures {
+                let picture = GrayImage::from_fn(width, height, |x, y| {
+                    let mixed = (x.wrapping_mul(73) ^ y.wrapping_mul(911) ^ seed.wrapping_add(n * 7919)).wrapping_mul(2_654_435_761);
+                    Luma([mixed.to_le_bytes()[3]])
+                });
+                ours += far(&picture, &decoded(&grey(&picture, width, height, quality, &[]).unwrap())).powi(2);
+                theirs += far(&picture, &elsewhere(&picture, quality)).powi(2);
+            }
+            let [ours, theirs] = [ours, theirs].map(|squares| (squares / f64::from(pictures)).sqrt());
+            prop_assert!(ours <= theirs * 1.02 + 0.1, "{ours} and {theirs}");
         }
     }
 }
