@@ -15,8 +15,6 @@ struct Head {
     name: String,
     syntax: String,
     layout: Layout,
-    #[serde(default)]
-    pairs: bool,
 }
 
 fn difference(frame: &Frame, expected: &[u8]) -> String {
@@ -34,7 +32,7 @@ fn every_frame_is_what_other_decoders_say() {
     let cases: Vec<Case<Head>> = cases("reference.py");
     let mut wrong = Vec::new();
     for Case { head, blobs } in &cases {
-        let coding = if head.pairs { Coding::NativeBigEndianPairs } else { Coding::of(&head.syntax).unwrap() };
+        let coding = Coding::of(&head.syntax).unwrap();
         match decode(coding, &head.layout, &blobs[0]) {
             Err(error) => wrong.push(format!("{}: {error}", head.name)),
             Ok(frame) => {

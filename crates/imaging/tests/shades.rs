@@ -30,8 +30,7 @@ struct Head {
 fn compare(Case { head, blobs }: &Case<Head>) -> Result<(), String> {
     let json = std::str::from_utf8(&blobs[0]).unwrap();
     let metadata = Metadata::parse(json).unwrap();
-    let pairs = head.syntax.ends_with("10008.1.2.2") && metadata.pairs_are_turned();
-    let coding = if pairs { Coding::NativeBigEndianPairs } else { Coding::of(&head.syntax).unwrap() };
+    let coding = Coding::of(&head.syntax).unwrap();
     let mut tables: HashMap<String, Vec<u8>> = head.tables.iter().cloned().zip(blobs[3..].iter().cloned()).collect();
     let wanted = metadata.tables(head.frame);
     tables.retain(|path, _| wanted.contains(path));

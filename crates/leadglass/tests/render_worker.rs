@@ -211,8 +211,6 @@ struct Head {
     name: String,
     syntax: String,
     layout: Layout,
-    #[serde(default)]
-    pairs: bool,
 }
 
 struct Case {
@@ -222,7 +220,7 @@ struct Case {
 
 impl Case {
     fn coding(&self) -> Coding {
-        if self.head.pairs { Coding::NativeBigEndianPairs } else { Coding::of(&self.head.syntax).unwrap() }
+        Coding::of(&self.head.syntax).unwrap()
     }
 
     fn job(&self) -> Job {
@@ -254,7 +252,7 @@ fn cases() -> Vec<Case> {
         let count = taken.entry(kind).or_insert(0);
         // Tiny pictures have nothing to mutate, large ones take time.
         let fits = (300..12_000).contains(&case.frame.len()) && case.head.layout.allocated > 1;
-        if fits && *count < 2 && !case.head.pairs && !case.head.name.contains("padded") {
+        if fits && *count < 2 && !case.head.name.contains("padded") {
             *count += 1;
             cases.push(case);
         }

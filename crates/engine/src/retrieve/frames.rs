@@ -92,21 +92,6 @@ impl Engine {
         let found = self.shared.locate_one(permit, session, &target).await?;
         self.shared.pixels(found).await
     }
-
-    /// Frame `number` of an instance, counted from 1: what [`pixels`](Self::pixels) and [`Pixels::frame`] do.
-    ///
-    /// Cancel safety: as [`pixels`](Self::pixels).
-    pub async fn instance_frame(
-        &self,
-        permit: &Permit<Read>,
-        session: [u8; 16],
-        study: &StudyUid,
-        series: &SeriesUid,
-        instance: &SopInstanceUid,
-        number: u32,
-    ) -> Result<Frame, RetrieveError> {
-        self.pixels(permit, session, study, series, instance).await?.frame(number)
-    }
 }
 
 impl Shared {

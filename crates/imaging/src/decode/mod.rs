@@ -78,8 +78,6 @@ pub enum Coding {
     Native,
     /// Not at all, big endian.
     NativeBigEndian,
-    /// Big endian words of OW that hold two samples of 8 bits each: every pair of bytes is turned round.
-    NativeBigEndianPairs,
     /// RLE Lossless (PS3.5 Annex G).
     Rle,
     /// JPEG: baseline, extended or lossless (T.81).
@@ -116,7 +114,7 @@ impl Coding {
 
     /// Whether frames are coded at all.
     pub const fn is_native(self) -> bool {
-        matches!(self, Self::Native | Self::NativeBigEndian | Self::NativeBigEndianPairs)
+        matches!(self, Self::Native | Self::NativeBigEndian)
     }
 }
 
@@ -288,10 +286,6 @@ pub fn decode(coding: Coding, layout: &Layout, bytes: &[u8]) -> Result<Frame, De
     match coding {
         Coding::Native => native::decode(layout, pixels, bytes, native::Order::Little),
         Coding::NativeBigEndian => native::decode(layout, pixels, bytes, native::Order::Big),
-        Coding::NativeBigEndianPairs => {
-            let turned: Vec<u8> = bytes.as_chunks::<2>().0.iter().flat_map(|[a, b]| [*b, *a]).collect();
-            native::decode(layout, pixels, &turned, native::Order::Little)
-        }
         _ if layout.allocated == 1 => Err(DecodeError::Unsupported { what: "compressed bits" }),
         Coding::Rle => rle::decode(layout, pixels, bytes),
         Coding::Jpeg => jpeg::decode(layout, bytes),

@@ -130,11 +130,6 @@ impl<'a> Metadata<'a> {
         })
     }
 
-    /// Whether cells of eight bits lie turned round in big endian words (PS3.5 §A.3).
-    pub fn pairs_are_turned(&self) -> bool {
-        self.0.count("00280100") == Some(8) && self.0.vr(PIXEL_DATA).is_some_and(|vr| vr == "OW")
-    }
-
     /// How the pixels of a frame lie that comes coded in `coding`.
     ///
     /// # Errors

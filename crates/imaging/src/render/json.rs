@@ -11,8 +11,6 @@ pub(super) struct Object<'a>(HashMap<Cow<'a, str>, &'a RawValue>);
 
 #[derive(Deserialize)]
 struct Attribute<'a> {
-    #[serde(borrow)]
-    vr: Cow<'a, str>,
     #[serde(borrow, default, rename = "Value")]
     values: Vec<&'a RawValue>,
     #[serde(borrow, default, rename = "BulkDataURI")]
@@ -42,10 +40,6 @@ impl<'a> Object<'a> {
 
     pub(super) fn has(&self, tag: &str) -> bool {
         self.0.contains_key(tag)
-    }
-
-    pub(super) fn vr(&self, tag: &str) -> Option<Cow<'a, str>> {
-        Some(self.attribute(tag)?.vr)
     }
 
     /// All numbers of a value; numbers that were written as text count.

@@ -111,9 +111,13 @@ def files(folder):
             frame = coded(ds, index)
             head = {"name": f"{name}#{index}", "syntax": syntax, "layout": layout(ds)}
             if syntax == ExplicitVRBigEndian and ds.BitsAllocated == 8 and ds["PixelData"].VR == "OW":
-                head["pairs"] = True
-                frame = ds.PixelData
+                frame = turned(ds.PixelData)
             record(head, frame, expected(folder, name, ds, arrays, index))
+
+
+def turned(words):
+    """Cells of eight bits as the vault gives them out, of big endian words that hold two of them each (PS3.5 §A.3)."""
+    return np.frombuffer(words, ">u2").astype("<u2").tobytes()
 
 
 def expected(folder, name, ds, arrays, index):

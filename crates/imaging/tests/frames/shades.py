@@ -16,7 +16,7 @@ from pydicom.pixels import iter_pixels
 from pydicom.sequence import Sequence
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian
 
-from reference import FIXTURES, coded, little, picture, record
+from reference import FIXTURES, coded, little, picture, record, turned
 
 warnings.simplefilter("ignore")
 
@@ -159,7 +159,7 @@ def tell(name, ds, frames=None, wish=None):
         }
         frame = coded(ds, index)
         if ds.file_meta.TransferSyntaxUID == ExplicitVRBigEndian and ds.BitsAllocated == 8:
-            frame = ds.PixelData
+            frame = turned(ds.PixelData) if vr == "OW" else ds.PixelData
         record(head, text.encode(), frame, little(array), *tables.values())
 
 
