@@ -7,9 +7,12 @@ use std::fmt;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
 use std::time::Duration;
-use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, BufReader};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -118,6 +121,7 @@ struct State {
     upstream: SocketAddr,
     delay: Duration,
     script: Mutex<(Script, Vec<Seen>)>,
+    passed: AtomicU64,
 }
 
 impl Proxy {
@@ -129,7 +133,7 @@ impl Proxy {
     pub fn start(upstream: SocketAddr, delay: Duration) -> Self {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port on loopback");
         let address = listener.local_addr().expect("it is bound");
-        let state = Arc::new(State { upstream, delay, script: Mutex::default() });
+        let state = Arc::new(State { upstream, delay, script: Mutex::default(), passed: AtomicU64::new(0) });
         let (end, ended) = tokio::sync::oneshot::channel();
         let own = state.clone();
         let thread = std::thread::spawn(move || {
@@ -161,6 +165,12 @@ impl Proxy {
         self.state.lock().1.clone()
     }
 
+    /// Bytes of bodies that were given to the client so far.
+    #[must_use]
+    pub fn passed(&self) -> u64 {
+        self.state.passed.load(Ordering::Relaxed)
+    }
+
     /// The steps among them.
     #[must_use]
     pub fn steps(&self) -> Vec<Step> {
@@ -188,7 +198,10 @@ impl fmt::Debug for Proxy {
 /// # Errors
 /// When the listener fails.
 pub fn forever(listener: std::net::TcpListener, to: SocketAddr, delay: Duration, script: Script) -> io::Result<()> {
-    run(serve(listener, Arc::new(State { upstream: to, delay, script: Mutex::new((script, Vec::new())) })))
+    run(serve(
+        listener,
+        Arc::new(State { upstream: to, delay, script: Mutex::new((script, Vec::new())), passed: AtomicU64::new(0) }),
+    ))
 }
 
 fn run(work: impl Future<Output = io::Result<()>>) -> io::Result<()> {
@@ -302,11 +315,35 @@ impl State {
                 _ => {}
             }
             to.write_all(&answered.bytes).await?;
-            body.copy(&mut server.from, &mut to).await?;
+            body.copy(&mut server.from, &mut Counted { to: &mut to, bytes: &self.passed }).await?;
             if body == Body::UntilEnd || answered.says_close() {
                 return Ok(());
             }
         }
+    }
+}
+
+/// Counts what is written.
+struct Counted<'a, W> {
+    to: &'a mut W,
+    bytes: &'a AtomicU64,
+}
+
+impl<W: AsyncWrite + Unpin> AsyncWrite for Counted<'_, W> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut *self.to).poll_write(cx, bytes);
+        if let Poll::Ready(Ok(bytes)) = written {
+            self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+        }
+        written
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.to).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.to).poll_shutdown(cx)
     }
 }
 

@@ -35,11 +35,16 @@ pub async fn a_put_object_reads_back(objects: &Objects, entropy: &dyn Entropy) {
             let read = objects.range_then(id, from..to, vec![7; room], take).await;
             assert_eq!(read.expect("the same range"), (bytes.to_vec(), 300_000), "{from}..{to}");
         }
+        let (pieces, len) = objects.range_stream(id, from..to).await.expect("the same range");
+        let pieces: Vec<Bytes> = pieces.try_collect().await.expect("all of it");
+        assert_eq!((pieces.concat(), len), (bytes.to_vec(), 300_000), "{from}..{to}");
     }
     for beyond in [0..300_001, 299_999..300_001, 300_000..300_001, 400_000..400_001] {
         let refused = objects.range(id, beyond).await.expect_err("a range beyond the end");
         assert!(matches!(refused, StoreError::TooShort { len: 300_000 }), "{refused:?}");
     }
+    let refused = objects.range_stream(id, 299_999..300_001).await.map(|(_, len)| len);
+    assert!(matches!(refused, Err(StoreError::TooShort { len: 300_000 })), "{refused:?}");
     let refused = objects.range_then(id, 0..300_001, Vec::new(), |_, _| ()).await;
     assert!(matches!(refused, Err(StoreError::TooShort { len: 300_000 })), "{refused:?}");
     for offset in [0, 1, 150_000, 299_999, 300_000] {

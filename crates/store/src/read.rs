@@ -34,18 +34,43 @@ impl Objects {
             GetResultPayload::File(file, _) => {
                 tokio::task::spawn_blocking(move || read_exactly(&file, range.start, wanted)).await??
             }
-            GetResultPayload::Stream(mut stream) => {
+            GetResultPayload::Stream(stream) => {
+                let mut pieces = counted(stream.map_err(StoreError::from).boxed(), wanted as u64, len);
+                let first = pieces.try_next().await?.unwrap_or_default();
+                let Some(mut next) = pieces.try_next().await? else { return Ok((first, len)) };
                 let mut all = BytesMut::with_capacity(wanted);
-                while let Some(piece) = stream.try_next().await? {
-                    if piece.len() > wanted - all.len() {
-                        return Err(StoreError::TooShort { len });
+                all.extend_from_slice(&first);
+                loop {
+                    all.extend_from_slice(&next);
+                    match pieces.try_next().await? {
+                        Some(piece) => next = piece,
+                        None => break,
                     }
-                    all.extend_from_slice(&piece);
                 }
                 all.freeze()
             }
         };
         if bytes.len() == wanted { Ok((bytes, len)) } else { Err(StoreError::TooShort { len }) }
+    }
+
+    /// The bytes of `range` in pieces as they come, asked for once, and the object's whole length. A stream that ends without
+    /// an error brought all of them. Nothing is read ahead but what the connection holds; a range that reaches beyond the end
+    /// is [`StoreError::TooShort`].
+    ///
+    /// Cancel safety: reads only. A dropped stream ends the answer.
+    pub async fn range_stream(&self, id: ObjectId, range: Range<u64>) -> Result<(ObjectStream, u64), StoreError> {
+        if range.is_empty() {
+            return Ok((futures::stream::empty().boxed(), self.len(id).await?));
+        }
+        let found = self.get(id, Some(GetRange::Bounded(range.clone())), range.end).await?;
+        let len = found.meta.size;
+        let stream = match found.payload {
+            GetResultPayload::File(file, _) => file_stream(file, range.start, range.end),
+            GetResultPayload::Stream(stream) => {
+                counted(stream.map_err(StoreError::from).boxed(), range.end - range.start, len)
+            }
+        };
+        Ok((stream, len))
     }
 
     /// As [`range`](Self::range), into the front of memory that is given, which is made longer where it is too short; `work`
@@ -62,11 +87,16 @@ impl Objects {
     ) -> Result<T, StoreError> {
         let wanted = usize::try_from(range.end.saturating_sub(range.start)).unwrap_or(usize::MAX);
         let Some(folder) = self.shared.backing.own_folder() else {
-            let (bytes, len) = self.range(id, range).await?;
+            let (mut pieces, len) = self.range_stream(id, range).await?;
             if memory.len() < wanted {
                 memory.resize(wanted, 0);
             }
-            memory[..wanted].copy_from_slice(&bytes);
+            let mut filled = 0;
+            while let Some(piece) = pieces.try_next().await? {
+                let end = filled + piece.len();
+                memory[filled..end].copy_from_slice(&piece);
+                filled = end;
+            }
             return Ok(work(memory, len));
         };
         let path = local::file(folder, id);
@@ -173,7 +203,7 @@ fn file_stream(file: File, offset: u64, len: u64) -> ObjectStream {
     pieces.boxed()
 }
 
-/// The same pieces; an error at the end if they are not `expected` bytes in all.
+/// The same pieces, never more than `expected` bytes; an error at the end if they are fewer.
 fn counted(pieces: ObjectStream, expected: u64, len: u64) -> ObjectStream {
     let checked = futures::stream::try_unfold((pieces, expected), move |(mut pieces, left)| async move {
         match pieces.try_next().await? {

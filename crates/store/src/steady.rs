@@ -92,11 +92,12 @@ impl Steady {
                 if at >= end {
                     return Ok(None);
                 }
+                // A reader that took its time is not the store's silence.
+                waits.refresh();
                 loop {
                     let failure = match pieces.next().await {
                         Some(Ok(piece)) if piece.len() as u64 <= end - at => {
                             at += piece.len() as u64;
-                            waits.refresh();
                             return Ok(Some((piece, (steady, pieces, at, waits))));
                         }
                         Some(Ok(_)) => strange("more bytes than were asked for"),

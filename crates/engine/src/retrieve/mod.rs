@@ -17,6 +17,7 @@ mod inflate;
 mod metadata;
 mod pool;
 mod reader;
+mod stretch;
 mod tables;
 mod thumbnail;
 

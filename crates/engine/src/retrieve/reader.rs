@@ -3,8 +3,12 @@
 //! The index row pins header and length. No byte leaves before its chunk authenticated; what does not authenticate raises
 //! an alarm.
 
-use super::{RetrieveError, cache::CacheKey};
-use crate::{Shared, alarm::AlarmKind, rooms::Share};
+use super::{RetrieveError, cache::CacheKey, pool::Pool, stretch::stretch};
+use crate::{
+    Shared,
+    alarm::AlarmKind,
+    rooms::{Room, Share},
+};
 use bytes::Bytes;
 use futures::{Stream, StreamExt, TryStreamExt, stream};
 use leadglass_index::InstanceRow;
@@ -43,9 +47,19 @@ pub(crate) struct ReadBy {
     pub(crate) entry: EntryId,
 }
 
+/// What opens a run of chunks in the memory that it was read into.
+pub(super) struct Opening {
+    opener: Arc<Opener>,
+    pool: Pool,
+    room: Room,
+    first_chunk: u64,
+    /// Sealed bytes of the run.
+    pub(super) len: usize,
+}
+
 /// Whether the same is likely to be read again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Again {
+pub(super) enum Again {
     Unlikely,
     Likely,
 }
@@ -88,14 +102,16 @@ impl Reader {
             Err(_) => Vec::new(),
         };
         let reader = self.clone();
-        stream::iter(runs)
-            .map(move |run| {
+        let opened = if runs.len() > 1 && self.is_far() {
+            stretch(reader, runs, again).left_stream()
+        } else {
+            let run = move |run| {
                 let reader = reader.clone();
                 async move { reader.run(run, again).await }
-            })
-            .buffered(RUNS_AHEAD)
-            .map_ok(|pieces| stream::iter(pieces.into_iter().map(Ok)))
-            .try_flatten()
+            };
+            stream::iter(runs).map(run).buffered(RUNS_AHEAD).right_stream()
+        };
+        opened.map_ok(|pieces| stream::iter(pieces.into_iter().map(Ok))).try_flatten()
     }
 
     /// FOOTER and INDEX: one read, and one more for a long frame table.
@@ -130,51 +146,76 @@ impl Reader {
         self.shared.damaged(self.name.object_id, error)
     }
 
+    /// Whether reading it is a request over a network: what waits for the store lies in memory.
+    fn is_far(&self) -> bool {
+        self.shared.objects.is_far() && self.shared.backlog.object(self.name.object_id).is_none()
+    }
+
     /// A run of chunks, from what is remembered or opened.
     async fn run(&self, run: RangePlan, again: Again) -> Result<Vec<Bytes>, RetrieveError> {
         self.hold_lease().await?;
-        let sealed = run.sealed();
-        let len = usize::try_from(sealed.end - sealed.start).unwrap_or(usize::MAX);
-        let size = self.opener.geometry().chunk_size();
-        if again == Again::Unlikely || !self.shared.objects.is_far() {
-            return Ok(pieces(&self.open(&run).await?.0, len, &run, size));
-        }
-        let ReadBy { session, purpose, .. } = self.by;
-        let (tenant, object) = (self.name.tenant, self.name.object_id);
-        let key = CacheKey { session, tenant, purpose, object, sealed };
-        let cache = &self.shared.cache;
-        if let Some(opened) = cache.get(&key) {
-            return Ok(pieces(&opened, len, &run, size));
+        if let Some(pieces) = self.remembered(&run, again) {
+            return Ok(pieces);
         }
         let (opened, memory) = self.open(&run).await?;
-        cache.put(key, &opened, memory, || (!self.is_over()).then(|| self.lease.lock().watch()));
-        Ok(pieces(&opened, len, &run, size))
+        Ok(self.remember(&run, again, &opened, memory))
+    }
+
+    /// A run that was opened before and is kept.
+    pub(super) fn remembered(&self, run: &RangePlan, again: Again) -> Option<Vec<Bytes>> {
+        let opened = self.shared.cache.get(&self.cache_key(run, again)?)?;
+        Some(self.pieces(&opened, run))
+    }
+
+    /// What was asked for of a run that was opened; it is kept where it is likely to be asked for again. `memory`: how much
+    /// it lies in.
+    pub(super) fn remember(&self, run: &RangePlan, again: Again, opened: &Bytes, memory: usize) -> Vec<Bytes> {
+        if let Some(key) = self.cache_key(run, again) {
+            self.shared.cache.put(key, opened, memory, || (!self.is_over()).then(|| self.lease.lock().watch()));
+        }
+        self.pieces(opened, run)
+    }
+
+    fn cache_key(&self, run: &RangePlan, again: Again) -> Option<CacheKey> {
+        let ReadBy { session, purpose, .. } = self.by;
+        let (tenant, object) = (self.name.tenant, self.name.object_id);
+        (again == Again::Likely && self.shared.objects.is_far()).then(|| CacheKey {
+            session,
+            tenant,
+            purpose,
+            object,
+            sealed: run.sealed(),
+        })
+    }
+
+    fn pieces(&self, opened: &Bytes, run: &RangePlan) -> Vec<Bytes> {
+        pieces(opened, sealed_len(run), run, self.opener.geometry().chunk_size())
+    }
+
+    /// Memory for a run, and what opens it there once it is filled; beside what was opened, how much memory that is.
+    pub(super) async fn opening(&self, run: &RangePlan) -> Result<(Vec<u8>, Opening), RetrieveError> {
+        let (len, pool) = (sealed_len(run), self.shared.pool.clone());
+        let room = pool.room(&self.share, len).await.ok_or(RetrieveError::NoRoom)?;
+        let memory = pool.take(len);
+        Ok((memory, Opening { opener: self.opener.clone(), pool, room, first_chunk: run.first_chunk(), len }))
     }
 
     /// Reads a run of chunks and opens it where it was read. Beside it, how much memory that is.
     async fn open(&self, run: &RangePlan) -> Result<(Bytes, usize), RetrieveError> {
         let (shared, object, sealed) = (&self.shared, self.name.object_id, run.sealed());
-        let len = usize::try_from(sealed.end - sealed.start).unwrap_or(usize::MAX);
-        let (opener, pool) = (self.opener.clone(), shared.pool.clone());
-        let room = pool.room(&self.share, len).await.ok_or(RetrieveError::NoRoom)?;
-        let mut memory = pool.take(len);
-        let first = run.first_chunk();
-        let open = move |mut memory: Vec<u8>, total: u64| {
-            opener.check_total(total)?;
-            opener.open_run(first, &mut memory[..len])?;
-            let weight = memory.len();
-            Ok((pool.lend(memory, room), weight))
-        };
+        let (mut memory, opening) = self.opening(run).await?;
         let opened: Result<(Bytes, usize), OpenError> = match shared.backlog.object(object) {
             Some(whole) => {
+                let len = opening.len;
                 let range = usize::try_from(sealed.start).ok().and_then(|at| whole.get(at..at.checked_add(len)?));
                 if let Some(sealed) = range {
                     memory[..len].copy_from_slice(sealed);
                 }
                 // Where it is too short for the range, its length is not the pinned one.
-                open(memory, whole.len() as u64)
+                opening.open(memory, whole.len() as u64)
             }
             None => {
+                let open = move |memory, total| opening.open(memory, total);
                 let read = shared.objects.range_then(object, sealed, memory, open).await;
                 read.map_err(|e| shared.store_failed(object, e))?
             }
@@ -186,7 +227,7 @@ impl Reader {
         self.over.load(Ordering::Relaxed)
     }
 
-    async fn hold_lease(&self) -> Result<(), RetrieveError> {
+    pub(super) async fn hold_lease(&self) -> Result<(), RetrieveError> {
         if self.is_over() {
             return Err(RetrieveError::SignedOut);
         }
@@ -226,7 +267,7 @@ impl Shared {
     }
 
     /// An object that the index names is missing, or the store cannot be read.
-    fn store_failed(self: &Arc<Self>, object: ObjectId, error: StoreError) -> RetrieveError {
+    pub(super) fn store_failed(self: &Arc<Self>, object: ObjectId, error: StoreError) -> RetrieveError {
         if matches!(error.fault(), Fault::Missing | Fault::Corrupt) {
             self.alarm(AlarmKind::Integrity, Some(object));
         }
@@ -241,6 +282,22 @@ impl Shared {
         self.alarm(AlarmKind::Integrity, Some(object));
         RetrieveError::Damaged { object, source }
     }
+}
+
+impl Opening {
+    /// `total`: the store's idea of the object's length, which must be the pinned one.
+    pub(super) fn open(self, mut memory: Vec<u8>, total: u64) -> Result<(Bytes, usize), OpenError> {
+        self.opener.check_total(total)?;
+        self.opener.open_run(self.first_chunk, &mut memory[..self.len])?;
+        let weight = memory.len();
+        Ok((self.pool.lend(memory, self.room), weight))
+    }
+}
+
+/// Sealed bytes of a run.
+fn sealed_len(run: &RangePlan) -> usize {
+    let sealed = run.sealed();
+    usize::try_from(sealed.end - sealed.start).unwrap_or(usize::MAX)
 }
 
 /// The plaintext that a run was asked for, out of its opened chunks: behind each lies its tag.
