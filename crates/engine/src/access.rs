@@ -7,11 +7,13 @@ use crate::{Record, Shared, SubjectWrap, subject::Detail};
 use leadglass_audit::{Counts, Event, LeaseId, NewEntry, Outcome};
 use leadglass_index::StudyEntry;
 use leadglass_journal::CommitError;
-use leadglass_model::{Access as Accessible, EntryId, Fault, Permit, Purpose, StudyRef, TenantId, UnixMillis};
+use leadglass_model::{
+    Access as Accessible, ActorRef, EntryId, Fault, Permit, Purpose, StudyRef, TenantId, UnixMillis,
+};
 use leadglass_records::RecordError;
 use parking_lot::Mutex;
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -207,9 +209,32 @@ impl Shared {
 
     /// Ends the accesses of a session, those too that are over for new requests, and drops what was opened in it.
     pub(crate) fn end_session(&self, session: [u8; 16]) {
+        self.end_accesses(|access| access.session == session);
+        // Also where no access is left: what was opened lies as long as its lease.
+        self.cache.end_session(session);
+    }
+
+    /// The same for all sessions of a person or program. How many accesses went on until now.
+    pub(crate) fn end_actor(&self, actor: ActorRef) -> usize {
+        self.end_accesses(|access| access.closing.actor == Some(actor))
+    }
+
+    /// Who has an access that is open, or is being given something out.
+    pub(crate) fn readers(&self) -> HashSet<ActorRef> {
+        let open = self.accesses.open.lock();
+        let mut readers: HashSet<ActorRef> =
+            open.values().filter_map(|cell| cell.get()).filter_map(|access| access.closing.actor).collect();
+        drop(open);
+        let ending = self.accesses.ending.lock();
+        let going_on = ending.iter().filter(|access| !access.over.load(Ordering::Relaxed));
+        readers.extend(going_on.filter_map(|access| access.closing.actor));
+        readers
+    }
+
+    fn end_accesses(&self, ends: impl Fn(&Access) -> bool) -> usize {
         let mut over = Vec::new();
-        self.accesses.open.lock().retain(|key, cell| match cell.get() {
-            Some(access) if key.session == session => {
+        self.accesses.open.lock().retain(|_, cell| match cell.get() {
+            Some(access) if ends(access) => {
                 over.push(access.clone());
                 false
             }
@@ -217,12 +242,18 @@ impl Shared {
         });
         let mut ending = self.accesses.ending.lock();
         ending.extend(over);
-        for access in ending.iter().filter(|access| access.session == session) {
-            access.over.store(true, Ordering::Relaxed);
+        let mut sessions = HashSet::new();
+        let mut ended = 0;
+        for access in ending.iter().filter(|access| ends(access)) {
+            sessions.insert(access.session);
+            ended += usize::from(!access.over.swap(true, Ordering::Relaxed));
         }
         drop(ending);
         // Behind the mark: whoever reads it unset has put in by now what goes here.
-        self.cache.end_session(session);
+        for session in sessions {
+            self.cache.end_session(session);
+        }
+        ended
     }
 
     /// Closes every access that is over, until `stop`; then all of them.

@@ -59,11 +59,11 @@ use leadglass_disk::Trays;
 use leadglass_index::Catalog;
 use leadglass_journal::Journal;
 use leadglass_keys::Keys;
-use leadglass_model::{Administer, Clock, Entropy, Permit, Read, StudyRef, TenantId};
+use leadglass_model::{ActorRef, Administer, Clock, Entropy, Permit, Read, StudyRef, TenantId};
 use leadglass_store::Objects;
 use retrieve::{Cache, Pool, Tables};
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{Arc, atomic::AtomicU64},
 };
 use subject::Subjects;
@@ -134,6 +134,17 @@ impl Engine {
     /// A session is over: its accesses end, and nothing that was opened in it stays in memory.
     pub fn end_session(&self, session: [u8; 16]) {
         self.shared.end_session(session);
+    }
+
+    /// Who has opened a study lately or is being given something out, in whatever session.
+    pub fn readers(&self) -> HashSet<ActorRef> {
+        self.shared.readers()
+    }
+
+    /// A person or program may read no more: all their accesses end, in whatever session, and nothing that was opened in
+    /// one stays in memory. What is being given out stops within a few MiB. How many accesses went on until now.
+    pub fn end_actor(&self, actor: ActorRef) -> usize {
+        self.shared.end_actor(actor)
     }
 
     /// What waits for a decision.

@@ -442,6 +442,41 @@ async fn who_signs_out_is_given_nothing_more() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn whose_token_was_revoked_is_given_nothing_more_in_any_session() {
+    let house = House::new();
+    let node = house.start().await;
+    let set = DataSet { pixel_bytes: 24_000_000, ..DataSet::invented(1, 1) };
+    house.send(&node, &set, 1).await.unwrap();
+    let target = Target::Instance(
+        StudyUid::parse(&set.study).unwrap(),
+        SeriesUid::parse(&set.series).unwrap(),
+        SopInstanceUid::parse(&set.instance).unwrap(),
+    );
+    let (revoked, other) = (ActorRef([7; 16]), ActorRef([8; 16]));
+    assert!(node.engine.readers().is_empty());
+    let mut streams = Vec::new();
+    for (actor, session) in [(revoked, [1; 16]), (revoked, [2; 16]), (other, [3; 16])] {
+        let permit = Principal { actor, ..house.principal(Role::Clinician) }.read(Purpose::Care).unwrap();
+        let instance = node.engine.locate(&permit, session, &target).await.unwrap().remove(0);
+        let len = instance.len();
+        let mut pieces = Box::pin(instance.read(0..len));
+        pieces.try_next().await.unwrap().expect("its first piece");
+        streams.push(pieces);
+    }
+    assert_eq!(node.engine.readers(), [revoked, other].into());
+    assert_eq!(node.engine.end_actor(revoked), 2);
+    assert_eq!((node.engine.readers(), node.engine.end_actor(revoked)), ([other].into(), 0));
+    for (n, stream) in streams.into_iter().enumerate() {
+        let rest: Result<Vec<Bytes>, _> = stream.try_collect().await;
+        match n {
+            2 => assert!(rest.unwrap().iter().map(Bytes::len).sum::<usize>() > 23_000_000, "the other gets all of it"),
+            _ => assert!(matches!(rest, Err(RetrieveError::SignedOut)), "{rest:?}"),
+        }
+    }
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_was_destroyed_while_nobody_listened_is_not_found_either() {
     let house = House::new();
     let node = house.start().await;

@@ -19,6 +19,7 @@ mod logging;
 mod node;
 mod objects;
 mod open;
+mod patrol;
 mod reindex;
 mod render_worker;
 mod send;

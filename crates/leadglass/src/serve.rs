@@ -6,6 +6,7 @@ use crate::{
     files,
     intake::Door,
     node::Node,
+    patrol::patrol,
 };
 use anyhow::Context;
 use leadglass_dimse::{Echo, Limits, Listener, Service, Storage, StoragePolicy, Transport};
@@ -76,6 +77,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let sessions = tokio::task::block_in_place(|| node.records.sessions()).context("cannot read the sessions")?;
     connections.spawn(settle(sessions.clone(), stop.clone()));
     connections.spawn(sum_up(metrics.clone(), stop.clone()));
+    connections.spawn(patrol(node.engine.clone(), node.records.tokens(), stop.clone()));
     let app = App {
         engine: node.engine.clone(),
         tokens: Arc::new(node.records.tokens()),

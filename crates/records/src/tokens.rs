@@ -11,7 +11,7 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use leadglass_model::{ActorRef, Clock, Entropy, Role, TenantId, UnixMillis};
 use redb::{ReadableTable, ReadableTableMetadata};
 use sha2::{Digest, Sha256};
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 use zeroize::Zeroizing;
 
 /// The tokens of all tenants. Clones share them.
@@ -107,6 +107,14 @@ impl Tokens {
             return Ok(None);
         }
         Ok(Some(info.grant))
+    }
+
+    /// Those of `actors` whose token was revoked or has expired. Who has no token here is not among them.
+    pub async fn over(&self, actors: HashSet<ActorRef>) -> Result<Vec<ActorRef>, TokenError> {
+        let found = self.list(None).await?.into_iter();
+        let now = self.clock.now();
+        let is_over = |info: &TokenInfo| info.revoked.is_some() || info.expires.is_some_and(|at| at <= now);
+        Ok(found.filter(is_over).map(|info| info.grant.actor).filter(|actor| actors.contains(actor)).collect())
     }
 
     /// Every token, those of one tenant if one is given; expired and revoked ones too, oldest first.

@@ -138,3 +138,27 @@ async fn a_label_must_be_short_and_printable() {
     }
     tokens.issue(new(&"ö".repeat(64))).await.unwrap();
 }
+
+#[tokio::test]
+async fn who_is_asked_about_is_over_when_revoked_or_expired_and_never_for_having_no_token() {
+    let dir = tempfile::tempdir().unwrap();
+    let clock = Arc::new(MockClock::at(START));
+    let tokens = open(&dir.path().join("records.redb"), &clock);
+    let mut actors = Vec::new();
+    for expires in [None, None, Some(UnixMillis(START.0 + 1_000))] {
+        let (_, info) = tokens.issue(NewToken { expires, ..new("CT 1") }).await.unwrap();
+        actors.push(info.grant.actor);
+    }
+    let somebody_else = ActorRef([9; 16]);
+    let among = || actors.iter().copied().chain([somebody_else]).collect();
+    assert_eq!(tokens.over(among()).await.unwrap(), []);
+    tokens.revoke(TENANT, actors[0]).await.unwrap();
+    assert_eq!(tokens.over(among()).await.unwrap(), actors[..1]);
+    assert_eq!(tokens.over([somebody_else].into()).await.unwrap(), [], "only those who were asked about");
+    clock.advance_secs(1);
+    let mut over = tokens.over(among()).await.unwrap();
+    let mut expected = [actors[0], actors[2]];
+    over.sort();
+    expected.sort();
+    assert_eq!(over, expected);
+}
