@@ -396,6 +396,11 @@ impl Catalog {
         self.tenants.read().get(&tenant).map_or_else(Vec::new, |state| state.series(study_ref))
     }
 
+    /// How many instance rows a study has, as its series rows say. What is asked for after this has so many at least.
+    pub fn counted(&self, tenant: TenantId, study_ref: StudyRef) -> u64 {
+        self.tenants.read().get(&tenant).map_or(0, |state| state.counted(study_ref))
+    }
+
     /// Whether a series' row is here: one keyed hash and a look, nothing is decoded.
     pub fn has_series(&self, tenant: TenantId, study_ref: StudyRef, uid: &SeriesUid) -> bool {
         self.tenants.read().get(&tenant).is_some_and(|state| state.has_series(study_ref, uid.expose()))

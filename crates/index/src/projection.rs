@@ -181,6 +181,11 @@ impl TenantState {
         Some((row, slot.committed))
     }
 
+    /// Instances of all series of a study, as far as they were counted.
+    pub(crate) fn counted(&self, study_ref: StudyRef) -> u64 {
+        self.slot(study_ref).map_or(0, |slot| slot.series.iter().map(|series| u64::from(series.instances)).sum())
+    }
+
     pub(crate) fn has_series(&self, study_ref: StudyRef, uid: &str) -> bool {
         let Some(slot) = self.slot(study_ref).filter(|slot| !slot.series.is_empty()) else { return false };
         let mac = self.uid_mac(uid);

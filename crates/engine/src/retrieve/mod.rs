@@ -36,12 +36,15 @@ pub(crate) use thumbnail::name as thumbnail_name;
 use crate::{
     Shared,
     access::{Access, Given},
+    alarm::AlarmKind,
 };
 use bytes::Bytes;
 use futures::{Stream, TryStreamExt};
 use leadglass_index::{IndexError, InstanceRow, InstanceState, StudyEntry};
 use leadglass_keys::ObjectLease;
-use leadglass_model::{KeyId, ObjectId, Permit, Read, SeriesUid, SopInstanceUid, StudyUid, TransferSyntaxUid};
+use leadglass_model::{
+    KeyId, ObjectId, Permit, Read, SeriesUid, SopInstanceUid, StudyRef, StudyUid, TransferSyntaxUid,
+};
 use reader::Reader;
 use std::{collections::HashMap, ops::Range, sync::Arc};
 
@@ -95,6 +98,8 @@ impl Shared {
     ) -> Result<(StudyEntry, Vec<InstanceRow>), RetrieveError> {
         let tenant = permit.tenant();
         let study = self.study_of(permit, target)?;
+        // Before the rows: what is stored meanwhile is more than was counted.
+        let counted = self.catalog.counted(tenant, study.study_ref);
         let mut rows = match target {
             Target::Instance(_, _, sop) => {
                 self.catalog.instance(tenant, study.study_ref, sop).await.map(|row| row.into_iter().collect())
@@ -102,6 +107,9 @@ impl Shared {
             Target::Study(_) | Target::Series(..) => self.catalog.instances(tenant, study.study_ref).await,
         }
         .map_err(|e| self.index_failed(e))?;
+        if !matches!(target, Target::Instance(..)) {
+            self.notice_missing(study.study_ref, counted.saturating_sub(rows.len() as u64));
+        }
         rows.retain(|row| {
             let in_series = match target {
                 Target::Study(_) => true,
@@ -116,6 +124,14 @@ impl Shared {
             (&a.series_uid, a.instance_number, &a.sop_uid).cmp(&(&b.series_uid, b.instance_number, &b.sop_uid))
         });
         Ok((study, rows))
+    }
+
+    /// Rows that the index once had and has no more are an alarm, once for so many of a study. What is left is given out.
+    fn notice_missing(self: &Arc<Self>, study: StudyRef, missing: u64) {
+        if self.tables.lacking.notice(study, missing) {
+            tracing::error!(%study, missing, "the index lacks {missing} rows of study {study}");
+            self.alarm(AlarmKind::Index, None);
+        }
     }
 
     fn study_of(&self, permit: &Permit<Read>, target: &Target) -> Result<StudyEntry, RetrieveError> {

@@ -4,16 +4,40 @@
 //! What is kept are numbers, of objects that never change; it opens nothing and names nobody.
 
 use super::{bulk::BulkMap, frames::FrameMap};
-use leadglass_model::ObjectId;
+use leadglass_model::{ObjectId, StudyRef};
 use lru::LruCache;
 use parking_lot::Mutex;
-use std::sync::Arc;
+use std::{num::NonZeroUsize, sync::Arc};
 
 /// The tables of a node.
 #[derive(Debug, Default)]
 pub(crate) struct Tables {
     pub(super) frames: Cache<FrameMap>,
     pub(super) bulk: Cache<BulkMap>,
+    pub(super) lacking: Lacking,
+}
+
+/// Studies that were found to lack rows, so that each is told of once and not by every reader; at most [`MAX_LACKING`].
+#[derive(Debug)]
+pub(super) struct Lacking(Mutex<LruCache<StudyRef, u64>>);
+
+impl Default for Lacking {
+    fn default() -> Self {
+        Self(Mutex::new(LruCache::new(MAX_LACKING)))
+    }
+}
+
+impl Lacking {
+    /// Whether this is news: more rows of the study are missing than before.
+    pub(super) fn notice(&self, study: StudyRef, missing: u64) -> bool {
+        if missing == 0 {
+            return false;
+        }
+        let mut known = self.0.lock();
+        let before = known.get(&study).copied().unwrap_or(0);
+        known.put(study, missing);
+        missing > before
+    }
 }
 
 /// Bytes that a value takes, more or less.
@@ -64,6 +88,8 @@ impl<T: Weigh> Cache<T> {
     }
 }
 
+/// Studies whose missing rows are remembered.
+const MAX_LACKING: NonZeroUsize = NonZeroUsize::new(1_024).expect("is not zero");
 /// Bytes of each cache: the tables of a quarter of a million frames.
 const MAX_BYTES: usize = 4 << 20;
 /// What an entry costs beside its value.
@@ -98,6 +124,13 @@ mod tests {
         let there: Vec<u8> = (0..4).filter(|n| cache.get(object(*n)).is_some()).collect();
         assert_eq!(there, [0, 2, 3]);
         assert!(cache.0.lock().bytes <= MAX_BYTES);
+    }
+
+    #[test]
+    fn a_study_that_lacks_rows_is_news_once_and_again_when_it_lacks_more() {
+        let (lacking, study) = (Lacking::default(), StudyRef::from_bytes([1; 16]));
+        let news: Vec<bool> = [0, 2, 2, 3, 1, 3].into_iter().map(|missing| lacking.notice(study, missing)).collect();
+        assert_eq!(news, [false, true, false, true, false, true]);
     }
 
     #[test]
