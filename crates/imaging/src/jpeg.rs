@@ -2,11 +2,15 @@
 //!
 //! Kept are tables, frame and scan headers and the entropy-coded data, bit for bit; every application segment and comment
 //! (EXIF, GPS, XMP, IPTC, thumbnails, maker notes), fill bytes between segments and whatever follows the end are left
-//! behind. Nothing is decoded here.
+//! behind. Where a colour profile stands is noted. Nothing is decoded here.
 //!
 //! Source: ITU-T T.81 Annex B; Adobe Technical Note 5116 (APP14); PS3.5 §8.2.1 and A.4.1.
 
-use crate::{UploadError, exif, upload::check_size};
+use crate::{
+    UploadError, exif,
+    icc::{Carrier, Segments},
+    upload::check_size,
+};
 use bytes::Bytes;
 use image::metadata::Orientation;
 use std::ops::Range;
@@ -23,6 +27,7 @@ pub(crate) struct Jpeg {
     pub(crate) progressive: bool,
     /// Bytes of all its coefficients, two each.
     pub(crate) coefficient_bytes: u64,
+    pub(crate) profile: Carrier,
     scans: usize,
     kept: Vec<Range<usize>>,
 }
@@ -62,6 +67,7 @@ struct Seen {
     frame: Option<Frame>,
     orientation: Option<Orientation>,
     adobe: Option<u8>,
+    profile: Segments,
     /// A table that the baseline process does not have.
     wide_tables: bool,
     scans: usize,
@@ -177,6 +183,7 @@ impl Seen {
             APP1 if self.orientation.is_none() => {
                 self.orientation = body.strip_prefix(b"Exif\0\0").map(exif::orientation);
             }
+            APP2 => self.profile.take(body, whole.start + 4),
             APP14 => {
                 if let [b'A', b'd', b'o', b'b', b'e', _, _, _, _, _, _, transform, ..] = body {
                     self.adobe = Some(*transform);
@@ -230,7 +237,7 @@ impl Seen {
     }
 
     fn finish(self) -> Result<Jpeg, UploadError> {
-        let Self { frame, orientation, adobe, wide_tables, scans, kept } = self;
+        let Self { frame, orientation, adobe, profile, wide_tables, scans, kept } = self;
         let frame = frame.ok_or(damaged("no frame"))?;
         if !frame.components.iter().all(|component| component.scanned) {
             return Err(damaged("a component without a scan"));
@@ -256,6 +263,7 @@ impl Seen {
             baseline: frame.kind == SOF0 && !wide_tables,
             progressive: frame.kind == SOF2,
             coefficient_bytes: frame.coefficient_bytes(),
+            profile: profile.finish(),
             scans,
             kept,
         })
@@ -358,6 +366,7 @@ const DRI: u8 = 0xDD;
 const DHP: u8 = 0xDE;
 const EXP: u8 = 0xDF;
 const APP1: u8 = 0xE1;
+const APP2: u8 = 0xE2;
 const APP14: u8 = 0xEE;
 /// Pieces between which something is left behind; a camera's picture has one or two.
 const MAX_PIECES: usize = 1_000;

@@ -24,6 +24,7 @@ pub mod decode;
 mod document;
 mod error;
 mod exif;
+mod icc;
 mod instance;
 mod jpeg;
 mod moment;

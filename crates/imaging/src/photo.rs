@@ -3,6 +3,7 @@
 use crate::{
     Laterality, Record, UploadError,
     dataset::{DataSet, PIXEL_DATA},
+    icc::{Carrier, Fate},
     instance::{Instance, VL_PHOTOGRAPHIC_IMAGE_STORAGE, common},
     jpeg::{Colours, Jpeg},
     pixels::{self, Pixels},
@@ -36,6 +37,7 @@ struct Made {
     lossy: Vec<(f64, &'static str)>,
     /// What was done to it that changes pixels.
     derivation: Option<&'static str>,
+    profile: Fate,
 }
 
 enum PixelData {
@@ -44,6 +46,14 @@ enum PixelData {
 }
 
 impl Photo {
+    const fn profile(&self) -> &Carrier {
+        match self {
+            Self::Jpeg(it) => &it.profile,
+            Self::Png(it) => &it.profile,
+            Self::WebP(it) => &it.profile,
+        }
+    }
+
     /// Columns and rows as they are coded.
     pub(crate) const fn size(&self) -> (u32, u32) {
         match self {
@@ -79,7 +89,11 @@ impl Photo {
     }
 
     pub(crate) fn into_instance(self, bytes: &Bytes, record: &Record) -> Result<Instance, UploadError> {
-        Ok(self.make(bytes)?.into_instance(record))
+        let profile = self.profile().read(bytes);
+        let made = self.make(bytes)?;
+        // The standard has profiles for colour only.
+        let profile = if made.samples == 3 || profile == Fate::None { profile } else { Fate::Left };
+        Ok(Made { profile, ..made }.into_instance(record))
     }
 
     fn make(self, bytes: &Bytes) -> Result<Made, UploadError> {
@@ -101,6 +115,7 @@ impl Photo {
                     pixel_data: PixelData::Jpeg(clean),
                     lossy: vec![(arrived, JPEG), (again, JPEG)],
                     derivation: Some("Decoded, turned upright if need be, coded again as JPEG baseline"),
+                    profile: Fate::None,
                 })
             }
             Self::Png(it) => {
@@ -137,14 +152,14 @@ fn untouched(it: &Jpeg, bytes: &Bytes) -> Made {
     let coded = kept.iter().map(Bytes::len).sum();
     let (width, height, samples) = (it.width, it.height, it.samples());
     let lossy = vec![(ratio(width, height, samples, coded), JPEG)];
-    Made { width, height, samples, pixel_data: PixelData::Jpeg(kept), lossy, derivation: None }
+    Made { width, height, samples, pixel_data: PixelData::Jpeg(kept), lossy, derivation: None, profile: Fate::None }
 }
 
 impl Made {
     fn native(pixels: Pixels, lossy: Vec<(f64, &'static str)>) -> Self {
         let Pixels { width, height, samples, data, reduced } = pixels;
         let derivation = reduced.then_some("Reduced to 8 bits, transparent parts laid on white");
-        Self { width, height, samples, pixel_data: PixelData::Native(data), lossy, derivation }
+        Self { width, height, samples, pixel_data: PixelData::Native(data), lossy, derivation, profile: Fate::None }
     }
 
     fn into_instance(self, record: &Record) -> Instance {
@@ -198,6 +213,15 @@ impl Made {
             let methods: Vec<&str> = self.lossy.iter().map(|(_, method)| *method).collect();
             set.text(0x0028_2112, *b"DS", &ratios.join("\\"));
             set.text(0x0028_2114, *b"CS", &methods.join("\\"));
+        }
+        // ICC Profile (C.11.15).
+        match &self.profile {
+            Fate::None => {}
+            Fate::Left => set.text(0x0020_4000, *b"LT", "The picture came with a colour profile that was left out."),
+            Fate::Kept(profile) => {
+                set.bytes(0x0028_2000, profile.bytes().into());
+                set.text_if_any(0x0028_2002, *b"CS", profile.space().unwrap_or_default());
+            }
         }
         match self.pixel_data {
             PixelData::Native(data) => {

@@ -5,7 +5,7 @@
 //!
 //! Source: W3C PNG (third edition) §5, §11.
 
-use crate::{UploadError, exif, upload::check_size};
+use crate::{UploadError, exif, icc::Carrier, upload::check_size};
 use image::metadata::Orientation;
 use std::ops::Range;
 
@@ -17,6 +17,7 @@ pub(crate) struct Png {
     pub(crate) orientation: Orientation,
     /// Bytes a pixel once it is decoded, before it is made three bytes or one.
     pub(crate) decoded_bytes_per_pixel: u64,
+    pub(crate) profile: Carrier,
     kept: Vec<Range<usize>>,
 }
 
@@ -24,7 +25,7 @@ impl Png {
     /// Walks through the chunks of `bytes`.
     pub(crate) fn parse(bytes: &[u8]) -> Result<Self, UploadError> {
         let mut header = None;
-        let mut orientation = None;
+        let (mut orientation, mut profile) = (None, Carrier::None);
         let (mut data_bytes, mut transparent) = (0_u64, false);
         let mut kept: Vec<Range<usize>> = Vec::new();
         let mut at = SIGNATURE.len();
@@ -47,6 +48,7 @@ impl Png {
                 b"eXIf" => {
                     orientation.get_or_insert_with(|| exif::orientation(body));
                 }
+                b"iCCP" if profile == Carrier::None => profile = Carrier::of_png(body, at + 8),
                 // A chunk that a decoder must understand (§5.4), and that is none of the above.
                 [first, ..] if first.is_ascii_uppercase() => {
                     return Err(UploadError::Damaged { what: "a chunk nobody knows" });
@@ -92,7 +94,7 @@ impl Png {
             _ => (samples + u64::from(transparent)) * if *depth == 16 { 2 } else { 1 },
         };
         let orientation = orientation.unwrap_or(Orientation::NoTransforms);
-        Ok(Self { width, height, orientation, decoded_bytes_per_pixel: decoded, kept })
+        Ok(Self { width, height, orientation, decoded_bytes_per_pixel: decoded, profile, kept })
     }
 
     /// Bytes a pixel of a copy that is made once it is reduced; 0 where too little is given back to be worth one.

@@ -2,7 +2,7 @@
 //!
 //! Source: WebP Container Specification (RFC 9649 §2), VP8 frame header (RFC 6386 §9.1), VP8L header (RFC 9649 §3.4).
 
-use crate::{UploadError, exif, upload::check_size};
+use crate::{UploadError, exif, icc::Carrier, upload::check_size};
 use image::metadata::Orientation;
 use std::ops::Range;
 
@@ -13,6 +13,7 @@ pub(crate) struct WebP {
     pub(crate) height: u32,
     pub(crate) orientation: Orientation,
     pub(crate) lossy: bool,
+    pub(crate) profile: Carrier,
     /// The chunk with the picture, its head included.
     image: Range<usize>,
     /// The chunk with the transparency of a lossy picture.
@@ -25,7 +26,7 @@ impl WebP {
         let size = bytes.get(4..8).map(length).ok_or(UploadError::Truncated)?;
         let bytes = bytes.get(..size.saturating_add(8)).ok_or(UploadError::Truncated)?;
         let mut found: Option<(u32, u32, bool, Range<usize>)> = None;
-        let (mut alpha, mut orientation) = (None, None);
+        let (mut alpha, mut orientation, mut profile) = (None, None, Carrier::None);
         let mut at = 12;
         while at < bytes.len() {
             let head = bytes.get(at..at + 8).ok_or(UploadError::Truncated)?;
@@ -42,6 +43,7 @@ impl WebP {
                 }
                 b"ALPH" if alpha.is_none() => alpha = Some(at..at + 8 + len),
                 b"ANIM" | b"ANMF" => return Err(UploadError::Unsupported { what: "an animated picture" }),
+                b"ICCP" if profile == Carrier::None => profile = Carrier::Plain([at + 8..at + 8 + len].into()),
                 b"EXIF" if orientation.is_none() => {
                     // Some writers put JPEG's prefix in front.
                     orientation = Some(exif::orientation(body.strip_prefix(b"Exif\0\0").unwrap_or(body)));
@@ -53,7 +55,7 @@ impl WebP {
         let (width, height, lossy, image) = found.ok_or(UploadError::Damaged { what: "no picture in it" })?;
         check_size(width, height)?;
         let orientation = orientation.unwrap_or(Orientation::NoTransforms);
-        Ok(Self { width, height, orientation, lossy, image, alpha: alpha.filter(|_| lossy) })
+        Ok(Self { width, height, orientation, lossy, profile, image, alpha: alpha.filter(|_| lossy) })
     }
 
     /// The picture without what was left behind.

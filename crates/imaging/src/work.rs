@@ -5,8 +5,8 @@
 //! bytes in its hands: [`AnswerHead::read`] takes nothing on trust, not even the name of an error.
 
 use crate::{
-    decode::{self, Coding, DecodeError, Layout, Unread},
-    render::{self, Description, RenderError, Wish},
+    decode::{self, Coding, DecodeError, Layout, Photometric, Unread},
+    render::{self, Description, Format, RenderError, Wish},
 };
 use serde::{Deserialize, Serialize};
 use std::io::{self, IoSlice, Read, Write};
@@ -52,6 +52,19 @@ impl Job {
         };
         let pixels = u64::from(layout.rows).saturating_mul(u64::from(layout.columns));
         pixels.saturating_mul(u64::from(layout.samples)).saturating_mul(u64::from(layout.allocated.div_ceil(8)))
+    }
+
+    /// Whether nothing is decoded: grey samples as they lie, shown through a window, and coded by this crate. That is
+    /// arithmetic without a parser, so a frame of at most [`MAX_PLAIN_BYTES`] needs no process of its own.
+    pub fn is_plain(&self) -> bool {
+        let Self::Render(description, wish) = self else { return false };
+        let layout = &description.layout;
+        description.coding == Coding::Native
+            && layout.samples == 1
+            && matches!(layout.photometric, Photometric::Monochrome1 | Photometric::Monochrome2)
+            && wish.viewport.is_none()
+            && wish.format == Format::Jpeg
+            && self.decoded_bytes() <= MAX_PLAIN_BYTES as u64
     }
 
     /// Does it.
@@ -197,6 +210,8 @@ const REFUSED: u8 = 2;
 const MAX_CODE_BYTES: usize = 32;
 /// A description with every table it may have.
 const MAX_JOB_HEAD_BYTES: usize = 4 << 20;
+/// Bytes of a frame that may be rendered without a worker: a few milliseconds' work.
+pub const MAX_PLAIN_BYTES: usize = 4 << 20;
 /// Bytes of a coded frame.
 pub const MAX_JOB_FRAME_BYTES: usize = 192 << 20;
 /// Bytes of an answer: a native frame, or a picture of one that is hard to compress.

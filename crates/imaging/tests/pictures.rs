@@ -67,6 +67,9 @@ fn every_picture_shows_the_same_afterwards_and_stands_as_the_standard_wants_it()
         };
         assert_eq!(it["photometric"], photometric, "{name}");
         assert_eq!(it["patient"], "Müller^Zoë", "{name}");
+        let (kept, left) = (name.contains("profile"), name.contains("left"));
+        assert_eq!((&it["profile"], &it["space"]), (&kept.into(), &(if kept { "SRGB" } else { "" }).into()), "{name}");
+        assert_eq!(it["comments"].as_str().unwrap().contains("left out"), left, "{name}: {it}");
     }
 }
 

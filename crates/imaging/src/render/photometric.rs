@@ -6,6 +6,7 @@ use super::{
 };
 use crate::decode::{Cells, Colour, Frame, Photometric, all_rgb};
 use image::{DynamicImage, GrayImage, RgbImage};
+use pulp::Arch;
 
 /// Gives every sample its eight bits.
 pub(super) fn interpret(
@@ -82,16 +83,18 @@ impl Reader {
                 // Every difference of two cells finds an entry.
                 let Ok(table) = <&[T; 1 << 16]>::try_from(table.as_slice()) else { return Vec::new() };
                 let mut mapped = Vec::with_capacity(cells.len());
-                for cells in cells.chunks(RUN) {
-                    // Apart from the looking up, which vector instructions have no part in.
-                    let mut places = [0; RUN];
-                    for (place, cell) in places.iter_mut().zip(cells) {
-                        *place = self.ordered(*cell).wrapping_sub(low);
+                Arch::new().dispatch(|| {
+                    for cells in cells.chunks(RUN) {
+                        // Apart from the looking up, which vector instructions have no part in.
+                        let mut places = [0; RUN];
+                        for (place, cell) in places.iter_mut().zip(cells) {
+                            *place = self.ordered(*cell).wrapping_sub(low);
+                        }
+                        let entries =
+                            places.iter().map(|place| table.get(usize::from(*place)).copied().unwrap_or_default());
+                        mapped.extend(entries.take(cells.len()));
                     }
-                    let entries =
-                        places.iter().map(|place| table.get(usize::from(*place)).copied().unwrap_or_default());
-                    mapped.extend(entries.take(cells.len()));
-                }
+                });
                 mapped
             }
             Cells::U32(cells) => cells.iter().map(|cell| map(self.stored(*cell))).collect(),
@@ -99,7 +102,8 @@ impl Reader {
     }
 
     /// A cell's bits so that they have the order of the stored values: the sign bit turned round.
-    #[inline]
+    #[inline(always)]
+    #[allow(clippy::inline_always, reason = "the caller's vector instructions are for what is inlined into it")]
     fn ordered(self, cell: u16) -> u16 {
         let [mask, sign] = [self.mask, self.sign].map(|bits| (bits & 0xffff) as u16);
         ((cell >> (self.shift & 15)) & mask) ^ sign
@@ -113,9 +117,11 @@ impl Reader {
     /// The smallest and largest of [`Reader::ordered`]; of no cells, 0 and 0.
     fn range(self, cells: &[u16]) -> (u16, u16) {
         let first = cells.first().map_or(0, |cell| self.ordered(*cell));
-        cells.iter().fold((first, first), |(low, high), cell| {
-            let ordered = self.ordered(*cell);
-            (low.min(ordered), high.max(ordered))
+        Arch::new().dispatch(|| {
+            cells.iter().fold((first, first), |(low, high), cell| {
+                let ordered = self.ordered(*cell);
+                (low.min(ordered), high.max(ordered))
+            })
         })
     }
 

@@ -12,7 +12,7 @@ import zlib
 from pathlib import Path
 
 import numpy
-from PIL import Image, PngImagePlugin
+from PIL import Image, ImageCms, PngImagePlugin
 
 OUT = Path(sys.argv[1])
 WIDTH, HEIGHT = 61, 43
@@ -138,6 +138,26 @@ save("native-16-rgba.png", png16(numpy.dstack([deep, numpy.asarray(alpha).astype
 save("native-16-grey.png", png16(numpy.asarray(grey).astype(numpy.uint32) * 257, 0))
 save("lossy.webp", saved(image, "WEBP", quality=90, exif=exif(), xmp=b"<x>CANARY</x>"))
 save("lossy-alpha.webp", saved(see_through, "WEBP", quality=90))
+
+# With a colour profile: of sRGB by its numbers, and with all that a profile can say of where it comes from.
+profile = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
+profile[48:56] = b"CANARYdv"
+at = profile.index("sRGB built-in".encode("utf-16-be"))
+profile[at : at + 26] = "CANARY's scan".encode("utf-16-be")
+(OUT / "refused-profile.icc").write_bytes(profile)
+profile = bytes(profile)
+save("untouched-profile.jpg", jpeg(image, icc_profile=profile))
+save("turned-profile-6.jpg", jpeg(image, orientation=6, subsampling=0, icc_profile=profile))
+# More than one segment holds.
+long = struct.pack(">I", len(profile) + 150_000) + profile[4:] + b"CANARY" * 25_000
+save("untouched-profile-long.jpg", jpeg(image, icc_profile=long))
+save("native-profile.png", png(image, icc_profile=profile))
+save("native-profile.webp", saved(image, "WEBP", lossless=True, exact=True, icc_profile=profile))
+# Such as are left out: of CIELAB, of grey beside a grey picture, of no colours at all.
+lab = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()
+save("untouched-left-lab.jpg", jpeg(image, icc_profile=lab))
+save("native-left-broken.png", png(image, icc_profile=b"CANARY" * 50))
+save("native-grey-left.png", png(grey, icc_profile=profile))
 
 # Refused.
 save("refused-animated.webp", saved(image, "WEBP", save_all=True, append_images=[picture(WIDTH, HEIGHT).rotate(180)]))

@@ -10,9 +10,10 @@ pub(super) type Table = ([u8; 16], &'static [u8]);
 /// Writes blocks, each after the one before.
 pub(super) struct Coder {
     out: Vec<u8>,
-    /// Bits that wait, in the low end.
+    /// Bits that wait, in the low end; what stands above them has left already.
     bits: u64,
-    count: u32,
+    /// How many more there is room for.
+    free: u32,
     /// The DC coefficient of the block before.
     before: i16,
     dc: [Code; 256],
@@ -27,10 +28,12 @@ struct Code {
 
 impl Coder {
     pub(super) fn new(out: Vec<u8>) -> Self {
-        Self { out, bits: 0, count: 0, before: 0, dc: codes(&DC_LUMINANCE), ac: codes(&AC_LUMINANCE) }
+        Self { out, bits: 0, free: 64, before: 0, dc: codes(&DC_LUMINANCE), ac: codes(&AC_LUMINANCE) }
     }
 
     /// Writes the block in this lane.
+    #[inline(always)]
+    #[allow(clippy::inline_always, reason = "the caller's vector instructions are for what is inlined into it")]
     pub(super) fn block(&mut self, levels: &Levels, lane: usize) {
         let dc = levels.levels[0][lane];
         // Both have eleven bits.
@@ -59,46 +62,55 @@ impl Coder {
 
     /// The bits that are left, filled up with ones.
     pub(super) fn finish(mut self) -> Vec<u8> {
-        let missing = self.count.wrapping_neg() % 8;
-        self.bits = self.bits << missing | ((1 << missing) - 1);
-        self.count += missing;
-        while self.count > 0 {
-            self.count -= 8;
-            let byte = (self.bits >> self.count).to_le_bytes()[0];
-            self.out.push(byte);
-            if byte == 0xff {
-                self.out.push(0);
-            }
-        }
+        let used = 64 - self.free;
+        let missing = used.wrapping_neg() % 8;
+        let bits = self.bits << missing | ((1 << missing) - 1);
+        let whole = (used + missing) / 8;
+        bits.to_be_bytes()[8 - whole as usize..].iter().for_each(|byte| self.byte(*byte));
         self.out
     }
 
     /// A code and `size` bits behind it: at most 26 together.
-    #[inline]
+    #[inline(always)]
+    #[allow(clippy::inline_always, reason = "the caller's vector instructions are for what is inlined into it")]
     fn put(&mut self, code: Code, size: u32, extra: u32) {
-        self.bits = self.bits << (code.len + size) | u64::from(code.bits << size | extra);
-        self.count += code.len + size;
-        if self.count >= 32 {
-            self.count -= 32;
-            let [a, b, c, d, ..] = (self.bits >> self.count).to_le_bytes();
-            let word = [d, c, b, a];
-            // A byte of all ones would begin a marker: a zero goes behind it.
-            if word.contains(&0xff) {
-                for byte in word {
-                    self.out.push(byte);
-                    if byte == 0xff {
-                        self.out.push(0);
-                    }
-                }
-            } else {
-                self.out.extend_from_slice(&word);
-            }
+        let (bits, len) = (u64::from(code.bits << size | extra), code.len + size);
+        if len <= self.free {
+            self.free -= len;
+            self.bits = self.bits << len | bits;
+            return;
+        }
+        let behind = len - self.free;
+        self.word(self.bits << self.free | bits >> behind);
+        // What has left already is shifted out by what comes.
+        self.bits = bits;
+        self.free = 64 - behind;
+    }
+
+    #[inline(always)]
+    #[allow(clippy::inline_always, reason = "the caller's vector instructions are for what is inlined into it")]
+    fn word(&mut self, word: u64) {
+        // Whether a byte of it may be all ones: none that is not is missed by a carry out of the byte below.
+        let ones = word & !word.wrapping_add(0x0101_0101_0101_0101) & 0x8080_8080_8080_8080;
+        if ones == 0 {
+            self.out.extend_from_slice(&word.to_be_bytes());
+        } else {
+            word.to_be_bytes().into_iter().for_each(|byte| self.byte(byte));
+        }
+    }
+
+    /// A byte of all ones would begin a marker: a zero goes behind it.
+    fn byte(&mut self, byte: u8) {
+        self.out.push(byte);
+        if byte == 0xff {
+            self.out.push(0);
         }
     }
 }
 
 /// How many bits a level takes, and which (T.81 §F.1.2.1).
-#[inline]
+#[inline(always)]
+#[allow(clippy::inline_always, reason = "the caller's vector instructions are for what is inlined into it")]
 fn magnitude(level: i16) -> (u32, u32) {
     let size = 16 - level.unsigned_abs().leading_zeros();
     let bits = i32::from(level) + (i32::from(level) >> 31);

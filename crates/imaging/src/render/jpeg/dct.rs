@@ -56,6 +56,8 @@ impl Blocks {
     }
 
     /// Takes sixteen blocks out of eight rows of `stride` bytes, from column `left` on.
+    #[inline(always)]
+    #[allow(clippy::inline_always, reason = "the caller's vector instructions are for what is inlined into it")]
     pub(super) fn load(&mut self, strip: &[u8], stride: usize, left: usize) {
         for (row, samples) in strip.chunks_exact(stride).zip(self.samples.as_chunks_mut::<8>().0) {
             let (cells, _) = row[left..left + 8 * LANES].as_chunks::<8>();
@@ -68,6 +70,8 @@ impl Blocks {
     }
 
     /// Transforms and quantizes.
+    #[inline(always)]
+    #[allow(clippy::inline_always, reason = "the caller's vector instructions are for what is inlined into it")]
     pub(super) fn transform(&mut self, quantizer: &Quantizer) -> &Levels {
         self.samples.as_chunks_mut::<8>().0.iter_mut().for_each(turn);
         for column in 0..8 {

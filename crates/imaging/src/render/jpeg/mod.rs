@@ -1,7 +1,8 @@
 //! Grey pictures as baseline JPEG, fast: sixteen blocks at a time, one to a lane.
 //!
 //! What a viewer asks for most is a grey slice, and coding it is most of the work of showing it. The transform runs over
-//! sixteen neighbouring blocks at once in plain arrays, which compilers turn into vector instructions; the coder then looks
+//! sixteen neighbouring blocks at once in plain arrays, which compilers turn into vector instructions, those of 2013 (AVX2) on
+//! machines that have them; the coder then looks
 //! only at coefficients that are not zero. Tables are those of T.81 Annex K, scaled as the Independent JPEG Group scales
 //! them, so that a quality means what it means elsewhere.
 //!
@@ -13,6 +14,7 @@ mod dct;
 use super::RenderError;
 use coder::{AC_LUMINANCE, Coder, DC_LUMINANCE};
 use dct::{Blocks, LANES, Quantizer};
+use pulp::Arch;
 
 /// A picture of `width` × `height` bytes, row by row, as JPEG of `quality` 1 to 100. `extra` are whole marker segments that
 /// stand behind JFIF's own.
@@ -26,7 +28,20 @@ pub(super) fn grey(pixels: &[u8], width: u32, height: u32, quality: u8, extra: &
     let quantizer = Quantizer::luminance(quality);
     let mut out = Vec::with_capacity(pixels.len() / 4 + 1024);
     head(&mut out, columns, rows, quantizer.steps(), extra);
-    let mut coder = Coder::new(out);
+    let mut out = Arch::new().dispatch(|| scan(pixels, (width, height), &quantizer, Coder::new(out)))?;
+    out.extend([0xff, 0xd9]);
+    Ok(out)
+}
+
+/// The entropy-coded data, behind what the coder holds already.
+#[inline(always)]
+#[allow(clippy::inline_always, reason = "the caller's vector instructions are for what is inlined into it")]
+fn scan(
+    pixels: &[u8],
+    (width, height): (usize, usize),
+    quantizer: &Quantizer,
+    mut coder: Coder,
+) -> Result<Vec<u8>, RenderError> {
     let mut blocks = Blocks::new();
     // Eight rows, each ending in its last pixel again and again up to whole groups of blocks.
     let padded = width.next_multiple_of(8 * LANES);
@@ -42,15 +57,13 @@ pub(super) fn grey(pixels: &[u8], width: u32, height: u32, quality: u8, extra: &
         }
         for first in (0..wide).step_by(LANES) {
             blocks.load(&strip, padded, first * 8);
-            let levels = blocks.transform(&quantizer);
+            let levels = blocks.transform(quantizer);
             for lane in 0..LANES.min(wide - first) {
                 coder.block(levels, lane);
             }
         }
     }
-    let mut out = coder.finish();
-    out.extend([0xff, 0xd9]);
-    Ok(out)
+    Ok(coder.finish())
 }
 
 /// Everything before the entropy-coded data.
