@@ -1,13 +1,14 @@
 //! Rendered resources and thumbnails (PS3.18 §10.4.1.1.3, §10.4.1.1.4): pictures for eyes, not for measuring.
 //!
 //! Policy, access entry and lease are those of frames. What is decoded is foreign, so decoding is not done here but in a
-//! render worker ([`Renderer`]). Nothing that was rendered is kept but the usual thumbnail of an instance, sealed.
+//! render worker ([`Renderer`]); grey samples that need none are shown from here. Nothing that was rendered is kept but the usual thumbnail of an instance, sealed.
 
 mod decoding;
 mod instance;
 mod many;
 mod native;
 mod outgoing;
+mod plain;
 mod pool;
 mod thumbnail;
 mod turns;
@@ -210,7 +211,11 @@ impl Known {
         // Whoever waits for a worker holds no pixels.
         let place = app.renderer.place(whose(permit)).await?;
         let frame = pieces(frame).await?;
-        Ok(app.renderer.work(place, &Job::Render(Box::new(description), wish.clone()), frame).await?)
+        let job = Job::Render(Box::new(description), wish.clone());
+        if plain::is_plain(&job, &frame) {
+            return Ok(plain::render(place, job, frame).await?);
+        }
+        Ok(app.renderer.work(place, &job, frame).await?)
     }
 
     /// A table that is too long for the metadata.

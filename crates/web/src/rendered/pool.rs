@@ -49,8 +49,16 @@ struct Pool {
 pub(crate) struct Pieces(Vec<Bytes>);
 
 impl Pieces {
-    fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.0.iter().map(Bytes::len).sum()
+    }
+
+    /// All of them as one.
+    pub(super) fn whole(self) -> Bytes {
+        match <[Bytes; 1]>::try_from(self.0) {
+            Ok([piece]) => piece,
+            Err(pieces) => pieces.concat().into(),
+        }
     }
 }
 
