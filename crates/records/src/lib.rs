@@ -5,7 +5,7 @@
 //!
 //! Bearer tokens are the exception: who calls must be known while the key service is away, so their rows are plain. They
 //! hold a hash, a tenant, a role and a label that an operator chose, never a patient. So are sessions of browsers: a hash,
-//! the token's hash, and times.
+//! the token's hash or the pseudonyms of a person and a device, and times.
 //!
 //! **Invariant:** no plaintext value touches the disk; no key does. Whoever can write this file can put back an older
 //! version of a record, or add a token of their own: the file is to be readable and writable for the vault alone.
@@ -14,6 +14,7 @@
 
 mod database;
 mod error;
+mod holder;
 mod records;
 mod sealed;
 mod sessions;
@@ -21,8 +22,9 @@ mod table;
 mod tokens;
 
 pub use error::{OpenError, RecordError, TokenError};
+pub use holder::{Nobody, PersonRoll, Seat, SessionGrant, SessionInfo, SessionTimes, Use};
 pub use records::{Expected, Fresh, MAX_KEY_BYTES, MAX_SCAN, MAX_VALUE_BYTES, Record, Records, TenantRecords};
 pub use sealed::RecordKey;
-pub use sessions::{SessionGrant, SessionReference, SessionTimes, Sessions, Use};
+pub use sessions::{SessionReference, Sessions};
 pub use table::Table;
 pub use tokens::{MAX_LABEL_CHARS, NewToken, Token, TokenGrant, TokenInfo, Tokens};

@@ -1,7 +1,7 @@
 //! Records of a tenant: put, get, scan, delete.
 
 use crate::{
-    OpenError, RecordError, RecordKey, Sessions, Table, TokenError, Tokens,
+    Nobody, OpenError, PersonRoll, RecordError, RecordKey, Sessions, Table, TokenError, Tokens,
     database::{RECORDS, Store},
     sealed::{self, Place},
 };
@@ -67,9 +67,14 @@ impl Records {
         Tokens::new(self.store.clone(), self.clock.clone(), self.entropy.clone())
     }
 
-    /// The sessions of all tenants. To be called once: what it answers holds them in memory. Blocks.
+    /// The sessions of all tenants, of tokens alone. To be called once: what it answers holds them in memory. Blocks.
     pub fn sessions(&self) -> Result<Sessions, TokenError> {
-        Sessions::load(self.store.clone(), self.tokens(), self.clock.clone(), self.entropy.clone())
+        self.sessions_of(Arc::new(Nobody))
+    }
+
+    /// As [`Records::sessions`], on a node that has people.
+    pub fn sessions_of(&self, people: Arc<dyn PersonRoll>) -> Result<Sessions, TokenError> {
+        Sessions::load(self.store.clone(), self.tokens(), people, self.clock.clone(), self.entropy.clone())
     }
 }
 

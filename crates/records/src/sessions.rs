@@ -1,15 +1,17 @@
-//! Sessions of browsers: a token, shown once, is exchanged for a reference that lives in a cookie.
+//! Sessions of browsers: a token, shown once, or a person's sign-in is exchanged for a reference that lives in a cookie.
 //!
 //! A reference is 32 random bytes in base64url. The file holds SHA-256("leadglass session v1" ‖ 0 ‖ bytes), the hash of the
-//! token that began it, and times. A session never says whom it speaks for: the token's row does, each time, so a token that
-//! is revoked or has expired ends its sessions at once.
+//! token or the pseudonym of the person that began it, and times. A session never says whom it speaks for: the token's row
+//! or the roll of people does, each time, so a token that is revoked or has expired ends its sessions at once, and so does
+//! a person's leaving; another role holds at once.
 //!
 //! All sessions are held in memory; beginnings and ends are durable, the last use is written by [`Sessions::settle`] only. A
 //! session that ended stays ended though the clock be set back: it leaves the memory when its end is seen.
 
 use crate::{
-    TokenError, TokenGrant, Tokens,
+    PersonRoll, Seat, SessionGrant, SessionInfo, SessionTimes, TokenError, TokenGrant, Tokens, Use,
     database::{SESSIONS, Store},
+    holder::{Holder, Row},
     tokens,
 };
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
@@ -19,6 +21,7 @@ use redb::ReadableTable;
 use sha2::{Digest, Sha256};
 use std::{
     collections::HashMap,
+    net::IpAddr,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -34,20 +37,12 @@ pub struct Sessions(Arc<Inner>);
 struct Inner {
     store: Arc<Store>,
     tokens: Tokens,
+    people: Arc<dyn PersonRoll>,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
     live: RwLock<HashMap<Hash, Live>>,
     /// Whoever changes the file holds it, so that nothing that ended is written again.
     writing: Mutex<()>,
-}
-
-/// How long a session lasts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct SessionTimes {
-    /// Without use.
-    pub idle: Duration,
-    /// In any case.
-    pub absolute: Duration,
 }
 
 /// A session's reference: shown once, to the browser that began it, then wiped.
@@ -66,54 +61,23 @@ impl std::fmt::Debug for SessionReference {
     }
 }
 
-/// A session that goes on.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SessionGrant {
-    /// Whom it speaks for.
-    pub grant: TokenGrant,
-    /// Its name in accesses; says nothing about its reference.
-    pub session: [u8; 16],
-    /// When it ends in any case.
-    pub ends: UnixMillis,
-    /// When it ends without further use.
-    pub idle_ends: UnixMillis,
-}
-
-/// Whether a look counts as use.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Use {
-    /// The session goes on for its idle time from now.
-    Counts,
-    /// Somebody only asks how long it lasts.
-    Peek,
-}
-
 type Hash = [u8; 32];
 
 /// A session in memory.
 struct Live {
     row: Row,
+    holder: Holder,
+    from: Option<IpAddr>,
     seen: AtomicU64,
 }
 
-/// A session as it lies on disk.
-#[derive(Clone, minicbor::Encode, minicbor::Decode)]
-#[cbor(map)]
-struct Row {
-    /// Hash of the token that began it.
-    #[cbor(n(0), with = "minicbor::bytes")]
-    token: Hash,
-    #[cbor(n(1), with = "minicbor::bytes")]
-    session: [u8; 16],
-    #[n(2)]
-    begun: u64,
-    #[n(3)]
-    ends: u64,
-    #[n(4)]
-    idle_ms: u64,
-    /// Last use, as far as it was written.
-    #[n(5)]
-    seen: u64,
+impl Live {
+    fn info(&self) -> Option<SessionInfo> {
+        let Holder::Person(seat) = self.holder else { return None };
+        let seen = UnixMillis(self.seen.load(Ordering::Relaxed));
+        let (begun, ends) = (UnixMillis(self.row.begun), UnixMillis(self.row.ends));
+        Some(SessionInfo { session: self.row.session, seat, begun, seen, ends, from: self.from })
+    }
 }
 
 impl Sessions {
@@ -121,6 +85,7 @@ impl Sessions {
     pub(crate) fn load(
         store: Arc<Store>,
         tokens: Tokens,
+        people: Arc<dyn PersonRoll>,
         clock: Arc<dyn Clock>,
         entropy: Arc<dyn Entropy>,
     ) -> Result<Self, TokenError> {
@@ -129,12 +94,15 @@ impl Sessions {
         let rows = read.open_table(SESSIONS).map_err(redb::Error::from)?;
         for entry in rows.iter().map_err(redb::Error::from)? {
             let (hash, row) = entry.map_err(redb::Error::from)?;
-            if let Ok(row) = minicbor::decode::<Row>(row.value()) {
-                live.insert(*hash.value(), Live { seen: AtomicU64::new(row.seen), row });
+            if let Ok(row) = minicbor::decode::<Row>(row.value())
+                && let Some(holder) = row.holder()
+            {
+                live.insert(*hash.value(), Live { seen: AtomicU64::new(row.seen), row, holder, from: None });
             }
         }
         drop((rows, read));
-        Ok(Self(Arc::new(Inner { store, tokens, clock, entropy, live: RwLock::new(live), writing: Mutex::new(()) })))
+        let (live, writing) = (RwLock::new(live), Mutex::new(()));
+        Ok(Self(Arc::new(Inner { store, tokens, people, clock, entropy, live, writing })))
     }
 
     /// Exchanges a token for a session under a fresh reference, whatever the caller had before; durable when it answers.
@@ -149,16 +117,82 @@ impl Sessions {
         let Some(hash) = tokens::hash_of(token) else { return Ok(None) };
         let Some(grant) = self.0.tokens.grant_of(&hash)? else { return Ok(None) };
         let Some(times) = times(&grant) else { return Ok(None) };
+        self.begin_of(Holder::Token(hash), grant, times, None).await.map(Some)
+    }
+
+    /// Begins a session of a person whose identity was just proven, under a fresh reference; durable when it answers. Nothing
+    /// begins for whom the roll does not know.
+    ///
+    /// Cancel safety: as [`Sessions::begin`].
+    pub async fn begin_at(
+        &self,
+        seat: Seat,
+        times: SessionTimes,
+        from: Option<IpAddr>,
+    ) -> Result<Option<(SessionReference, SessionGrant)>, TokenError> {
+        let Some(grant) = self.0.people.grant_of(seat.tenant, seat.person) else { return Ok(None) };
+        self.begin_of(Holder::Person(seat), grant, times, from).await.map(Some)
+    }
+
+    async fn begin_of(
+        &self,
+        holder: Holder,
+        grant: TokenGrant,
+        times: SessionTimes,
+        from: Option<IpAddr>,
+    ) -> Result<(SessionReference, SessionGrant), TokenError> {
         let this = self.clone();
-        let begun = tokio::task::spawn_blocking(move || this.noticing(this.begin_now(hash, times))).await??;
-        let (reference, row) = begun;
+        let begin = move || this.noticing(this.begin_now(holder, times, from));
+        let (reference, row) = tokio::task::spawn_blocking(begin).await??;
         let grant = SessionGrant {
             grant,
             session: row.session,
+            seat: if let Holder::Person(seat) = holder { Some(seat) } else { None },
+            begun: UnixMillis(row.begun),
             ends: UnixMillis(row.ends),
-            idle_ends: UnixMillis(row.seen.saturating_add(row.idle_ms).min(row.ends)),
+            idle_ends: UnixMillis(row.idle_ends(row.seen)),
         };
-        Ok(Some((reference, grant)))
+        Ok((reference, grant))
+    }
+
+    /// Sessions of people that go on and meet a condition.
+    pub fn of_people(&self, wanted: impl Fn(&SessionInfo) -> bool) -> Vec<SessionInfo> {
+        let now = self.0.clock.now().0;
+        let live = self.0.live.read();
+        let going_on = live.values().filter(|live| now < live.row.idle_ends(live.seen.load(Ordering::Relaxed)));
+        going_on.filter_map(Live::info).filter(wanted).collect()
+    }
+
+    /// Ends the sessions of people that meet a condition, and names them: they speak for nobody once this is called, and
+    /// durably so when it answers.
+    ///
+    /// Cancel safety: as [`Sessions::end`].
+    pub async fn end_where(&self, ends: impl Fn(&SessionInfo) -> bool) -> Result<Vec<[u8; 16]>, TokenError> {
+        let (mut hashes, mut names) = (Vec::new(), Vec::new());
+        self.0.live.write().retain(|hash, live| match live.info().filter(|info| ends(info)) {
+            Some(info) => {
+                hashes.push(*hash);
+                names.push(info.session);
+                false
+            }
+            None => true,
+        });
+        if !hashes.is_empty() {
+            let this = self.clone();
+            let end = move || {
+                let _turn = this.0.writing.lock();
+                this.noticing(this.write(&[], &hashes))
+            };
+            tokio::task::spawn_blocking(end).await??;
+        }
+        Ok(names)
+    }
+
+    fn grant_of(&self, holder: &Holder) -> Result<Option<TokenGrant>, TokenError> {
+        match holder {
+            Holder::Token(hash) => self.0.tokens.grant_of(hash),
+            Holder::Person(seat) => Ok(self.0.people.grant_of(seat.tenant, seat.person)),
+        }
     }
 
     /// Whom a reference speaks for now: nobody if there is no such session, if it ended, or if its token did. Answers from
@@ -166,13 +200,13 @@ impl Sessions {
     pub fn resolve(&self, reference: &str, counts: Use) -> Result<Option<SessionGrant>, TokenError> {
         let Some(hash) = hash_of(reference) else { return Ok(None) };
         let now = self.0.clock.now().0;
-        let (row, seen) = {
+        let (row, holder, seen) = {
             let live = self.0.live.read();
             let Some(session) = live.get(&hash) else { return Ok(None) };
-            (session.row.clone(), session.seen.load(Ordering::Relaxed))
+            (session.row.clone(), session.holder, session.seen.load(Ordering::Relaxed))
         };
-        let idle_ends = |seen: u64| seen.saturating_add(row.idle_ms).min(row.ends);
-        let grant = if now < idle_ends(seen) { self.noticing(self.0.tokens.grant_of(&row.token))? } else { None };
+        let goes_on = now < row.idle_ends(seen);
+        let grant = if goes_on { self.noticing(self.grant_of(&holder))? } else { None };
         let Some(grant) = grant else {
             self.0.live.write().remove(&hash);
             return Ok(None);
@@ -183,8 +217,9 @@ impl Sessions {
             let Some(session) = live.get(&hash) else { return Ok(None) };
             last = session.seen.fetch_max(now, Ordering::Relaxed).max(now);
         }
-        let (ends, idle_ends) = (UnixMillis(row.ends), UnixMillis(idle_ends(last)));
-        Ok(Some(SessionGrant { grant, session: row.session, ends, idle_ends }))
+        let (begun, ends, idle_ends) = (UnixMillis(row.begun), UnixMillis(row.ends), UnixMillis(row.idle_ends(last)));
+        let seat = if let Holder::Person(seat) = holder { Some(seat) } else { None };
+        Ok(Some(SessionGrant { grant, session: row.session, seat, begun, ends, idle_ends }))
     }
 
     /// Ends a session: it speaks for nobody when this is called, and durably so when it answers. Ending it twice is fine.
@@ -211,48 +246,47 @@ impl Sessions {
         tokio::task::spawn_blocking(move || this.noticing(this.settle_now())).await?
     }
 
-    fn begin_now(&self, token: Hash, times: SessionTimes) -> Result<(SessionReference, Row), TokenError> {
+    fn begin_now(
+        &self,
+        holder: Holder,
+        times: SessionTimes,
+        from: Option<IpAddr>,
+    ) -> Result<(SessionReference, Row), TokenError> {
         let mut secret = Zeroizing::new([0; SECRET_BYTES]);
         let mut session = [0; 16];
         self.0.entropy.fill(&mut secret[..]);
         self.0.entropy.fill(&mut session);
         let now = self.0.clock.now();
         let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
-        let row = Row {
-            token,
-            session,
-            begun: now.0,
-            ends: now.0.saturating_add(millis(times.absolute)),
-            idle_ms: millis(times.idle),
-            seen: now.0,
-        };
+        let ends = now.0.saturating_add(millis(times.absolute));
+        let row = Row::new(holder, session, now.0, ends, millis(times.idle));
         let mut text = Zeroizing::new(String::with_capacity(TEXT_LEN));
         URL_SAFE_NO_PAD.encode_string(&secret[..], &mut text);
         let hash = hash(&secret);
         let _turn = self.0.writing.lock();
-        let surplus = self.surplus(&token)?;
+        let surplus = self.surplus(&holder)?;
         self.write(&[(hash, row.clone())], &surplus)?;
         let mut live = self.0.live.write();
         for hash in &surplus {
             live.remove(hash);
         }
-        live.insert(hash, Live { seen: AtomicU64::new(row.seen), row: row.clone() });
+        live.insert(hash, Live { seen: AtomicU64::new(row.seen), row: row.clone(), holder, from });
         Ok((SessionReference(text), row))
     }
 
-    /// Sessions of the token that must go, so that one more finds place: those that were not used for the longest time.
-    fn surplus(&self, token: &Hash) -> Result<Vec<Hash>, TokenError> {
+    /// Sessions of the holder that must go, so that one more finds place: those that were not used for the longest time.
+    fn surplus(&self, holder: &Holder) -> Result<Vec<Hash>, TokenError> {
         let live = self.0.live.read();
         let mut own: Vec<(u64, Hash)> = live
             .iter()
-            .filter(|(_, session)| session.row.token == *token)
+            .filter(|(_, session)| session.holder.is_the_same(holder))
             .map(|(hash, session)| (session.seen.load(Ordering::Relaxed), *hash))
             .collect();
         if live.len() >= MAX_SESSIONS && own.is_empty() {
             return Err(TokenError::TooMany);
         }
         own.sort_unstable();
-        let over = (own.len() + 1).saturating_sub(MAX_OF_ONE_TOKEN).max(usize::from(live.len() >= MAX_SESSIONS));
+        let over = (own.len() + 1).saturating_sub(MAX_OF_ONE).max(usize::from(live.len() >= MAX_SESSIONS));
         Ok(own.into_iter().take(over).map(|(_, hash)| hash).collect())
     }
 
@@ -263,11 +297,10 @@ impl Sessions {
         let mut over = Vec::new();
         for (hash, session) in &*self.0.live.read() {
             let seen = session.seen.load(Ordering::Relaxed);
-            let goes_on = now < seen.saturating_add(session.row.idle_ms).min(session.row.ends);
-            if !goes_on || self.0.tokens.grant_of(&session.row.token)?.is_none() {
+            if now >= session.row.idle_ends(seen) || self.grant_of(&session.holder)?.is_none() {
                 over.push(*hash);
             } else if seen != session.row.seen {
-                used.push((*hash, Row { seen, ..session.row.clone() }));
+                used.push((*hash, session.row.clone().seen_at(seen)));
             }
         }
         {
@@ -348,7 +381,7 @@ fn hash(secret: &[u8; SECRET_BYTES]) -> Hash {
 const SECRET_BYTES: usize = 32;
 /// 32 bytes in base64 without padding.
 const TEXT_LEN: usize = 43;
-/// Sessions of one token at a time; one more ends the one that was not used for the longest time.
-const MAX_OF_ONE_TOKEN: usize = 32;
+/// Sessions of one token or person at a time; one more ends the one that was not used for the longest time.
+const MAX_OF_ONE: usize = 32;
 /// Sessions of one vault at a time.
 const MAX_SESSIONS: usize = 10_000;
