@@ -14,26 +14,38 @@ mod detail;
 mod disk;
 mod edge;
 mod entry;
+mod error;
 mod event;
+mod follow;
+mod form;
 mod frame;
 mod hash;
 mod log;
+mod nodes;
 mod note;
+mod offline;
 mod proof;
+mod read;
+mod state;
 mod tile;
 mod walk;
 mod witness;
 
+pub mod report;
 pub mod verify;
 
 pub use detail::{DetailError, DetailMaster, SubjectKey};
-pub use disk::{Disk, LocalDisk, MemoryDisk};
+pub use disk::{Disk, LocalDisk, MemoryDisk, ReadOnlyDisk};
 pub use entry::{
     ClientRef, CodeWord, Counts, Entry, EntryError, LeaseId, MAX_DETAIL_BYTES, NewEntry, Outcome, SubjectToken,
 };
+pub use error::{AppendError, OpenError, ReadError};
 pub use event::Event;
+pub use follow::{FollowError, Followed, Follower};
 pub use hash::{Hash, leaf_hash, node_hash};
-pub use log::{AppendError, Log, LogOptions, OpenError, ReadError, TreeHead};
+pub use log::{Log, LogOptions, TreeHead};
 pub use note::{LogKey, NoteError, PublicKey, SignedHead};
+pub use offline::{Flaw, KnownKeys, Verdict, verify_offline};
 pub use proof::{Nodes, consistency_proof, inclusion_proof, tree_root};
+pub use read::{Proved, SubjectLog};
 pub use witness::{CosignError, Cosigned, Cosigner};

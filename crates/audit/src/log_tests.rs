@@ -1,7 +1,7 @@
 //! What the log promises, tried out.
 
 use super::*;
-use crate::{Event, MemoryDisk, Outcome, verify};
+use crate::{Entry, EntryError, Event, Hash, MemoryDisk, NoteError, Outcome, SubjectToken, leaf_hash, tile, verify};
 use leadglass_model::{EntryId, UnixMillis};
 use std::sync::atomic::{AtomicUsize, Ordering};
 

@@ -1,10 +1,9 @@
 //! Reading the whole log back: every leaf, every tile, every subject's chain.
 
 use crate::{
-    Disk, Entry, Hash, SubjectToken,
+    Disk, Entry, Hash, OpenError, SubjectToken, TreeHead,
     edge::{Edge, FullTile},
     leaf_hash,
-    log::{OpenError, TreeHead},
     tile::{self, WIDTH},
 };
 use std::collections::HashMap;
