@@ -19,10 +19,18 @@ pub enum Role {
     Device,
     /// Views and sends.
     Clinician,
+    /// Sends.
+    Radiographer,
+    /// Finds and sends; views nothing.
+    Reception,
     /// Views for patients' requests, and decides.
     Dpo,
     /// Decides, and sees nobody.
     Admin,
+    /// Reads the log.
+    Auditor,
+    /// Nothing yet.
+    Patient,
 }
 
 /// One of the two tenants that every vault of these tests has.
@@ -163,6 +171,8 @@ pub fn assemble(vault: &mut Vault) -> (Vec<Caller>, [Place; 3]) {
     };
     let device = issue(&own, "device").0;
     let admin = issue(&own, "admin").0;
+    let [radiographer, reception, auditor, patient] =
+        ["radiographer", "reception", "auditor", "patient"].map(|role| issue(&own, role).0);
     let elsewhere = ["device", "dpo", "admin"].map(|role| issue(&other, role).0);
     let (revoked, actor) = issue(&own, "clinician");
     let _ = tokens(vault, &["revoke", "--tenant", &own, &actor]);
@@ -190,6 +200,10 @@ pub fn assemble(vault: &mut Vault) -> (Vec<Caller>, [Place; 3]) {
         },
         token("the data protection officer", Tenant::Own, Role::Dpo, &known.dpo),
         token("the administrator", Tenant::Own, Role::Admin, &admin),
+        token("a radiographer", Tenant::Own, Role::Radiographer, &radiographer),
+        token("the reception", Tenant::Own, Role::Reception, &reception),
+        token("an auditor", Tenant::Own, Role::Auditor, &auditor),
+        token("a patient", Tenant::Own, Role::Patient, &patient),
         token("another tenant's device", Tenant::Other, Role::Device, &elsewhere[0]),
         token("another tenant's clinician", Tenant::Other, Role::Clinician, &known.other_tenant),
         token("another tenant's data protection officer", Tenant::Other, Role::Dpo, &elsewhere[1]),

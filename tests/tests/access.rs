@@ -5,7 +5,7 @@
 
 #![allow(clippy::unwrap_used, reason = "the helpers of a test end where they fail, as the test does")]
 
-use Needs::{Administer, Anybody, Browser, Read, Search, Somebody, Store};
+use Needs::{Administer, Anybody, Browser, Find, Read, Search, Somebody, Store};
 use leadglass_tests::cast::{self, Caller, Place, Role, told};
 use leadglass_tests::http::Answer;
 use leadglass_tests::scratch;
@@ -26,6 +26,8 @@ enum Needs {
     Browser(u16, u16),
     /// The right to find studies.
     Search,
+    /// The right to find what this study consists of.
+    Find,
     /// The right to read, and to read this study.
     Read,
     /// The right to store; this status, because nothing is sent.
@@ -61,10 +63,10 @@ const TABLE: &[Row] = &[
     // Nothing is sent: who may store hears that it cannot be read.
     row("POST", "/dicomweb/studies", Store(415)),
     row("POST", "/dicomweb/studies/{study}", Store(415)),
-    row("GET", "/dicomweb/studies/{study}/series", Read),
-    row("GET", "/dicomweb/studies/{study}/instances", Read),
+    row("GET", "/dicomweb/studies/{study}/series", Find),
+    row("GET", "/dicomweb/studies/{study}/instances", Find),
     row("GET", "/dicomweb/studies/{study}/series/{series}", Read),
-    row("GET", "/dicomweb/studies/{study}/series/{series}/instances", Read),
+    row("GET", "/dicomweb/studies/{study}/series/{series}/instances", Find),
     row("GET", "/dicomweb/studies/{study}/series/{series}/instances/{instance}", Read),
     row("GET", "/wado?requestType=WADO&studyUID={study}&seriesUID={series}&objectUID={instance}", Read),
     row("GET", "/dicomweb/studies/{study}/metadata", Read),
@@ -129,9 +131,10 @@ fn expected(needs: Needs, caller: &Caller, place: &Place) -> u16 {
         }
         (_, None) => 401,
         (Somebody(status), _) => status,
-        (Search | Read, _) if !has(&[Role::Clinician, Role::Dpo]) => 403,
+        (Search | Find, _) if !has(&[Role::Clinician, Role::Reception, Role::Dpo]) => 403,
+        (Read, _) if !has(&[Role::Clinician, Role::Dpo]) => 403,
         (Search, _) => 200,
-        (Read, Some((tenant, _))) => {
+        (Find | Read, Some((tenant, _))) => {
             if place.of == Some(tenant) {
                 200
             } else {
@@ -139,7 +142,7 @@ fn expected(needs: Needs, caller: &Caller, place: &Place) -> u16 {
             }
         }
         (Store(status), _) => {
-            if has(&[Role::Device, Role::Clinician]) {
+            if has(&[Role::Device, Role::Clinician, Role::Radiographer, Role::Reception]) {
                 status
             } else {
                 403
@@ -220,7 +223,7 @@ fn what_one_may_not_see_is_answered_as_what_does_not_exist() {
                     );
                 }
                 // A head says no more than the answer does; the viewer's origin reads for the same callers.
-                if row.method == "GET" && matches!(row.needs, Read | Search) {
+                if row.method == "GET" && matches!(row.needs, Find | Read | Search) {
                     let head = ask(&vault, &console, &Row { method: "HEAD", ..*row }, caller, place);
                     assert_eq!((head.status, head.body.len()), (wanted, 0), "HEAD: {what}, {}", place.name);
                     let there = ask(&vault, &viewer, row, caller, place);

@@ -26,7 +26,7 @@ enum Command {
         /// The tenant's id.
         #[arg(long)]
         tenant: TenantId,
-        /// What it is for: device, clinician, dpo or admin.
+        /// What it is for: device, clinician, radiographer, reception, dpo, admin, auditor or patient.
         #[arg(long)]
         role: Role,
         /// A label for people; no patient's name.
@@ -94,7 +94,7 @@ async fn act(config: &Config, tokens: &Tokens, args: Args) -> anyhow::Result<Exi
                 } else {
                     let state = if info.revoked.is_some() { "revoked" } else { "valid" };
                     let (grant, role) = (&info.grant, info.grant.role);
-                    print(&format!("{}  {}  {role:<9}  {state:<7}  {}", grant.actor, grant.tenant, grant.label));
+                    print(&format!("{}  {}  {role:<12}  {state:<7}  {}", grant.actor, grant.tenant, grant.label));
                 }
             }
         }

@@ -20,10 +20,18 @@ pub enum Role {
     Device,
     /// Views the studies of the own tenant.
     Clinician,
+    /// Takes pictures: brings them in, and opens none.
+    Radiographer,
+    /// Finds patients and studies, hands in photos and documents; sees no picture.
+    Reception,
     /// Data protection officer: exports, erases, restricts.
     Dpo,
     /// Runs the system; sees no patient.
     Admin,
+    /// Reads the log and proves it; sees no patient.
+    Auditor,
+    /// What is theirs, once it is released to them.
+    Patient,
 }
 
 /// What a study is opened for. KEYS.md names the same words.
@@ -94,13 +102,29 @@ impl FromStr for Purpose {
 }
 
 impl Role {
+    /// Every role.
+    pub const ALL: [Self; 8] = [
+        Self::Device,
+        Self::Clinician,
+        Self::Radiographer,
+        Self::Reception,
+        Self::Dpo,
+        Self::Admin,
+        Self::Auditor,
+        Self::Patient,
+    ];
+
     /// The word in tokens, configuration and audit entries.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Device => "device",
             Self::Clinician => "clinician",
+            Self::Radiographer => "radiographer",
+            Self::Reception => "reception",
             Self::Dpo => "dpo",
             Self::Admin => "admin",
+            Self::Auditor => "auditor",
+            Self::Patient => "patient",
         }
     }
 }
@@ -114,10 +138,8 @@ impl fmt::Display for Role {
 impl FromStr for Role {
     type Err = &'static str;
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        [Self::Device, Self::Clinician, Self::Dpo, Self::Admin]
-            .into_iter()
-            .find(|r| r.as_str() == text)
-            .ok_or("not a role: device, clinician, dpo or admin")
+        let role = Self::ALL.into_iter().find(|r| r.as_str() == text);
+        role.ok_or("not a role: device, clinician, radiographer, reception, dpo, admin, auditor or patient")
     }
 }
 
@@ -130,6 +152,14 @@ mod tests {
         for purpose in Purpose::ALL {
             assert_eq!(purpose.as_str().parse(), Ok(purpose));
             assert_eq!(serde_json::to_string(&purpose).unwrap(), format!("\"{purpose}\""));
+        }
+    }
+
+    #[test]
+    fn every_role_comes_back_from_its_word() {
+        for role in Role::ALL {
+            assert_eq!(role.as_str().parse(), Ok(role));
+            assert_eq!(serde_json::to_string(&role).unwrap(), format!("\"{role}\""));
         }
     }
 }

@@ -18,11 +18,20 @@ pub enum Store {}
 /// Deciding on quarantine, tokens, devices.
 #[derive(Debug, Clone)]
 pub enum Administer {}
+/// Reading the log.
+#[derive(Debug, Clone)]
+pub enum Audit {}
+
+/// Inviting people, changing their roles, ending their access.
+#[derive(Debug, Clone)]
+pub enum ManagePeople {}
 
 impl Access for Read {}
 impl Access for Search {}
 impl Access for Store {}
 impl Access for Administer {}
+impl Access for ManagePeople {}
+impl Access for Audit {}
 
 /// Policy allowed `actor` to do `A` in `tenant` for `purpose`. Only `policy` makes one (`Permit::grant`).
 #[derive(Debug, Clone)]

@@ -4,7 +4,13 @@
 
 #![forbid(unsafe_code)]
 
-use leadglass_model::{ActorRef, Administer, Fault, Permit, Purpose, Read, Role, Search, Store, TenantId};
+mod table;
+
+pub use table::Rights;
+
+use leadglass_model::{
+    Access, ActorRef, Administer, Audit, Fault, ManagePeople, Permit, Purpose, Read, Role, Search, Store, TenantId,
+};
 use std::time::Duration;
 
 /// Somebody whose identity was proven: by a token, a certificate, a device entry.
@@ -46,50 +52,49 @@ impl Refusal {
 }
 
 impl Principal {
+    /// What the role may do.
+    pub const fn rights(&self) -> Rights {
+        Rights::of(self.role)
+    }
+
     /// To open studies of the own tenant.
     pub fn read(&self, purpose: Purpose) -> Result<Permit<Read>, Refusal> {
-        let purposes: &[Purpose] = match self.role {
-            Role::Clinician => &[Purpose::Care],
-            Role::Dpo => &[Purpose::SubjectRequest, Purpose::LegalClaim, Purpose::StorageCheck],
-            Role::Admin | Role::Device => return Err(Refusal::Role { role: self.role }),
-        };
-        self.within(purposes, purpose)?;
-        Ok(Permit::grant(self.tenant, self.actor, self.role, purpose))
+        self.within(self.rights().opens, purpose)
     }
 
     /// To find studies of the own tenant.
     pub fn search(&self, purpose: Purpose) -> Result<Permit<Search>, Refusal> {
-        self.read(purpose)?;
-        Ok(Permit::grant(self.tenant, self.actor, self.role, purpose))
+        self.within(self.rights().finds, purpose)
     }
 
     /// To bring instances in.
     pub fn store(&self) -> Result<Permit<Store>, Refusal> {
-        match self.role {
-            Role::Device | Role::Clinician => Ok(Permit::grant(self.tenant, self.actor, self.role, Purpose::Ingest)),
-            Role::Dpo | Role::Admin => Err(Refusal::Role { role: self.role }),
-        }
+        self.if_so(self.rights().stores, Purpose::Ingest)
     }
 
     /// To decide on quarantined instances and other matters of the tenant.
     pub fn administer(&self) -> Result<Permit<Administer>, Refusal> {
-        match self.role {
-            Role::Dpo | Role::Admin => Ok(Permit::grant(self.tenant, self.actor, self.role, Purpose::Quality)),
-            Role::Clinician | Role::Device => Err(Refusal::Role { role: self.role }),
-        }
+        self.if_so(self.rights().administers, Purpose::Quality)
     }
 
-    /// How long a browser stays signed in: without use, and in any case. `None`: the role is no person's.
-    ///
-    /// Source: OWASP session management; shorter for who may decide about others' data.
+    /// To read the log of the own tenant.
+    pub fn audit(&self) -> Result<Permit<Audit>, Refusal> {
+        self.if_so(self.rights().audits, Purpose::Quality)
+    }
+
+    /// To invite people, to change their roles and to end their access.
+    pub fn manage_people(&self) -> Result<Permit<ManagePeople>, Refusal> {
+        self.if_so(matches!(self.role, Role::Admin), Purpose::Quality)
+    }
+
+    /// Whether whoever has this role signs in with a passkey and in no other way.
+    pub const fn needs_passkey(&self) -> bool {
+        matches!(self.role, Role::Dpo | Role::Admin)
+    }
+
+    /// How long a browser stays signed in: without use, and in any case. `None`: the role has no browser.
     pub const fn session_times(&self) -> Option<(Duration, Duration)> {
-        const MINUTE: u64 = 60;
-        let (idle, absolute) = match self.role {
-            Role::Clinician => (30 * MINUTE, 10 * 60 * MINUTE),
-            Role::Dpo | Role::Admin => (15 * MINUTE, 4 * 60 * MINUTE),
-            Role::Device => return None,
-        };
-        Some((Duration::from_secs(idle), Duration::from_secs(absolute)))
+        self.rights().signed_in
     }
 
     /// What this role opens studies for when the request does not say.
@@ -97,12 +102,27 @@ impl Principal {
         match self.role {
             Role::Dpo => Purpose::SubjectRequest,
             Role::Device => Purpose::Ingest,
-            Role::Clinician | Role::Admin => Purpose::Care,
+            Role::Clinician | Role::Radiographer | Role::Reception | Role::Admin | Role::Auditor | Role::Patient => {
+                Purpose::Care
+            }
         }
     }
 
-    fn within(&self, allowed: &[Purpose], purpose: Purpose) -> Result<(), Refusal> {
-        if allowed.contains(&purpose) { Ok(()) } else { Err(Refusal::Purpose { role: self.role, purpose }) }
+    fn within<A: Access>(&self, allowed: &[Purpose], purpose: Purpose) -> Result<Permit<A>, Refusal> {
+        if allowed.is_empty() {
+            return Err(Refusal::Role { role: self.role });
+        }
+        if !allowed.contains(&purpose) {
+            return Err(Refusal::Purpose { role: self.role, purpose });
+        }
+        Ok(Permit::grant(self.tenant, self.actor, self.role, purpose))
+    }
+
+    fn if_so<A: Access>(&self, may: bool, purpose: Purpose) -> Result<Permit<A>, Refusal> {
+        if !may {
+            return Err(Refusal::Role { role: self.role });
+        }
+        Ok(Permit::grant(self.tenant, self.actor, self.role, purpose))
     }
 }
 
@@ -114,23 +134,44 @@ mod tests {
         Principal { tenant: TenantId::from_bytes([1; 16]), actor: ActorRef([2; 16]), role }
     }
 
-    /// The whole table, role by role: read purposes, store, administer.
+    /// The whole table, role by role: purposes to open and to find, store, administer, audit.
     #[test]
     fn the_table_is_as_written() {
         use Purpose::*;
-        for (role, reads, store, administer) in [
-            (Role::Device, &[][..], true, false),
-            (Role::Clinician, &[Care][..], true, false),
-            (Role::Dpo, &[SubjectRequest, LegalClaim, StorageCheck][..], false, true),
-            (Role::Admin, &[][..], false, true),
-        ] {
+        let record = &[SubjectRequest, LegalClaim, StorageCheck][..];
+        let table: [(Role, &[Purpose], &[Purpose], bool, bool, bool); 8] = [
+            (Role::Device, &[], &[], true, false, false),
+            (Role::Clinician, &[Care], &[Care], true, false, false),
+            (Role::Radiographer, &[], &[], true, false, false),
+            (Role::Reception, &[], &[Care], true, false, false),
+            (Role::Dpo, record, record, false, true, true),
+            (Role::Admin, &[], &[], false, true, false),
+            (Role::Auditor, &[], &[], false, false, true),
+            (Role::Patient, &[], &[], false, false, false),
+        ];
+        assert_eq!(table.map(|row| row.0), Role::ALL);
+        for (role, opens, finds, store, administer, audit) in table {
             let who = principal(role);
+            assert_eq!(who.rights().role, role);
             for purpose in Purpose::ALL {
-                assert_eq!(who.read(purpose).is_ok(), reads.contains(&purpose), "{role} reads for {purpose}");
-                assert_eq!(who.search(purpose).is_ok(), reads.contains(&purpose), "{role} searches for {purpose}");
+                assert_eq!(who.read(purpose).is_ok(), opens.contains(&purpose), "{role} opens for {purpose}");
+                assert_eq!(who.search(purpose).is_ok(), finds.contains(&purpose), "{role} finds for {purpose}");
             }
             assert_eq!(who.store().is_ok(), store, "{role} stores");
             assert_eq!(who.administer().is_ok(), administer, "{role} administers");
+            assert_eq!(who.manage_people().is_ok(), role == Role::Admin, "{role} invites people");
+            assert_eq!(who.needs_passkey(), administer, "{role} signs in with a passkey");
+            assert_eq!(who.audit().is_ok(), audit, "{role} audits");
+        }
+    }
+
+    /// Nobody who runs the house or looks after the log sees a picture.
+    #[test]
+    fn who_opens_studies_does_not_run_the_house_for_care() {
+        for role in Role::ALL {
+            let rights = principal(role).rights();
+            assert!(!(rights.administers && rights.opens.contains(&Purpose::Care)), "{role}");
+            assert!(rights.opens.iter().all(|purpose| rights.finds.contains(purpose)), "{role} finds what it opens");
         }
     }
 

@@ -1,0 +1,64 @@
+//! The table: role by role, what it may do and for which purpose. What does not stand here is refused.
+
+use leadglass_model::{Purpose, Role};
+use std::time::Duration;
+
+/// What one role may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rights {
+    /// Whose they are.
+    pub role: Role,
+    /// Opens studies, pixels and metadata, for these purposes.
+    pub opens: &'static [Purpose],
+    /// Finds patients, studies and what they consist of, for these purposes.
+    pub finds: &'static [Purpose],
+    /// Brings instances in.
+    pub stores: bool,
+    /// Decides on devices, tokens, people, quarantine.
+    pub administers: bool,
+    /// Reads the log.
+    pub audits: bool,
+    /// How long a browser stays signed in: without use, and in any case. `None`: the role has no browser.
+    ///
+    /// Source: OWASP session management; shorter for who may decide about others' data.
+    pub signed_in: Option<(Duration, Duration)>,
+}
+
+impl Rights {
+    /// Those of a role.
+    pub const fn of(role: Role) -> Self {
+        let nothing = Self {
+            role,
+            opens: &[],
+            finds: &[],
+            stores: false,
+            administers: false,
+            audits: false,
+            signed_in: Some(AT_THE_CHAIR),
+        };
+        match role {
+            Role::Device => Self { stores: true, signed_in: None, ..nothing },
+            Role::Clinician => Self { opens: &[Purpose::Care], finds: &[Purpose::Care], stores: true, ..nothing },
+            Role::Radiographer => Self { stores: true, ..nothing },
+            Role::Reception => Self { finds: &[Purpose::Care], stores: true, ..nothing },
+            Role::Dpo => Self {
+                opens: ON_RECORD,
+                finds: ON_RECORD,
+                administers: true,
+                audits: true,
+                signed_in: Some(AT_THE_DESK),
+                ..nothing
+            },
+            Role::Admin => Self { administers: true, signed_in: Some(AT_THE_DESK), ..nothing },
+            Role::Auditor => Self { audits: true, signed_in: Some(AT_THE_DESK), ..nothing },
+            // Nothing is released to anybody yet.
+            Role::Patient => nothing,
+        }
+    }
+}
+
+/// What a data protection officer opens studies for.
+const ON_RECORD: &[Purpose] = &[Purpose::SubjectRequest, Purpose::LegalClaim, Purpose::StorageCheck];
+const MINUTE: u64 = 60;
+const AT_THE_CHAIR: (Duration, Duration) = (Duration::from_secs(30 * MINUTE), Duration::from_secs(10 * 60 * MINUTE));
+const AT_THE_DESK: (Duration, Duration) = (Duration::from_secs(15 * MINUTE), Duration::from_secs(4 * 60 * MINUTE));
