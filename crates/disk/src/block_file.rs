@@ -7,7 +7,8 @@ use rustix::{
 };
 use std::{
     fs::File,
-    io,
+    io::{self, IoSlice},
+    ops::Range,
     os::unix::fs::FileExt,
     path::Path,
     sync::atomic::{AtomicBool, Ordering},
@@ -41,7 +42,7 @@ impl BlockFile {
     /// When `offset` is none.
     pub fn write_from<'a>(&'a self, offset: u64, buffer: &'a mut Buffer) -> Blocks<'a> {
         assert!(offset.is_multiple_of(BLOCK_BYTES as u64), "writes begin at a block");
-        Blocks { file: self, buffer, offset, filled: 0 }
+        Blocks { file: self, buffer, offset, runs: Vec::new(), from: 0, filled: 0 }
     }
 
     /// Makes content, and what it takes to find it, durable.
@@ -49,38 +50,59 @@ impl BlockFile {
         self.plain.sync_data()
     }
 
-    fn write(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        if let Some(direct) = self.direct.as_ref().filter(|_| !self.refused.load(Ordering::Relaxed)) {
-            match direct.write_all_at(bytes, offset) {
-                // Alignment, or the whole thing, is not to this file system's liking.
-                Err(e) if matches!(Errno::from_io_error(&e), Some(Errno::INVAL | Errno::OPNOTSUPP)) => {
-                    self.refused.store(true, Ordering::Relaxed);
+    /// Writes slices of whole blocks, one behind the other, as one request where the system takes them so.
+    fn write(&self, mut slices: &mut [IoSlice<'_>], mut offset: u64) -> io::Result<()> {
+        IoSlice::advance_slices(&mut slices, 0);
+        while !slices.is_empty() {
+            let direct = self.direct.as_ref().filter(|_| !self.refused.load(Ordering::Relaxed));
+            match rustix::io::pwritev(direct.unwrap_or(&self.plain), slices, offset) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(written) => {
+                    IoSlice::advance_slices(&mut slices, written);
+                    offset += written as u64;
                 }
-                written => return written,
+                Err(Errno::INTR) => {}
+                // Alignment, or the whole thing, is not to this file system's liking.
+                Err(Errno::INVAL | Errno::OPNOTSUPP) if direct.is_some() => self.refused.store(true, Ordering::Relaxed),
+                Err(error) => return Err(error.into()),
             }
         }
-        self.plain.write_all_at(bytes, offset)
+        Ok(())
     }
 }
 
-/// Writing under way, through a buffer.
+/// Writing under way: what lies well is written from where it lies, the rest through a buffer.
 #[derive(Debug)]
 pub struct Blocks<'a> {
     file: &'a BlockFile,
     buffer: &'a mut Buffer,
+    /// Where in the file what waits begins.
     offset: u64,
+    /// What waits, but for the buffer's last part.
+    runs: Vec<Run<'a>>,
+    /// Where the buffer's last part begins and ends.
+    from: usize,
     filled: usize,
 }
 
-impl Blocks<'_> {
-    /// Takes the next bytes; writes when the buffer is full. Bytes that lie at a multiple of [`BLOCK_BYTES`] and are next in
-    /// the file are written from where they are.
-    pub fn push(&mut self, mut bytes: &[u8]) -> io::Result<()> {
-        if self.filled == 0 && bytes.as_ptr().align_offset(BLOCK_BYTES) == 0 {
+/// Bytes that wait.
+#[derive(Debug)]
+enum Run<'a> {
+    Copied(Range<usize>),
+    Lent(&'a [u8]),
+}
+
+impl<'a> Blocks<'a> {
+    /// Takes the next bytes; writes when the buffer is full. Bytes that lie at a multiple of [`BLOCK_BYTES`] and are to stand at
+    /// one in the file are written from where they are.
+    pub fn push(&mut self, mut bytes: &'a [u8]) -> io::Result<()> {
+        let is_at_a_block = self.filled.is_multiple_of(BLOCK_BYTES) && bytes.as_ptr().align_offset(BLOCK_BYTES) == 0;
+        if is_at_a_block && bytes.len() >= BLOCK_BYTES {
             let (whole, tail) = bytes.split_at(bytes.len() - bytes.len() % BLOCK_BYTES);
-            if !whole.is_empty() {
-                self.file.write(whole, self.offset)?;
-                self.offset += whole.len() as u64;
+            self.close_run();
+            self.runs.push(Run::Lent(whole));
+            if self.runs.len() >= MOST_RUNS {
+                self.flush()?;
             }
             bytes = tail;
         }
@@ -91,9 +113,7 @@ impl Blocks<'_> {
             self.filled += some;
             bytes = &bytes[some..];
             if self.filled == self.buffer.bytes().len() {
-                self.file.write(self.buffer.bytes(), self.offset)?;
-                self.offset += self.filled as u64;
-                self.filled = 0;
+                self.flush()?;
             }
         }
         Ok(())
@@ -102,27 +122,50 @@ impl Blocks<'_> {
     /// Writes what is left and nothing behind it: whole blocks past the page cache, what does not fill one through it.
     /// Answers where the bytes ended, which is the end of a file that was empty before. (Writing the whole block and cutting
     /// the file would make the file system read that block again.)
-    pub fn finish_exactly(self) -> io::Result<u64> {
-        let end = self.offset + self.filled as u64;
-        let (whole, tail) = self.buffer.bytes()[..self.filled].split_at(self.filled - self.filled % BLOCK_BYTES);
-        if !whole.is_empty() {
-            self.file.write(whole, self.offset)?;
-        }
-        self.file.plain.write_all_at(tail, self.offset + whole.len() as u64)?;
-        Ok(end)
+    pub fn finish_exactly(mut self) -> io::Result<u64> {
+        let tail = self.filled - self.filled % BLOCK_BYTES..self.filled;
+        self.filled = tail.start;
+        self.flush()?;
+        self.file.plain.write_all_at(&self.buffer.bytes()[tail.clone()], self.offset)?;
+        Ok(self.offset + tail.len() as u64)
     }
 
     /// Writes what is left; the rest of its last block becomes zeros. Answers where the bytes ended.
-    pub fn finish(self) -> io::Result<u64> {
-        let end = self.offset + self.filled as u64;
-        let whole = self.filled.next_multiple_of(BLOCK_BYTES);
-        self.buffer.bytes_mut()[self.filled..whole].fill(0);
-        if whole > 0 {
-            self.file.write(&self.buffer.bytes()[..whole], self.offset)?;
+    pub fn finish(mut self) -> io::Result<u64> {
+        let (end, whole) = (self.filled, self.filled.next_multiple_of(BLOCK_BYTES));
+        self.buffer.bytes_mut()[end..whole].fill(0);
+        self.filled = whole;
+        self.flush()?;
+        Ok(self.offset - (whole - end) as u64)
+    }
+
+    fn close_run(&mut self) {
+        if self.from < self.filled {
+            self.runs.push(Run::Copied(self.from..self.filled));
+            self.from = self.filled;
         }
-        Ok(end)
+    }
+
+    /// Writes what waits, which is whole blocks.
+    fn flush(&mut self) -> io::Result<()> {
+        self.close_run();
+        let copied = self.buffer.bytes();
+        let bytes = self.runs.iter().map(|run| match run {
+            Run::Copied(range) => &copied[range.clone()],
+            Run::Lent(bytes) => *bytes,
+        });
+        let mut slices: Vec<IoSlice<'_>> = bytes.map(IoSlice::new).collect();
+        let len: usize = slices.iter().map(|slice| slice.len()).sum();
+        self.file.write(&mut slices, self.offset)?;
+        self.offset += len as u64;
+        self.runs.clear();
+        (self.from, self.filled) = (0, 0);
+        Ok(())
     }
 }
+
+/// Slices of one request; the system takes 1,024.
+const MOST_RUNS: usize = 256;
 
 #[cfg(test)]
 mod tests {
@@ -159,17 +202,19 @@ mod tests {
             let offset = block * BLOCK_BYTES as u64;
             let mut buffer = Buffer::new(room);
             buffer.bytes_mut().fill(0xAA);
-            let mut blocks = file.write_from(offset, &mut buffer);
             let mut all = vec![0; usize::try_from(offset).unwrap()];
             let trays = crate::Trays::new(0);
-            for (n, size) in sizes.iter().enumerate() {
-                let piece = vec![u8::try_from(n + 1).unwrap(); *size];
+            let pieces: Vec<bytes::Bytes> = sizes.iter().zip(1..).map(|(size, n)| {
                 // Every other one at a block.
-                let mut tray = trays.take(*size);
-                tray.room(*size).copy_from_slice(&piece);
-                let aligned = tray.into_bytes();
-                blocks.push(if n % 2 == 0 { &aligned } else { &piece }).unwrap();
-                all.extend(piece);
+                let mut tray = trays.take(size + 1);
+                tray.room(size + 1).fill(n);
+                let bytes = tray.into_bytes();
+                if n % 2 == 0 { bytes.slice(..*size) } else { bytes.slice(1..) }
+            }).collect();
+            let mut blocks = file.write_from(offset, &mut buffer);
+            for piece in &pieces {
+                blocks.push(piece).unwrap();
+                all.extend(&piece[..]);
             }
             prop_assert_eq!(blocks.finish().unwrap(), all.len() as u64);
             file.sync().unwrap();

@@ -2,12 +2,22 @@
 
 use twox_hash::XxHash3_128;
 
-/// How payloads are summed: told by a segment's magic.
+/// Forms of a segment, told by its magic. One is written, the others are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// `LGJSEG01`: sums are BLAKE3.
+    First,
+    /// `LGJSEG02`: sums are XXH3.
+    Second,
+    /// `LGJSEG03`: a payload may stand behind zeros.
+    Third,
+}
+
+/// How payloads are summed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Summing {
-    /// `LGJSEG01`: read and never written.
     Blake3,
-    /// `LGJSEG02`: several times as fast, and as good against accidents.
+    /// Several times as fast, and as good against accidents.
     Xxh3,
 }
 
@@ -37,11 +47,23 @@ impl Summing {
             }
         }
     }
+}
+
+impl Form {
+    const ALL: [Self; 3] = [Self::Third, Self::Second, Self::First];
 
     const fn magic(self) -> &'static [u8; 8] {
         match self {
-            Self::Blake3 => b"LGJSEG01",
-            Self::Xxh3 => b"LGJSEG02",
+            Self::First => b"LGJSEG01",
+            Self::Second => b"LGJSEG02",
+            Self::Third => b"LGJSEG03",
+        }
+    }
+
+    pub(crate) const fn summing(self) -> Summing {
+        match self {
+            Self::First => Summing::Blake3,
+            Self::Second | Self::Third => Summing::Xxh3,
         }
     }
 }
@@ -58,7 +80,7 @@ impl PayloadSum {
 /// Head of a segment file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct SegmentHeader {
-    pub(crate) summing: Summing,
+    pub(crate) form: Form,
     pub(crate) file_id: [u8; 16],
     pub(crate) generation: u64,
     pub(crate) first: u64,
@@ -69,7 +91,7 @@ pub(crate) struct SegmentHeader {
 impl SegmentHeader {
     pub(crate) fn encode(&self) -> [u8; SEGMENT_HEADER_BYTES] {
         let mut out = [0; SEGMENT_HEADER_BYTES];
-        out[0..8].copy_from_slice(self.summing.magic());
+        out[0..8].copy_from_slice(self.form.magic());
         out[8..24].copy_from_slice(&self.file_id);
         out[24..32].copy_from_slice(&self.generation.to_le_bytes());
         out[32..40].copy_from_slice(&self.first.to_le_bytes());
@@ -82,14 +104,14 @@ impl SegmentHeader {
 
     /// The header, or nothing when a single bit of it is not as written.
     pub(crate) fn decode(bytes: &[u8; SEGMENT_HEADER_BYTES]) -> Option<Self> {
-        let summing = [Summing::Xxh3, Summing::Blake3].into_iter().find(|summing| bytes[0..8] == *summing.magic())?;
+        let form = Form::ALL.into_iter().find(|form| bytes[0..8] == *form.magic())?;
         if blake3::hash(&bytes[..64]).as_bytes()[..] != bytes[64..] {
             return None;
         }
         let mut file_id = [0; 16];
         file_id.copy_from_slice(&bytes[8..24]);
         Some(Self {
-            summing,
+            form,
             file_id,
             generation: u64_at(bytes, 24),
             first: u64_at(bytes, 32),
@@ -111,7 +133,9 @@ pub(crate) struct RecordKey([u8; 32]);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct RecordHeader {
     pub(crate) len: u32,
-    pub(crate) flags: u32,
+    pub(crate) flags: u16,
+    /// Zeros between header and payload.
+    pub(crate) lead: u16,
     pub(crate) sequence: u64,
 }
 
@@ -128,7 +152,8 @@ impl RecordHeader {
     pub(crate) fn encode(&self, key: &RecordKey, payload: &PayloadSum) -> [u8; 32] {
         let mut out = [0; 32];
         out[0..4].copy_from_slice(&self.len.to_le_bytes());
-        out[4..8].copy_from_slice(&self.flags.to_le_bytes());
+        out[4..6].copy_from_slice(&self.flags.to_le_bytes());
+        out[6..8].copy_from_slice(&self.lead.to_le_bytes());
         out[8..16].copy_from_slice(&self.sequence.to_le_bytes());
         let sum = checksum(key, &out[..16], payload);
         out[16..].copy_from_slice(&sum);
@@ -137,11 +162,23 @@ impl RecordHeader {
 
     /// What the bytes claim. Nothing is proven before [`Self::proves`].
     pub(crate) fn claimed(bytes: &[u8; 32]) -> Self {
-        let mut len = [0; 4];
-        len.copy_from_slice(&bytes[0..4]);
-        let mut flags = [0; 4];
-        flags.copy_from_slice(&bytes[4..8]);
-        Self { len: u32::from_le_bytes(len), flags: u32::from_le_bytes(flags), sequence: u64_at(bytes, 8) }
+        let [a, b, c, d, e, f, g, h, ..] = *bytes;
+        Self {
+            len: u32::from_le_bytes([a, b, c, d]),
+            flags: u16::from_le_bytes([e, f]),
+            lead: u16::from_le_bytes([g, h]),
+            sequence: u64_at(bytes, 8),
+        }
+    }
+
+    /// Where the payload begins, in a record that begins at `offset`.
+    pub(crate) fn payload_at(&self, offset: u64) -> u64 {
+        offset + RECORD_HEADER_BYTES + u64::from(self.lead)
+    }
+
+    /// Where it ends.
+    pub(crate) fn end(&self, offset: u64) -> u64 {
+        self.payload_at(offset) + u64::from(self.len)
     }
 
     /// Whether these header bytes and this payload were written together, for this use of this file.
@@ -173,8 +210,8 @@ pub(crate) const BLOCK_BYTES: u64 = 4096;
 pub(crate) const RECORD_ALIGN: u64 = 8;
 pub(crate) const RECORD_HEADER_BYTES: u64 = 32;
 pub(crate) const SEGMENT_HEADER_BYTES: usize = 96;
-pub(crate) const FIRST_OF_BATCH: u32 = 1;
-pub(crate) const LAST_OF_BATCH: u32 = 2;
+pub(crate) const FIRST_OF_BATCH: u16 = 1;
+pub(crate) const LAST_OF_BATCH: u16 = 2;
 
 #[cfg(test)]
 mod tests {
@@ -182,7 +219,7 @@ mod tests {
 
     fn header() -> SegmentHeader {
         SegmentHeader {
-            summing: Summing::Xxh3,
+            form: Form::Third,
             file_id: [7; 16],
             generation: 3,
             first: 41,
@@ -212,11 +249,15 @@ mod tests {
     }
 
     #[test]
-    fn a_segment_of_the_older_form_is_read_with_its_own_sums() {
-        let old = SegmentHeader { summing: Summing::Blake3, ..header() };
+    fn segments_of_older_forms_are_read_with_their_own_sums() {
+        let old = SegmentHeader { form: Form::First, ..header() };
         assert_eq!(SegmentHeader::decode(&old.encode()), Some(old));
         assert_eq!(&old.encode()[..8], b"LGJSEG01");
-        assert_eq!(old.summing.sum([&b"payload"[..]]), PayloadSum::Blake3(*blake3::hash(b"payload").as_bytes()));
+        let sum = old.form.summing().sum([&b"payload"[..]]);
+        assert_eq!(sum, PayloadSum::Blake3(*blake3::hash(b"payload").as_bytes()));
+        let old = SegmentHeader { form: Form::Second, ..header() };
+        assert_eq!(SegmentHeader::decode(&old.encode()), Some(old));
+        assert_eq!(&old.encode()[..8], b"LGJSEG02");
     }
 
     #[test]
@@ -229,7 +270,7 @@ mod tests {
     #[test]
     fn a_record_of_another_use_of_the_file_proves_nothing() {
         let payload = Summing::Xxh3.sum([&b"payload"[..]]);
-        let record = RecordHeader { len: 7, flags: FIRST_OF_BATCH, sequence: 41 };
+        let record = RecordHeader { len: 7, flags: FIRST_OF_BATCH, lead: 4_095, sequence: 41 };
         let bytes = record.encode(&header().key(), &payload);
         assert_eq!(RecordHeader::claimed(&bytes), record);
         assert!(RecordHeader::proves(&bytes, &header().key(), &payload));

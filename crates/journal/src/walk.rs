@@ -3,7 +3,7 @@
 use crate::{
     config::MAX_RECORD_BYTES,
     disk::DiskFile,
-    frame::{BLOCK_BYTES, RECORD_ALIGN, RECORD_HEADER_BYTES, RecordHeader, RecordKey, SegmentHeader, Summing, align},
+    frame::{BLOCK_BYTES, Form, RECORD_ALIGN, RECORD_HEADER_BYTES, RecordHeader, RecordKey, SegmentHeader, align},
 };
 use bytes::Bytes;
 use std::{io, sync::Arc};
@@ -12,7 +12,7 @@ use std::{io, sync::Arc};
 pub(crate) struct Walk {
     file: Arc<dyn DiskFile>,
     key: RecordKey,
-    summing: Summing,
+    form: Form,
     end_of_file: u64,
     offset: u64,
     expected: u64,
@@ -24,7 +24,7 @@ impl Walk {
     pub(crate) fn new(file: Arc<dyn DiskFile>, header: &SegmentHeader) -> Self {
         Self {
             key: header.key(),
-            summing: header.summing,
+            form: header.form,
             end_of_file: header.segment_bytes,
             offset: BLOCK_BYTES,
             expected: header.first,
@@ -60,7 +60,7 @@ impl Walk {
         if self.batch_begins {
             self.batch_offset = self.offset;
         }
-        let end = self.offset + RECORD_HEADER_BYTES + u64::from(header.len);
+        let end = header.end(self.offset);
         self.batch_begins = header.is_last();
         self.offset = align(end, if header.is_last() { BLOCK_BYTES } else { RECORD_ALIGN });
         self.expected += 1;
@@ -92,14 +92,15 @@ impl Walk {
         let mut head = [0; 32];
         self.file.read_at(&mut head, offset)?;
         let header = RecordHeader::claimed(&head);
-        let len = u64::from(header.len);
-        let body = offset + RECORD_HEADER_BYTES;
-        if !wanted(&header) || len > MAX_RECORD_BYTES || len > self.end_of_file - body {
+        let fits = u64::from(header.len) <= MAX_RECORD_BYTES
+            && u64::from(header.lead) < BLOCK_BYTES
+            && header.end(offset) <= self.end_of_file;
+        if !wanted(&header) || !fits {
             return Ok(None);
         }
         let mut payload = vec![0; header.len as usize];
-        self.file.read_at(&mut payload, body)?;
-        let proven = RecordHeader::proves(&head, &self.key, &self.summing.sum([&payload[..]]));
+        self.file.read_at(&mut payload, header.payload_at(offset))?;
+        let proven = RecordHeader::proves(&head, &self.key, &self.form.summing().sum([&payload[..]]));
         Ok(proven.then(|| (header, payload.into())))
     }
 }

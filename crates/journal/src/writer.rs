@@ -4,8 +4,8 @@ use crate::{
     CommitError, JournalConfig, TrimError,
     disk::{Disk, DiskFile},
     frame::{
-        BLOCK_BYTES, FIRST_OF_BATCH, LAST_OF_BATCH, PayloadSum, RECORD_ALIGN, RECORD_HEADER_BYTES, RecordHeader,
-        RecordKey, SegmentHeader, Summing, align,
+        BLOCK_BYTES, FIRST_OF_BATCH, Form, LAST_OF_BATCH, PayloadSum, RECORD_ALIGN, RECORD_HEADER_BYTES, RecordHeader,
+        RecordKey, SegmentHeader, align,
     },
     mark::MarkFile,
 };
@@ -24,13 +24,33 @@ pub(crate) struct Waiting {
     pub(crate) pieces: Vec<Bytes>,
     pub(crate) len: u32,
     pub(crate) sum: PayloadSum,
+    /// Where in the payload a long piece begins that lies at a multiple of [`BLOCK_BYTES`].
+    long: Option<u64>,
 }
 
 impl Waiting {
     /// `len` is the length of all pieces together.
     pub(crate) fn new(pieces: Vec<Bytes>, len: u32) -> Self {
-        let sum = SUMMING.sum(pieces.iter().map(|piece| &piece[..]));
-        Self { pieces, len, sum }
+        let sum = FORM.summing().sum(pieces.iter().map(|piece| &piece[..]));
+        let mut begin = 0;
+        let mut long = None;
+        for piece in &pieces {
+            if piece.len() >= LONG_BYTES && piece.as_ptr().align_offset(ALIGNMENT) == 0 {
+                long.get_or_insert(begin);
+            }
+            begin += piece.len() as u64;
+        }
+        Self { pieces, len, sum, long }
+    }
+
+    /// How many zeros its payload stands behind when it begins at `offset` and may reach up to `limit`: so many that its long
+    /// piece lies at a block, to be written from where it is.
+    fn lead(&self, offset: u64, limit: u64) -> u16 {
+        let Some(long) = self.long else { return 0 };
+        let begin = offset + RECORD_HEADER_BYTES;
+        let lead = align(begin + long, BLOCK_BYTES) - (begin + long);
+        let fits = begin + lead + u64::from(self.len) <= limit;
+        u16::try_from(lead).ok().filter(|_| fits).unwrap_or(0)
     }
 }
 
@@ -245,14 +265,8 @@ impl Writer {
         let segment_bytes = self.config.segment_bytes;
         let mut file_id = [0; 16];
         self.entropy.fill(&mut file_id);
-        let header = SegmentHeader {
-            summing: SUMMING,
-            file_id,
-            generation,
-            first: self.next,
-            trimmed: self.trimmed,
-            segment_bytes,
-        };
+        let header =
+            SegmentHeader { form: FORM, file_id, generation, first: self.next, trimmed: self.trimmed, segment_bytes };
         let file = self.disk.open(&spare_name(spare))?;
         // A spare may stem from a crash in the middle of its making.
         file.allocate(segment_bytes)?;
@@ -287,14 +301,15 @@ impl Writer {
             if heads.is_empty() {
                 flags |= FIRST_OF_BATCH;
             }
-            heads.push(RecordHeader { len: record.len, flags, sequence }.encode(&active.key, &record.sum));
-            let unpadded = end + RECORD_HEADER_BYTES + u64::from(record.len);
+            let header = RecordHeader { len: record.len, flags, lead: record.lead(end, active.file_bytes), sequence };
+            heads.push(header.encode(&active.key, &record.sum));
+            let unpadded = header.end(end);
             end = if is_last { unpadded } else { align(unpadded, RECORD_ALIGN) };
-            gaps.push(padding(end - unpadded));
+            gaps.push((zeros(header.lead.into()), zeros(end - unpadded)));
         }
-        let mut slices: Vec<&[u8]> = Vec::with_capacity(batch.len() * 4);
-        for ((record, head), gap) in batch.iter().zip(&heads).zip(&gaps) {
-            slices.push(head);
+        let mut slices: Vec<&[u8]> = Vec::with_capacity(batch.len() * 5);
+        for ((record, head), (lead, gap)) in batch.iter().zip(&heads).zip(&gaps) {
+            slices.extend([&head[..], lead]);
             slices.extend(record.pieces.iter().map(|piece| &piece[..]));
             slices.push(gap);
         }
@@ -323,11 +338,12 @@ impl Writer {
     }
 }
 
-/// How many of `waiting` fit `room`; at least one, which was made sure of before.
+/// How many of `waiting` fit `room`, which begins at a block; at least one, which was made sure of before.
 fn how_many_fit(waiting: &[Waiting], room: u64) -> usize {
     let mut used = 0;
     let fitting = waiting.iter().take_while(|record| {
-        used = align(used, RECORD_ALIGN) + RECORD_HEADER_BYTES + u64::from(record.len);
+        used = align(used, RECORD_ALIGN);
+        used += RECORD_HEADER_BYTES + u64::from(record.lead(used, room)) + u64::from(record.len);
         used <= room
     });
     fitting.count().max(1)
@@ -345,11 +361,15 @@ fn spare_name(number: u64) -> String {
     format!("spare-{number:016x}.lgj")
 }
 
-/// So many zeros, fewer than the alignment of a record.
-fn padding(bytes: u64) -> &'static [u8] {
-    const ZEROS: &[u8] = &[0; 8];
+/// So many zeros, fewer than a block.
+fn zeros(bytes: u64) -> &'static [u8] {
+    const ZEROS: &[u8] = &[0; ALIGNMENT];
     usize::try_from(bytes).ok().and_then(|bytes| ZEROS.get(..bytes)).unwrap_or(ZEROS)
 }
 
-/// What is written; the other is only read.
-const SUMMING: Summing = Summing::Xxh3;
+/// What is written; the others are only read.
+const FORM: Form = Form::Third;
+/// What a piece lies at that is written without a copy: [`BLOCK_BYTES`].
+const ALIGNMENT: usize = 4096;
+/// From this length on a copy costs more than half a block of zeros.
+const LONG_BYTES: usize = 64 << 10;

@@ -1,6 +1,7 @@
 //! A journal on a real disk: what is acknowledged comes back, in order, until it is trimmed.
 
 use bytes::Bytes;
+use leadglass_disk::Trays;
 use leadglass_journal::{CommitError, Journal, JournalConfig, JournalError, MIN_SEGMENT_BYTES, Position};
 use leadglass_model::{Fault, SystemEntropy};
 use std::{path::Path, sync::Arc};
@@ -31,6 +32,42 @@ async fn records_come_back_in_order_with_their_pieces_joined() {
     for (n, (position, record)) in (1..).zip(after) {
         assert_eq!(position, n);
         assert_eq!(record, [format!("head {n} ").as_bytes(), &[7; 3000]].concat());
+    }
+}
+
+/// Long pieces that lie at a block in memory lie at one in the file, alone and in a batch; the others wherever.
+#[tokio::test]
+async fn long_pieces_lie_at_blocks_and_records_come_back() {
+    const LONG: usize = 100_000;
+    let config = JournalConfig { segment_bytes: 2 << 20, max_bytes: 8 << 20 };
+    let dir = tempfile::tempdir().unwrap();
+    let (journal, _) = Journal::open(dir.path(), config, Arc::new(SystemEntropy)).unwrap();
+    let trays = Trays::new(0);
+    let record = |n: u8| {
+        let mut tray = trays.take(LONG);
+        tray.room(LONG).fill(n);
+        // Every third one does not lie at a block.
+        let long = tray.into_bytes().slice(usize::from(n % 3 == 0)..);
+        vec![Bytes::from(vec![0xee; usize::from(n) * 37]), long, Bytes::from_static(b"end")]
+    };
+    let alone = journal.commit(record(1)).await.unwrap();
+    let together = futures::future::join_all((2..=10).map(|n| journal.commit(record(n)))).await;
+    assert!(alone.position() == 1 && together.iter().all(Result::is_ok));
+    drop(journal);
+
+    let files = std::fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().path());
+    let file = files.into_iter().find(|path| path.file_name().unwrap().to_string_lossy().starts_with("seg-")).unwrap();
+    let file = std::fs::read(file).unwrap();
+    for n in (1..=10_u8).filter(|n| n % 3 != 0) {
+        let at = file.windows(LONG).position(|bytes| bytes.iter().all(|byte| *byte == n)).expect("it is there");
+        assert_eq!(at % 4096, 0, "record {n}");
+    }
+    let (_journal, replay) = Journal::open(dir.path(), config, Arc::new(SystemEntropy)).unwrap();
+    let found: Vec<Bytes> = replay.map(|record| record.unwrap().record).collect();
+    // Of those that were committed together, one order is as good as another.
+    assert_eq!(found.len(), 10);
+    for n in 1..=10 {
+        assert!(found.iter().any(|bytes| *bytes == record(n).concat()), "record {n}");
     }
 }
 
