@@ -9,10 +9,10 @@ use crate::{
     wire::{
         Approval, ApprovalId, ApprovalState, Assertion, Attestation, BindRequest, CosignAnswer, CosignRequest,
         CreateRequest, CreateTenant, DestroyRequest, DestroyStatement, Few, Health, Hex32, IndexKeyRecord, IndexPage,
-        IndexRequest, KeyBytes, KeyRefusal, MAX_BATCH, MAX_INDEX_PAGE, MacAnswer, MacRequest, NewKey, OpenApproval,
-        Opened, OpenedKeys, Problem, ProblemCode, RestrictAnswer, RestrictRequest, Revocation, RevocationEvent,
-        RevocationKind, SECRET_LEASE_S, Scope, SecretName, SecretRecord, SecretRequest, SignedStatement, TenantInfo,
-        TenantList, UnwrapOutcome, UnwrapRequest, Word,
+        IndexRequest, KeyBytes, KeyRefusal, LogPage, LogRead, MAX_BATCH, MAX_INDEX_PAGE, MacAnswer, MacRequest, NewKey,
+        OpenApproval, Opened, OpenedKeys, Problem, ProblemCode, RestrictAnswer, RestrictRequest, Revocation,
+        RevocationEvent, RevocationKind, SECRET_LEASE_S, Scope, SecretName, SecretRecord, SecretRequest,
+        SignedStatement, TenantInfo, TenantList, UnwrapOutcome, UnwrapRequest, Word,
     },
 };
 use futures::{StreamExt, stream};
@@ -395,15 +395,22 @@ impl KeyService for FakeKeyService {
                 let size = request.checkpoint.lines().nth(1).and_then(|line| line.parse::<u64>().ok());
                 let size = size.ok_or(refused(ProblemCode::BadRequest))?;
                 if request.old_size != world.known_size || size < world.known_size {
-                    let mut problem = Problem::new(ProblemCode::Fork, "not a continuation");
+                    let forked = size < world.known_size;
+                    let code = if forked { ProblemCode::Fork } else { ProblemCode::Conflict };
+                    let mut problem = Problem::new(code, "not a continuation");
                     problem.known_size = Some(world.known_size);
                     return Err(ServiceError::Refused { problem });
                 }
                 world.known_size = size;
-                Ok(CosignAnswer { cosignature: format!("\u{2014} fake-witness {size}") })
+                Ok(CosignAnswer { cosignature: format!("\u{2014} fake-witness {size}\n") })
             },
         )
         .await
+    }
+
+    /// It keeps no log.
+    async fn read_log(&self, _request: &LogRead) -> Result<LogPage, ServiceError> {
+        self.serve(|calls| calls.other += 1, |_, _| Err(refused(ProblemCode::NotFound))).await
     }
 
     async fn restrict(&self, request: &RestrictRequest) -> Result<RestrictAnswer, ServiceError> {

@@ -4,9 +4,9 @@ use crate::{
     ServiceError,
     wire::{
         Approval, ApprovalId, Assertion, Attestation, BindRequest, CosignAnswer, CosignRequest, CreateRequest,
-        DestroyRequest, Health, Hex32, IndexPage, IndexRequest, MacAnswer, MacRequest, NewKey, OpenApproval,
-        RestrictAnswer, RestrictRequest, RevocationEvent, SecretRecord, SecretRequest, SignedStatement, TenantList,
-        UnwrapOutcome, UnwrapRequest,
+        DestroyRequest, Health, Hex32, IndexPage, IndexRequest, LogPage, LogRead, MacAnswer, MacRequest, NewKey,
+        OpenApproval, RestrictAnswer, RestrictRequest, RevocationEvent, SecretRecord, SecretRequest, SignedStatement,
+        TenantList, UnwrapOutcome, UnwrapRequest,
     },
 };
 use futures::stream::BoxStream;
@@ -39,7 +39,10 @@ pub trait KeyService: Send + Sync + 'static {
     async fn attest(&self, nonce: Hex32) -> Result<Attestation, ServiceError>;
     /// How it is.
     async fn health(&self) -> Result<Health, ServiceError>;
-    /// A witness's signature; a refusal with code `fork` carries the size it knows.
+    /// Entries of the service's own log, and its newest checkpoint.
+    async fn read_log(&self, request: &LogRead) -> Result<LogPage, ServiceError>;
+    /// A witness's signature. A refusal with code `conflict` carries the size that the proof must start from, one with
+    /// code `fork` the size that the log contradicts.
     async fn cosign(&self, request: &CosignRequest) -> Result<CosignAnswer, ServiceError>;
     /// Restricts studies (GDPR Art. 18).
     async fn restrict(&self, request: &RestrictRequest) -> Result<RestrictAnswer, ServiceError>;

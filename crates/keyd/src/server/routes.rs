@@ -52,6 +52,7 @@ pub(super) fn router(server: Arc<Server>, key_hash: [u8; 32]) -> Router {
         .route(path::REVOCATIONS, get(revocations))
         .route(path::LOG_COSIGN, post(cosign))
         .route(path::LOG_RESET, post(reset_log))
+        .route(path::LOG_READ, post(read_log))
         .route(path::ATTEST, get(attest))
         .route(path::APPROVALS, post(lodge))
         .route(&format!("{}/{{id}}", path::APPROVALS), put(assert_approval))
@@ -183,6 +184,10 @@ async fn revocations(State(at): State<Connection>, after: Result<Query<After>, Q
 
 async fn cosign(State(at): State<Connection>, body: Body) -> Reply {
     at.call(|service, caller| async move { Ok(json(&service.cosign(&caller, read(body).await?).await?)) }).await
+}
+
+async fn read_log(State(at): State<Connection>, body: Body) -> Reply {
+    at.call(|service, caller| async move { Ok(json(&service.read_log(&caller, read(body).await?).await?)) }).await
 }
 
 async fn reset_log(State(at): State<Connection>, body: Body) -> Reply {

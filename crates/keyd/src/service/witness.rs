@@ -1,4 +1,5 @@
-//! `POST /v1/log/cosign` and `/v1/log/reset`: the key service as witness of the vault's log.
+//! `POST /v1/log/cosign` and `/v1/log/reset`: the key service as witness of the vault's log. `POST /v1/log/read`: its own log,
+//! which the vault witnesses.
 //!
 //! There is one log. Its key is the secret `audit-log`, which this service holds, so the checkpoint's signature is checked
 //! here. The first checkpoint ever shown names the log; another name needs an approved reset.
@@ -12,7 +13,8 @@ use crate::{
 };
 use leadglass_audit::{CosignError, Cosigner, Event, Hash, LogKey, NewEntry, Outcome, TreeHead};
 use leadglass_keys::wire::{
-    ApprovalState, CosignAnswer, CosignRequest, Hex32, INSTALLATION, LogReset, LogResetAnswer, ProblemCode,
+    ApprovalState, Base64Bytes, CosignAnswer, CosignRequest, Few, Hex32, INSTALLATION, LogPage, LogRead, LogReset,
+    LogResetAnswer, MAX_LOG_PAGE, ProblemCode,
 };
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeSet, sync::Arc};
@@ -51,12 +53,18 @@ impl Service {
         }
         let seen = seen.filter(|s| s.size > 0);
         let known = seen.as_ref().map_or(0, |s| s.size);
-        if ask.old_size != known {
-            return Err(fork("the proof does not start at the size that the witness saw last", known));
-        }
         let keyring = self.keyring();
         let bad = |_| Refusal::new(ProblemCode::BadRequest, "the checkpoint does not verify");
         let log = LogKey::from_seed(origin, keyring.own.audit_log.reveal()).map_err(bad)?.public();
+        let shown = log.verify_checkpoint(&ask.checkpoint).map_err(bad)?.head;
+        if shown.size < known {
+            return Err(fork("the log is shorter than what the witness saw", known));
+        }
+        // A caller that died before it heard of the last signature: it asks again from there.
+        if ask.old_size != known {
+            let sentence = "the proof does not start at the size that the witness saw last";
+            return Err(Refusal::new(ProblemCode::Conflict, sentence).known_size(known));
+        }
         let witness = Cosigner::from_seed(WITNESS_NAME, keyring.own.witness.reveal()).map_err(bad)?;
         let head = seen.map(|s| TreeHead { size: s.size, root: Hash(s.root.0) });
         let proof: Vec<Hash> = ask.proof.iter().map(|h| Hash(h.0)).collect();
@@ -69,6 +77,29 @@ impl Service {
         let now = Seen { origin: origin.to_owned(), size: cosigned.head.size, root: Hex32(cosigned.head.root.0) };
         tx.put(Table::Witness, CURRENT, &serde_json::to_vec(&now).map_err(Refusal::broken)?)?;
         Ok(CosignAnswer { cosignature: cosigned.line })
+    }
+
+    /// Entries of the own log. Reading it adds none: whoever follows it would never reach its end.
+    pub async fn read_log(self: &Arc<Self>, caller: &Caller, ask: LogRead) -> Result<LogPage, Refusal> {
+        caller.needs(ClientRole::Vault)?;
+        let log = Arc::clone(&self.log);
+        let read = tokio::task::spawn_blocking(move || {
+            let size = log.head().size;
+            let checkpoint = log.checkpoint();
+            let from = ask.from.min(size);
+            log.leaves(from..size.min(from.saturating_add(MAX_LOG_PAGE as u64))).map(|leaves| (checkpoint, leaves))
+        });
+        let (checkpoint, leaves) = read.await.map_err(Refusal::broken)?.map_err(Refusal::broken)?;
+        let leaves = leaves.iter().filter_map(|leaf| Base64Bytes::new(leaf)).collect();
+        let keyring = self.keyring();
+        let witness = Cosigner::from_seed(WITNESS_NAME, keyring.own.witness.reveal()).map_err(Refusal::broken)?;
+        Ok(LogPage {
+            checkpoint,
+            log_key: self.log.public_key().to_string(),
+            witness_key: witness.public().to_string(),
+            caller: hex::encode(caller.node()),
+            leaves: Few::new(leaves).unwrap_or_default(),
+        })
     }
 
     /// After an honest restore: forgets the old log under an approval, and says what had been seen of it.

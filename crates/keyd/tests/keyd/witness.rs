@@ -1,10 +1,10 @@
 //! The key service as witness of the vault's log.
 
 use crate::support::{Api, Host, problem};
-use leadglass_audit::{Event, Log, NewEntry, Outcome};
+use leadglass_audit::{Event, Followed, Follower, Log, NewEntry, Outcome, PublicKey};
 use leadglass_keys::wire::{
-    CosignRequest, Few, Hex32, INSTALLATION, LogReset, ProblemCode, SecretName, SecretRecord, SecretRequest, Word,
-    decode_records, path,
+    CosignRequest, Few, Hex32, INSTALLATION, LogPage, LogRead, LogReset, MAX_LOG_PAGE, ProblemCode, SecretName,
+    SecretRecord, SecretRequest, Word, decode_records, path,
 };
 use leadglass_model::{EntryId, UnixMillis};
 use std::path::Path;
@@ -45,6 +45,10 @@ async fn a_log_that_grows_is_cosigned_and_a_fork_is_409_with_the_size_seen() {
     grow(&honest, 2);
     assert_eq!(api.post(path::LOG_COSIGN, &request(&honest, 0)).await.0, 200);
     grow(&honest, 3);
+    // Who died before the answer asks from where it knows, and is told the size; that is no alarm.
+    let (status, body) = api.post(path::LOG_COSIGN, &request(&honest, 0)).await;
+    assert_eq!((status, problem(&body).code, problem(&body).known_size), (409, ProblemCode::Conflict, Some(2)));
+    assert!(!running.log().contains("log-fork"));
     assert_eq!(api.post(path::LOG_COSIGN, &request(&honest, 2)).await.0, 200);
 
     for number in 5..9 {
@@ -69,6 +73,59 @@ async fn a_log_that_grows_is_cosigned_and_a_fork_is_409_with_the_size_seen() {
     assert_eq!(status, 200);
     assert_eq!(serde_json::from_slice::<serde_json::Value>(&body).unwrap()["old_size"], 3);
     assert_eq!(api.post(path::LOG_COSIGN, &request(&renamed, 0)).await.0, 200);
+}
+
+#[tokio::test]
+async fn a_log_that_was_rolled_back_is_a_fork() {
+    let host = Host::new();
+    let running = host.serve();
+    let mut api = host.connect(&running, "vault").await;
+    let (dirs, seed) = (tempfile::tempdir().unwrap(), seed(&mut api).await);
+    let (today, yesterday) =
+        (open(&dirs.path().join("today"), ORIGIN, &seed), open(&dirs.path().join("yesterday"), ORIGIN, &seed));
+    for log in [&today, &yesterday] {
+        grow(log, 1);
+    }
+    grow(&today, 2);
+    assert_eq!(api.post(path::LOG_COSIGN, &request(&today, 0)).await.0, 200);
+    let (status, body) = api.post(path::LOG_COSIGN, &request(&yesterday, 0)).await;
+    assert_eq!((status, problem(&body).code, problem(&body).known_size), (409, ProblemCode::Fork, Some(2)));
+    assert!(running.log().contains("log-fork"));
+}
+
+#[tokio::test]
+async fn the_key_services_own_log_can_be_followed_and_says_who_opened_what() {
+    let host = Host::new();
+    let running = host.serve();
+    let mut api = host.connect(&running, "vault").await;
+    let made = host.create(&mut api, None, 20).await;
+    let ids: Vec<_> = made.iter().map(|k| k.key_id).collect();
+    host.unwrap(&mut api, &ids[..1], leadglass_model::Purpose::Care).await;
+    let mut follower: Option<Follower> = None;
+    let mut unwraps = Vec::new();
+    let checkpoint = loop {
+        let from = follower.as_ref().map_or(0, |f| f.head().size);
+        let (status, body) = api.post(path::LOG_READ, &LogRead { from }).await;
+        assert_eq!(status, 200);
+        let page: LogPage = serde_json::from_slice(&body).unwrap();
+        let follower = follower.get_or_insert_with(|| Follower::begin(PublicKey::parse(&page.log_key).unwrap()));
+        for leaf in page.leaves.iter() {
+            let entry = follower.take(leaf.expose()).unwrap();
+            if entry.report.event == Event::KeyUnwrapped {
+                assert_eq!(entry.report.client.map(|c| hex::encode(c.0)), Some(page.caller.clone()));
+                unwraps.extend(entry.report.related);
+            }
+        }
+        if page.leaves.len() < MAX_LOG_PAGE {
+            assert_eq!(follower.compare(&page.checkpoint), Ok(Followed::Reached));
+            break page.checkpoint;
+        }
+    };
+    assert_eq!(unwraps.len(), 1);
+    // Reading adds nothing.
+    let (_, body) = api.post(path::LOG_READ, &LogRead { from: u64::MAX }).await;
+    let page: LogPage = serde_json::from_slice(&body).unwrap();
+    assert_eq!((page.checkpoint, page.leaves.len()), (checkpoint, 0));
 }
 
 #[tokio::test]

@@ -13,9 +13,10 @@ use crate::{
     KeyService, RevocationStream, ServiceError,
     wire::{
         self, Approval, ApprovalId, Assertion, Attestation, BindRequest, CosignAnswer, CosignRequest, CreateRequest,
-        DestroyRequest, Health, Hex32, IndexPage, IndexRequest, MAX_ANSWER_BYTES, MAX_BATCH, MacAnswer, MacRequest,
-        NewKey, OpenApproval, Problem, RestrictAnswer, RestrictRequest, RevocationLines, SecretRecord, SecretRequest,
-        SignedStatement, TenantList, UnwrapOutcome, UnwrapRequest, decode_records, json_from, json_to, path,
+        DestroyRequest, Health, Hex32, IndexPage, IndexRequest, LogPage, LogRead, MAX_ANSWER_BYTES, MAX_BATCH,
+        MacAnswer, MacRequest, NewKey, OpenApproval, Problem, RestrictAnswer, RestrictRequest, RevocationLines,
+        SecretRecord, SecretRequest, SignedStatement, TenantList, UnwrapOutcome, UnwrapRequest, decode_records,
+        json_from, json_to, path,
     },
 };
 use bytes::Bytes;
@@ -195,6 +196,10 @@ impl KeyService for MtlsKeyService {
 
     async fn cosign(&self, request: &CosignRequest) -> Result<CosignAnswer, ServiceError> {
         self.post_json(path::LOG_COSIGN, request).await
+    }
+
+    async fn read_log(&self, request: &LogRead) -> Result<LogPage, ServiceError> {
+        self.post_json(path::LOG_READ, request).await
     }
 
     async fn restrict(&self, request: &RestrictRequest) -> Result<RestrictAnswer, ServiceError> {

@@ -1,6 +1,6 @@
 //! `/v1/log/*`: the key service as witness of the vault's log.
 
-use super::{ApprovalId, Few, Hex32};
+use super::{ApprovalId, Base64Bytes, Few, Hex32};
 use serde::{Deserialize, Serialize};
 
 /// The most hashes of a consistency proof between trees below 2^63 leaves (RFC 6962 §2.1.2).
@@ -44,4 +44,32 @@ pub struct LogResetAnswer {
     pub old_size: u64,
     /// Its last root.
     pub old_root: Hex32,
+}
+
+/// The most entries in one [`LogPage`]: with 1,024 bytes each they stay below the longest answer.
+pub const MAX_LOG_PAGE: usize = 256;
+/// The longest entry of a log, in bytes.
+pub const MAX_LEAF_BYTES: usize = 1024;
+
+/// Asks for entries of the key service's own log, so that the vault can witness it and match each unwrap with an access.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LogRead {
+    /// The first entry wanted; at the log's size or above none is given.
+    pub from: u64,
+}
+
+/// The next entries, and what the log has signed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogPage {
+    /// The log's newest checkpoint: a signed note.
+    pub checkpoint: String,
+    /// The log's public key, `<name>+<key id>+<base64>`.
+    pub log_key: String,
+    /// The public key of this service as witness of the vault's log, in the same form.
+    pub witness_key: String,
+    /// The caller as the log calls it: the first 16 bytes of its key's hash, 32 hexadecimal digits.
+    pub caller: String,
+    /// The leaves from `from` on.
+    pub leaves: Few<Base64Bytes<MAX_LEAF_BYTES>, MAX_LOG_PAGE>,
 }

@@ -44,7 +44,10 @@ pub use encoding::{Base64Bytes, Hex32, json_from, json_to};
 pub use erase::{DestroyRequest, DestroyStatement, OrderId, RestrictAnswer, RestrictRequest};
 pub use index::{IndexKeyRecord, IndexPage, IndexRequest};
 pub use key_bytes::KeyBytes;
-pub use log::{CosignAnswer, CosignRequest, LogReset, LogResetAnswer, MAX_PROOF_HASHES};
+pub use log::{
+    CosignAnswer, CosignRequest, LogPage, LogRead, LogReset, LogResetAnswer, MAX_LEAF_BYTES, MAX_LOG_PAGE,
+    MAX_PROOF_HASHES,
+};
 pub use mac::{MAX_MAC_INPUT, MacAnswer, MacName, MacRequest};
 pub use problem::{Problem, ProblemCode};
 pub use record::{Record, WireError, decode_records, encode_records};
@@ -86,7 +89,9 @@ pub mod path {
     pub const REVOCATIONS: &str = "/v1/revocations";
     /// `POST`: [`super::LogReset`] → [`super::LogResetAnswer`].
     pub const LOG_RESET: &str = "/v1/log/reset";
-    /// `POST`: [`super::CosignRequest`] → [`super::CosignAnswer`]; 409 on a fork.
+    /// `POST`: [`super::LogRead`] → [`super::LogPage`].
+    pub const LOG_READ: &str = "/v1/log/read";
+    /// `POST`: [`super::CosignRequest`] → [`super::CosignAnswer`]; 409 on a fork, and where the proof starts elsewhere.
     pub const LOG_COSIGN: &str = "/v1/log/cosign";
     /// `GET ?nonce=64 hex digits` → [`super::Attestation`].
     pub const ATTEST: &str = "/v1/attest";
