@@ -33,6 +33,9 @@ struct Counts {
     requests: usize,
     /// Answers of which the peer has to take the next piece.
     waiting: usize,
+    /// Those of HTTP/2, which get on or do not each by itself: since when each has waited.
+    streams: Vec<(u64, Instant)>,
+    next_stream: u64,
     /// The socket takes no more.
     blocked: bool,
     /// Bytes that were written since `since`.
@@ -63,7 +66,15 @@ impl Counts {
 impl Traffic {
     pub(crate) fn new() -> Self {
         let since = Instant::now();
-        Self(Arc::new(Mutex::new(Counts { requests: 0, waiting: 0, blocked: false, written: 0, since })))
+        Self(Arc::new(Mutex::new(Counts {
+            requests: 0,
+            waiting: 0,
+            streams: Vec::new(),
+            next_stream: 0,
+            blocked: false,
+            written: 0,
+            since,
+        })))
     }
 
     fn change(&self, change: impl FnOnce(&mut Counts)) {
@@ -94,6 +105,9 @@ impl Traffic {
     fn is_over(&self) -> bool {
         let counts = self.0.lock();
         let quiet = counts.since.elapsed();
+        if counts.streams.iter().any(|(_, since)| since.elapsed() >= STREAM_TIME) {
+            return true;
+        }
         if counts.is_pressing() { quiet >= STALL_TIME } else { counts.requests == 0 && quiet >= IDLE_TIME }
     }
 }
@@ -216,7 +230,12 @@ impl Open {
         if body.is_end_stream() {
             return body;
         }
-        let mut sending = Sending { body, rest: Bytes::new(), piece_bytes, waits: false, open: self };
+        let stream = (piece_bytes < usize::MAX).then(|| {
+            let mut counts = self.0.0.lock();
+            counts.next_stream += 1;
+            counts.next_stream
+        });
+        let mut sending = Sending { body, rest: Bytes::new(), piece_bytes, waits: false, stream, open: self };
         sending.wait(true);
         Body::new(sending)
     }
@@ -235,6 +254,8 @@ struct Sending {
     rest: Bytes,
     piece_bytes: usize,
     waits: bool,
+    /// Its number among the streams of its connection.
+    stream: Option<u64>,
     open: Open,
 }
 
@@ -243,7 +264,16 @@ impl Sending {
     fn wait(&mut self, waits: bool) {
         if self.waits != waits {
             self.waits = waits;
-            self.open.0.change(|counts| if waits { counts.waiting += 1 } else { counts.waiting -= 1 });
+            let stream = self.stream;
+            self.open.0.change(|counts| {
+                if waits {
+                    counts.waiting += 1;
+                    counts.streams.extend(stream.map(|stream| (stream, Instant::now())));
+                } else {
+                    counts.waiting -= 1;
+                    counts.streams.retain(|(other, _)| Some(*other) != stream);
+                }
+            });
         }
     }
 }
@@ -290,6 +320,9 @@ impl Drop for Sending {
 
 /// So long a peer may take nothing of what it asked for. The standard tools wait as long.
 const STALL_TIME: Duration = Duration::from_secs(30);
+/// So long a stream of HTTP/2 may take nothing while others of its connection get on; its connection ends with it, for
+/// nothing else reaches a stream whose peer gives it no room. Even a slow line carries a piece of each of its streams in that.
+const STREAM_TIME: Duration = Duration::from_secs(120);
 /// What counts as getting on within that; answers to pings are less.
 const PROGRESS_BYTES: usize = 4 * 1024;
 /// So long a connection is kept on which nothing is asked for. A browser opens another without its user noticing.
@@ -378,6 +411,24 @@ mod tests {
         let begun = Instant::now();
         task.await.unwrap();
         assert!(begun.elapsed() < 2 * STALL_TIME, "HTTP/2");
+    }
+
+    /// The room that an unread answer holds was once held for ever by whoever read another beside it.
+    #[tokio::test(start_paused = true)]
+    async fn a_stream_of_which_nobody_reads_on_is_ended_though_others_get_on() {
+        let (near, task) = serve();
+        let mut client = speak_http2(near).await;
+        let _unread = ask(&mut client).await;
+        let begun = Instant::now();
+        loop {
+            tokio::time::sleep(Duration::from_secs(5)).await;
+            let Ok(answer) = client.send_request(Request::new(Body::empty())).await else { break };
+            let mut body = Body::new(answer.into_body()).into_data_stream();
+            while let Some(Ok(_)) = body.next().await {}
+            assert!(begun.elapsed() < 2 * STREAM_TIME, "it goes on for ever");
+        }
+        assert!(begun.elapsed() >= STREAM_TIME, "a reader may rest for a while: {:?}", begun.elapsed());
+        task.await.unwrap();
     }
 
     #[tokio::test(start_paused = true)]
