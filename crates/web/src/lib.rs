@@ -15,6 +15,7 @@ mod doorman;
 mod health;
 mod ohif;
 mod open_answers;
+mod pace;
 mod pages;
 mod places;
 mod problem;

@@ -5,9 +5,11 @@
 //! `Acknowledged` and on nothing else.
 
 use super::{
-    incoming::{BodyError, Gather, Incoming},
+    incoming::{Gather, Incoming},
     outcome::{Failure, Names, Outcome, Report},
+    unstored::Unstored,
 };
+use crate::pace::BodyError;
 use bytes::Bytes;
 use futures::{
     StreamExt,
@@ -15,7 +17,7 @@ use futures::{
     pin_mut,
     stream::FuturesOrdered,
 };
-use leadglass_engine::{Engine, FileTransfer, IngestError, Source};
+use leadglass_engine::{Engine, FileTransfer, Source};
 use leadglass_model::{SopInstanceUid, StudyUid};
 use std::{collections::HashSet, sync::Arc, task::Poll};
 use tokio::sync::Semaphore;
@@ -32,6 +34,7 @@ pub(super) struct Filing {
     /// What is flying, by name: one instance that is sent twice is decided on in the order of sending.
     names: HashSet<SopInstanceUid>,
     busy_in_a_row: usize,
+    unstored: Arc<Unstored>,
     report: Report,
 }
 
@@ -41,6 +44,7 @@ pub(super) struct Arriving {
     gather: Gather,
     study: Option<StudyUid>,
     names: Names,
+    unstored: Arc<Unstored>,
 }
 
 enum Stage {
@@ -51,7 +55,8 @@ enum Stage {
 impl Filing {
     pub(super) fn new(engine: Engine, source: Arc<Source>, study: Option<StudyUid>, room: Arc<Semaphore>) -> Self {
         let (flying, names) = (FuturesOrdered::new(), HashSet::new());
-        Self { engine, source, study, room, flying, names, busy_in_a_row: 0, report: Report::default() }
+        let unstored = Arc::default();
+        Self { engine, source, study, room, flying, names, busy_in_a_row: 0, unstored, report: Report::default() }
     }
 
     /// Begins the next instance.
@@ -61,10 +66,11 @@ impl Filing {
         } else {
             match self.engine.begin_file(self.source.clone()) {
                 Ok(transfer) => Stage::Open(Box::new(transfer)),
-                Err(error) => Stage::Failed(told(&error)),
+                Err(error) => Stage::Failed(self.unstored.note(&error)),
             }
         };
-        Arriving { stage, gather: Gather::default(), study: self.study.clone(), names: Names::default() }
+        let (study, unstored) = (self.study.clone(), self.unstored.clone());
+        Arriving { stage, gather: Gather::default(), study, names: Names::default(), unstored }
     }
 
     /// The instance is complete: it is committed while the next one arrives.
@@ -83,11 +89,11 @@ impl Filing {
             return self.fail(names, Failure::NOT_TRIED);
         };
         self.names.extend(names.instance.clone());
-        let lost = names.clone();
+        let (lost, unstored) = (names.clone(), self.unstored.clone());
         let mut work = Box::pin(async move {
             let outcome = match transfer.finish().await {
                 Ok(receipt) => Outcome::Stored { names, receipt },
-                Err(error) => Outcome::Failed { names, failure: told(&error) },
+                Err(error) => Outcome::Failed { names, failure: unstored.note(&error) },
             };
             drop(room);
             outcome
@@ -107,6 +113,12 @@ impl Filing {
     /// An instance that did not even begin, or whose part is none.
     pub(super) fn fail(&mut self, names: Names, failure: Failure) {
         self.flying.push_back(future::ready(Outcome::Failed { names, failure }).boxed());
+    }
+
+    /// An instance that cannot be made of what was sent.
+    pub(super) fn misread(&mut self, names: Names, error: &dyn std::fmt::Display) {
+        self.unstored.not_understood(error);
+        self.fail(names, Failure::NOT_UNDERSTOOD);
     }
 
     /// The next piece of the body; meanwhile what has been committed is noted.
@@ -183,7 +195,7 @@ impl Arriving {
         // A transfer that is not its own study's is given up as soon as that shows: nothing of it is kept.
         let elsewhere = matches!((&self.study, transfer.study()), (Some(wanted), Some(named)) if wanted != named);
         let failure = match written {
-            Err(error) => told(&error),
+            Err(error) => self.unstored.note(&error),
             Ok(()) if elsewhere => Failure::OTHER_STUDY,
             Ok(()) => return,
         };
@@ -201,19 +213,6 @@ impl Arriving {
         self.names.study = transfer.study().cloned();
         self.names.series = transfer.series().cloned();
     }
-}
-
-/// Notes in log and counters why an instance was not taken.
-fn told(error: &IngestError) -> Failure {
-    let mut chain = error.to_string();
-    let mut source = std::error::Error::source(error);
-    while let Some(inner) = source {
-        chain = format!("{chain}: {inner}");
-        source = inner.source();
-    }
-    tracing::warn!(code = error.code(), error = %chain, "an instance was not taken: {}", error.code());
-    metrics::counter!("leadglass_instances_total", "outcome" => error.code()).increment(1);
-    Failure::from(error)
 }
 
 /// Instances of one request that are committed at one time, each up to `leadglass_engine::INLINE_BYTES` in memory.

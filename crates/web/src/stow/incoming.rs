@@ -1,35 +1,22 @@
 //! A request's body as it arrives: piece by piece, without copies, and only while its sender gets on with it.
 
+use crate::pace::{self, BodyError, Pace};
 use axum::body::{Body, BodyDataStream};
 use bytes::{Bytes, BytesMut};
 use futures::StreamExt;
-use std::time::Duration;
 use tokio::time::Instant;
-
-/// Why a body ended before its end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(super) enum BodyError {
-    /// The sender does not get on.
-    #[error("the body made no progress")]
-    Stalled,
-    /// The connection broke, or its framing did.
-    #[error("the body broke off")]
-    Broken,
-}
 
 /// A body that is being read.
 #[derive(Debug)]
 pub(super) struct Incoming {
     body: BodyDataStream,
-    /// Time that was spent waiting for the sender since it last got on, and bytes that came meanwhile.
-    waited: Duration,
-    bytes: u64,
+    pace: Pace,
     ended: bool,
 }
 
 impl Incoming {
     pub(super) fn new(body: Body) -> Self {
-        Self { body: body.into_data_stream(), waited: Duration::ZERO, bytes: 0, ended: false }
+        Self { body: body.into_data_stream(), pace: Pace::default(), ended: false }
     }
 
     /// The next piece; `None` at the end. Only waiting for the sender counts against it, never our own work. An error is
@@ -38,7 +25,7 @@ impl Incoming {
     /// Cancel safety: nothing is lost; the time waited in a dropped future is forgiven.
     pub(super) async fn next(&mut self) -> Result<Option<Bytes>, BodyError> {
         let begun = Instant::now();
-        let piece = tokio::time::timeout(PATIENCE.saturating_sub(self.waited), self.body.next()).await;
+        let piece = tokio::time::timeout(self.pace.left(), self.body.next()).await;
         let piece = match piece {
             Ok(Some(Ok(piece))) => piece,
             Ok(None) => {
@@ -48,30 +35,15 @@ impl Incoming {
             Ok(Some(Err(_))) => return Err(self.end(BodyError::Broken)),
             Err(_) => return Err(self.end(BodyError::Stalled)),
         };
-        self.waited += begun.elapsed();
-        self.bytes += piece.len() as u64;
-        if self.bytes >= PROGRESS_BYTES {
-            (self.waited, self.bytes) = (Duration::ZERO, 0);
-        }
+        self.pace.came(begun.elapsed(), piece.len());
         Ok(Some(piece))
     }
 
-    /// Reads on for a moment after a refusal: a sender that is still sending would otherwise see its connection break
-    /// instead of the reason.
+    /// Reads on for a moment after a refusal.
     pub(super) async fn drain(&mut self) {
-        if self.ended {
-            return;
+        if !self.ended {
+            pace::drain(&mut self.body).await;
         }
-        let mut left = DRAINED_BYTES;
-        let read = async {
-            while let Some(Ok(piece)) = self.body.next().await {
-                left = left.saturating_sub(piece.len());
-                if left == 0 {
-                    break;
-                }
-            }
-        };
-        let _ = tokio::time::timeout(DRAINED_TIME, read).await;
     }
 
     fn end(&mut self, error: BodyError) -> BodyError {
@@ -103,13 +75,6 @@ impl Gather {
     }
 }
 
-/// So long a sender may take for [`PROGRESS_BYTES`].
-const PATIENCE: Duration = Duration::from_secs(30);
-/// What counts as getting on: 2 KiB a second.
-const PROGRESS_BYTES: u64 = 64 * 1024;
-/// Bytes and time that are spent on a body that is refused.
-const DRAINED_BYTES: usize = 4 << 20;
-const DRAINED_TIME: Duration = Duration::from_secs(2);
 /// Pieces below this are gathered, up to this.
 const SMALL_BYTES: usize = 4 * 1024;
 const GATHERED_BYTES: usize = 32 * 1024;
@@ -117,46 +82,18 @@ const GATHERED_BYTES: usize = 32 * 1024;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use futures::stream;
-    use std::convert::Infallible;
-
-    /// `count` pieces of `len` bytes, one every `every`.
-    fn dripping(len: usize, every: Duration, count: usize) -> Incoming {
-        let pieces = stream::iter(0..count).then(move |_| async move {
-            tokio::time::sleep(every).await;
-            Ok::<_, Infallible>(Bytes::from(vec![7; len]))
-        });
-        Incoming::new(Body::from_stream(pieces))
-    }
-
-    async fn read(mut incoming: Incoming) -> Result<usize, BodyError> {
-        let mut bytes = 0;
-        while let Some(piece) = incoming.next().await? {
-            bytes += piece.len();
-        }
-        Ok(bytes)
-    }
+    use crate::pace::tests::holds;
 
     #[tokio::test(start_paused = true)]
-    async fn a_sender_that_gets_on_slowly_is_heard_to_its_end() {
-        assert_eq!(read(dripping(40_000, Duration::from_secs(14), 20)).await, Ok(800_000));
-        assert_eq!(read(dripping(10, Duration::from_secs(20), 1)).await, Ok(10), "a short body may take its time");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_sender_that_does_not_get_on_is_ended() {
-        let begun = Instant::now();
-        assert_eq!(read(dripping(1, Duration::from_secs(1), 100_000)).await, Err(BodyError::Stalled), "single bytes");
-        assert_eq!(read(dripping(1, Duration::from_secs(3600), 1)).await, Err(BodyError::Stalled), "silence");
-        assert!(begun.elapsed() < Duration::from_secs(62), "{:?}", begun.elapsed());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_refused_body_is_read_on_for_a_moment_only() {
-        let begun = Instant::now();
-        dripping(1, Duration::from_secs(1), 100_000).drain().await;
-        dripping(1 << 20, Duration::ZERO, 100_000).drain().await;
-        assert!(begun.elapsed() <= 2 * DRAINED_TIME);
+    async fn a_sender_is_heard_as_long_as_it_gets_on() {
+        holds(async |body| {
+            let (mut incoming, mut bytes) = (Incoming::new(body), 0);
+            while let Some(piece) = incoming.next().await? {
+                bytes += piece.len();
+            }
+            Ok(bytes)
+        })
+        .await;
     }
 
     #[test]

@@ -14,8 +14,9 @@ mod media;
 mod modelled;
 mod multipart;
 mod outcome;
+mod unstored;
 
-use crate::{App, Problem, accept, app::Caller, qido::place::Place};
+use crate::{App, Problem, accept, app::Caller, pace::BodyError, qido::place::Place};
 use axum::{
     Extension,
     extract::{ConnectInfo, Path, Request, State},
@@ -24,7 +25,7 @@ use axum::{
 };
 pub(crate) use door::Door;
 use filing::Filing;
-use incoming::{BodyError, Incoming};
+use incoming::Incoming;
 use leadglass_engine::Source;
 use leadglass_model::{Fault, Phi, ReceiverId, StudyUid};
 use media::{Form, MediaType};
@@ -214,7 +215,7 @@ impl From<BodyError> for Problem {
             BodyError::Stalled => {
                 Self::with_status(StatusCode::REQUEST_TIMEOUT, "stalled", "The body did not arrive; send it again.")
             }
-            BodyError::Broken => bad("broken-off", "The body broke off before its end."),
+            BodyError::Broken | BodyError::Wrapping => bad("broken-off", "The body broke off before its end."),
         }
     }
 }

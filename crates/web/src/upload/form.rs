@@ -1,10 +1,7 @@
 //! The form, part by part (RFC 7578): texts first, then files.
 
-use super::{
-    body::{BodyError, Incoming},
-    outcome::Refusal,
-};
-use crate::Problem;
+use super::{body::Incoming, outcome::Refusal};
+use crate::{Problem, pace::BodyError};
 use axum::http::StatusCode;
 use bytes::{Bytes, BytesMut};
 use leadglass_model::{Fault, Phi};

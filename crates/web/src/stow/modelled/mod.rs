@@ -18,7 +18,7 @@ use super::{
     incoming::{Gather, Incoming},
     media::MediaType,
     multipart::{Event, MAX_PARTS, Multipart, PartHead},
-    outcome::{Failure, Names},
+    outcome::Names,
 };
 use crate::Problem;
 use allowance::Allowance;
@@ -119,8 +119,7 @@ pub(super) async fn take(
         let set = match set {
             Ok(set) => set,
             Err(Misread { error, names }) => {
-                tracing::warn!(%error, "an instance of metadata was not understood: {error}");
-                filing.fail(names, Failure::NOT_UNDERSTOOD);
+                filing.misread(names, &error);
                 continue;
             }
         };
