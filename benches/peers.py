@@ -90,7 +90,8 @@ class Leadglass:
             raise SystemExit(f"{programs}/leadglass up ended before it was ready; what it logged lies in {work}/log")
         self.up = json.loads(line)
         self.port, self.pids = self.up["dicom"]["port"], [self.up["pids"]["vault"], self.up["pids"]["keyd"]]
-        self.metrics = self.up["http"]["plain_dicomweb"].replace("/dicomweb", "/metrics")
+        page = self.up["http"]["plain_dicomweb"].replace("/dicomweb", "/metrics")
+        self.metrics = urllib.request.Request(page, headers={"Authorization": "Bearer " + self.up["tokens"]["dpo"]})
 
     def settle(self):
         """Until the journal is drained."""

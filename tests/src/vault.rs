@@ -337,7 +337,7 @@ impl Vault {
     /// The text of `/metrics`.
     #[must_use]
     pub fn metrics(&self) -> Answer {
-        let ask = Ask { token: Some(&self.up.token), accept: None, range: None };
+        let ask = Ask { token: Some(&self.up.tokens.dpo), accept: None, range: None };
         self.http.get(&format!("{}/metrics", self.up.http.base), ask)
     }
 

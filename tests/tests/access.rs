@@ -50,7 +50,7 @@ const fn row(method: &'static str, route: &'static str, needs: Needs) -> Row {
 const TABLE: &[Row] = &[
     row("GET", "/healthz", Anybody(200)),
     row("GET", "/readyz", Anybody(200)),
-    row("GET", "/metrics", Anybody(200)),
+    row("GET", "/metrics", Administer(200)),
     // What the service can do is told to everybody with a token.
     row("GET", "/dicomweb", Somebody(200)),
     row("GET", "/dicomweb/", Somebody(200)),

@@ -431,3 +431,52 @@ fn five_hundred_idle_associations_do_not_keep_others_out() {
     assert_eq!(counts[0] + counts[1], 500);
     attacked.holds(1);
 }
+
+/// One request over plain HTTP/1.1, as it stands here; the status it was answered with.
+fn raw_status(vault: &Vault, head: &str) -> u16 {
+    use std::io::Read as _;
+    let place = vault.up.http.plain_dicomweb.clone().unwrap();
+    let host = place.strip_prefix("http://").unwrap().split_once('/').unwrap().0.to_owned();
+    let mut socket = TcpStream::connect(host).unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    push(&mut socket, head.as_bytes());
+    let mut answer = [0; 12];
+    socket.read_exact(&mut answer).unwrap();
+    std::str::from_utf8(&answer[9..]).unwrap().parse().unwrap()
+}
+
+/// 300 KB were once taken, while HTTP/2 kept to 16 KiB. And whoever wrote another `Host` was believed.
+#[test]
+fn a_head_is_16_kib_at_most_and_names_a_host_of_ours() {
+    let vault = Vault::with_config("[http]\nhosts = [\"localhost\", \"127.0.0.1\"]\n");
+    let status = |host: &str, long: usize| {
+        let head = format!(
+            "GET /dicomweb/studies HTTP/1.1\r\nHost: {host}\r\nX-Long: {}\r\nAuthorization: Bearer {}\r\n\r\n",
+            "x".repeat(long),
+            vault.up.token
+        );
+        raw_status(&vault, &head)
+    };
+    assert_eq!(status("localhost", 15_000), 200);
+    for long in [17_000, 100_000, 200_000, 300_000] {
+        assert_eq!(status("localhost", long), 431, "{long} bytes");
+    }
+    assert_eq!(status("127.0.0.1:8443", 1), 200);
+    assert_eq!(status("evil.example", 1), 421, "a page of a name that was made to lead here");
+    let health = |path: &str| raw_status(&vault, &format!("GET {path} HTTP/1.1\r\nHost: 10.1.2.3\r\n\r\n"));
+    assert_eq!((health("/healthz"), health("/readyz"), health("/metrics")), (200, 200, 401));
+    assert!(vault.never_died());
+}
+
+#[test]
+fn ten_thousand_parts_that_are_no_instances_are_one_line_in_the_log() {
+    use leadglass_tests::stow::{DICOM_PARTS, body, studies};
+    let vault = Vault::up();
+    let whole = body(std::iter::repeat_n(b"".as_slice(), 10_000));
+    let ask = leadglass_tests::stow::ask(&vault);
+    let (answer, _) = vault.http().send_stream(&studies(&vault), ask, DICOM_PARTS, std::iter::once(whole));
+    assert_eq!(answer.status, 409, "{}", &answer.text()[..200.min(answer.text().len())]);
+    let words = String::from_utf8_lossy(&vault.words()).into_owned();
+    let lines: Vec<&str> = words.lines().filter(|line| line.contains("not taken")).collect();
+    assert!(lines.len() == 1 && lines[0].contains("10000 instances of a request were not taken"), "{lines:?}");
+}

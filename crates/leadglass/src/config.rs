@@ -10,6 +10,7 @@ use crate::devices::parse_fingerprint;
 use anyhow::{Context, bail, ensure};
 use leadglass_dimse::{AddressRule, UidRule};
 use leadglass_model::{ReceiverId, TenantId};
+use leadglass_web::Hosts;
 use serde::{Deserialize, Serialize};
 use std::{
     collections::BTreeSet,
@@ -133,6 +134,15 @@ pub struct Http {
     /// Address for plain HTTP behind a TLS proxy on the same host. Off unless given, loopback only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub plain: Option<SocketAddr>,
+    /// The names and addresses, without ports, under which browsers and programs find this vault; whoever asks for another
+    /// host is answered 421. Empty: any, for an evaluation; a foreign page whose name was made to lead here is then taken for
+    /// our own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hosts: Vec<String>,
+    /// Address for `/metrics`, `/readyz` and `/healthz` in clear and without a token, for Prometheus or its agent on this very
+    /// host. Off unless given, loopback only. At the other doors `/metrics` wants the token of somebody who may administer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metrics: Option<SocketAddr>,
 }
 
 /// OHIF: its files, which `deploy/ohif.sh` installs, and DICOMweb to read, by HTTPS with the certificate of `[http]`. A port
@@ -235,6 +245,11 @@ impl Config {
         Ok(config)
     }
 
+    /// The hosts that this vault answers for; `None` where one of them is none.
+    pub fn hosts(&self) -> Option<Hosts> {
+        Hosts::parse(&self.http.hosts)
+    }
+
     /// What must hold beyond the types.
     pub fn check(&self) -> anyhow::Result<()> {
         ensure!(!self.tenants.is_empty(), "no tenant: add [[tenants]] with an id from `leadglass-keyd tenant list`");
@@ -269,6 +284,16 @@ impl Config {
         if let Some(plain) = self.http.plain {
             ensure!(plain.ip().is_loopback(), "http.plain is {plain}: plain HTTP is served on a loopback address only");
         }
+        if let Some(metrics) = self.http.metrics {
+            ensure!(
+                metrics.ip().is_loopback(),
+                "http.metrics is {metrics}: it asks for no token, so it is served on a loopback address only"
+            );
+        }
+        ensure!(
+            self.hosts().is_some(),
+            "http.hosts: names or addresses such as vault.practice.example, without https:// and port"
+        );
         let host = self.keys.address.rsplit_once(':').map_or("", |(host, _)| host);
         let here =
             host == "localhost" || host.trim_matches(['[', ']']).parse::<IpAddr>().is_ok_and(|a| a.is_loopback());
@@ -301,6 +326,22 @@ mod tests {
         let config = Config::read(Path::new(sample)).unwrap();
         assert_eq!(format!("{:?}", config.limits), format!("{:?}", Limits::default()));
         assert!(!config.key_service_on_this_host && config.http.plain.is_none());
+    }
+
+    #[test]
+    fn what_asks_for_no_token_stays_on_this_host_and_hosts_are_hosts() {
+        let good = crate::up::tests::vault_config();
+        let checked = |change: &dyn Fn(&mut Config)| {
+            let mut config = good.clone();
+            change(&mut config);
+            config.check().map_err(|error| error.to_string())
+        };
+        assert_eq!(checked(&|config| config.http.metrics = Some(([127, 0, 0, 1], 9464).into())), Ok(()));
+        let public = checked(&|config| config.http.metrics = Some(([10, 0, 0, 1], 9464).into()));
+        assert!(public.is_err_and(|error| error.contains("http.metrics is 10.0.0.1:9464")));
+        assert_eq!(checked(&|config| config.http.hosts = vec!["vault.example".to_owned()]), Ok(()));
+        let origin = checked(&|config| config.http.hosts = vec!["https://vault.example".to_owned()]);
+        assert!(origin.is_err_and(|error| error.contains("http.hosts")));
     }
 
     #[test]

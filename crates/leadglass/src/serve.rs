@@ -13,7 +13,7 @@ use leadglass_dimse::{Echo, Limits, Listener, Service, Storage, StoragePolicy, T
 use leadglass_engine::{Refusals, Rooms};
 use leadglass_model::SystemEntropy;
 use leadglass_records::Sessions;
-use leadglass_web::{App, Crowd, Identity, Renderer, Site};
+use leadglass_web::{App, Crowd, Identity, Origins, Renderer, Site};
 use metrics_exporter_prometheus::PrometheusHandle;
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeSet, net::SocketAddr, path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
@@ -51,6 +51,9 @@ pub struct Addresses {
     /// OHIF, by HTTPS.
     #[serde(default)]
     pub viewer: Option<SocketAddr>,
+    /// `/metrics` without a token, on loopback.
+    #[serde(default)]
+    pub metrics: Option<SocketAddr>,
 }
 
 /// Does it.
@@ -84,7 +87,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         sessions: sessions.clone(),
         devices: Arc::new(book),
         refusals,
-        origins: Arc::default(),
+        origins: Arc::new(Origins { hosts: config.hosts().unwrap_or_default(), ..Origins::default() }),
         renderer: renderer(config.decode_without_filter),
         decoded: Arc::new(Rooms::new(DECODED_KIB)),
         metrics,
@@ -103,6 +106,13 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         Some(address) => Some(leadglass_web::serve_plain(address, routes, &connections, stop.clone())?),
         None => None,
     };
+    let metrics = match config.http.metrics {
+        Some(address) => {
+            let routes = leadglass_web::monitor_routes(app.clone());
+            Some(leadglass_web::serve_plain(address, routes, &connections, stop.clone())?)
+        }
+        None => None,
+    };
     let viewer = match &config.viewer {
         Some(viewer) => {
             let site = tokio::task::block_in_place(|| Site::open(&viewer.dir)).context("cannot serve the viewer")?;
@@ -116,7 +126,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     if let Some(viewer) = viewer {
         let _ = origins.viewer.set(viewer.port());
     }
-    let addresses = Addresses { dicom: dicom.0, dicom_tls: dicom.1, http, plain, viewer };
+    let addresses = Addresses { dicom: dicom.0, dicom_tls: dicom.1, http, plain, viewer, metrics };
     tracing::info!(dicom = %addresses.dicom, http = %addresses.http, "the vault serves");
     if let Some(path) = &args.ready_file {
         files::write_json(path, &addresses)?;

@@ -1,8 +1,8 @@
 //! The routes, what they share, and who is asking.
 
 use crate::{
-    DeviceDesk, Origins, Problem, Renderer, admin, devices, health, pages, places, qido, refusals, rendered, session,
-    small, stow, trace, upload, wado, wado_uri,
+    DeviceDesk, Origins, Problem, Renderer, admin, devices, head, health, pages, places, qido, refusals, rendered,
+    session, small, stow, trace, upload, wado, wado_uri,
 };
 use axum::{
     Router,
@@ -79,6 +79,15 @@ pub fn routes(app: App) -> Router {
     layered(routes, health, app)
 }
 
+/// What a supervisor on this very host asks for, without a token: `/healthz`, `/readyz` with all it knows, `/metrics`.
+pub fn monitor_routes(app: App) -> Router {
+    let health = Router::new()
+        .route("/healthz", get(health::healthz))
+        .route("/readyz", get(health::readiness))
+        .route("/metrics", get(health::page));
+    layered(Router::new().fallback(|| async { Problem::not_found() }), health, app)
+}
+
 /// DICOMweb, as far as it changes nothing.
 pub(crate) fn reading() -> Router<App> {
     Router::new()
@@ -131,7 +140,9 @@ pub(crate) fn layered(routes: Router<App>, always: Router<App>, app: App) -> Rou
         }))
         .layer(middleware::from_fn_with_state(app.clone(), refusals::watch))
         .layer(middleware::from_fn_with_state(places::AtWork::new(app.clone()), places::enter))
+        .layer(middleware::from_fn_with_state(app.clone(), head::ours))
         .merge(always)
+        .layer(middleware::from_fn(head::bounded))
         .layer(middleware::from_fn(trace::label))
         .with_state(app)
 }

@@ -135,7 +135,12 @@ fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), ServeError> {
 }
 
 fn limit(builder: &mut hyper_util::server::conn::auto::Builder<hyper_util::rt::TokioExecutor>) {
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIME).max_headers(MAX_HEADERS);
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_TIME)
+        .max_headers(MAX_HEADERS)
+        .max_buf_size(MAX_BUFFER_BYTES);
     builder
         .http2()
         .timer(TokioTimer::new())
@@ -198,6 +203,9 @@ fn changed_at(identity: &Identity) -> [Option<SystemTime>; 2] {
 const HEADER_TIME: Duration = Duration::from_secs(10);
 const MAX_HEADERS: usize = 64;
 const MAX_HEADER_BYTES: u32 = 16 * 1024;
+// What a connection of HTTP/1.1 may make us hold before its head is whole; `head::bounded` measures the head itself. Bodies go
+// through the same buffer, so it is larger than a head.
+const MAX_BUFFER_BYTES: usize = 128 * 1024;
 const MAX_STREAMS: u32 = 64;
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
 const DRAIN_TIME: Duration = Duration::from_secs(20);

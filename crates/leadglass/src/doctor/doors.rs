@@ -28,6 +28,13 @@ fn listeners(config: &Config) -> Vec<Finding> {
             .fix("deploy/Caddyfile in front of it, or take `plain` out of [http]"),
         None => Finding::green("https-only", "DICOMweb is served over HTTPS only."),
     });
+    findings.push(if config.http.hosts.is_empty() {
+        Finding::yellow("any-host", "The vault answers for whatever host it is asked for.")
+            .why("A page of a foreign name that was made to lead here is taken for a page of the vault.")
+            .fix(r#"hosts = ["vault.practice.example"] under [http], as in deploy/vault.toml"#)
+    } else {
+        Finding::green("hosts", format!("The vault answers for {} and no other host.", config.http.hosts.join(", ")))
+    });
     findings
 }
 
@@ -121,11 +128,12 @@ mod tests {
     #[test]
     fn listeners_in_clear_are_named() {
         let mut config = vault_config();
-        assert_eq!(codes(&listeners(&config)), ["plain-http"]);
+        assert_eq!(codes(&listeners(&config)), ["plain-http", "any-host"]);
         config.http.plain = None;
+        config.http.hosts = vec!["vault.example".to_owned()];
         config.dicom.listen = ([10, 0, 0, 1], 11112).into();
         let findings = listeners(&config);
-        assert_eq!(codes(&findings), ["dicom-clear", "https-only"]);
+        assert_eq!(codes(&findings), ["dicom-clear", "https-only", "hosts"]);
         assert!(findings[0].sentence.contains("10.0.0.1:11112"));
         config.dicom.tls = None;
         assert!(listeners(&config)[0].fix.as_ref().unwrap().contains("[dicom.tls]"));

@@ -4,7 +4,10 @@ use crate::config::{Config, Device, Limits, Store, Viewer};
 use anyhow::Context;
 use leadglass_model::{ReceiverId, SystemEntropy, TenantId};
 use serde::{Deserialize, Serialize};
-use std::path::{Path, PathBuf};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
 
 /// The file. Everything may be left out.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -16,6 +19,8 @@ pub struct Overrides {
     budgets: Option<Budgets>,
     /// Private SOP classes and transfer syntaxes.
     dicom: Option<Extras>,
+    /// Hosts, and the address for monitoring.
+    http: Option<HttpExtras>,
     /// Where sealed objects lie, instead of in the data directory.
     store: Option<Store>,
     /// Bounds of the vault.
@@ -44,6 +49,13 @@ struct Extras {
     /// Authorities beside the vault's own for devices' certificates.
     client_ca: Option<PathBuf>,
     open_devices: Option<bool>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct HttpExtras {
+    hosts: Option<Vec<String>>,
+    metrics: Option<SocketAddr>,
 }
 
 /// Distinct studies that may be opened in a sliding window, in the key service's words.
@@ -123,6 +135,10 @@ impl Overrides {
 
     /// Sets what is given in the vault's configuration; the rest stays.
     pub fn put_into(&self, vault: &mut Config) -> anyhow::Result<()> {
+        if let Some(HttpExtras { hosts, metrics }) = &self.http {
+            vault.http.hosts = hosts.clone().unwrap_or_default();
+            vault.http.metrics = *metrics;
+        }
         if let Some(senders) = &self.devices {
             let known = std::mem::take(&mut vault.devices);
             let id = |sender: &Sender| {

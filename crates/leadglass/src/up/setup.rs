@@ -131,6 +131,8 @@ fn first_config(home: &Home, tenant: TenantId, other_tenant: TenantId, ports: Po
             certificate: home.tls("server.pem"),
             key: home.tls("server-key.pem"),
             plain: None,
+            hosts: Vec::new(),
+            metrics: None,
         },
         viewer: None,
         tenants: vec![own(tenant, "Practice", AET), own(other_tenant, "Other practice", OTHER_AET)],
@@ -172,7 +174,10 @@ fn place(config: &mut Config, home: &Home, ports: Ports) {
         ca: Some(ca),
         client_ca,
     });
-    config.http = Http { listen: local(ports.https), certificate, key, plain: Some(local(ports.plain)) };
+    let Http { hosts, metrics, .. } = &config.http;
+    let (hosts, metrics) = (hosts.clone(), *metrics);
+    config.http =
+        Http { listen: local(ports.https), certificate, key, plain: Some(local(ports.plain)), hosts, metrics };
 }
 
 /// Sets what is `up`'s in the key service's own file; the rest stays as `init` wrote it or a person changed it.

@@ -215,6 +215,7 @@ mod tests {
             http: local(8443),
             plain: Some(local(8042)),
             viewer: None,
+            metrics: None,
         };
         Summary::of(home, tokens, &at, Pids { vault: 7, keyd: 8 })
     }

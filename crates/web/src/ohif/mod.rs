@@ -7,7 +7,7 @@ mod site;
 
 pub use site::{Site, SiteError};
 
-use crate::{App, Problem, app, session};
+use crate::{App, Problem, app, head::Hosts, session};
 use axum::{
     Router,
     extract::State,
@@ -17,13 +17,15 @@ use axum::{
 };
 use std::sync::{Arc, OnceLock};
 
-/// The ports on which browsers find the two origins, once they are bound.
+/// Where browsers find the two origins: the hosts' names, and the ports once they are bound.
 #[derive(Debug, Default)]
 pub struct Origins {
     /// The console: sign-in, studies, the house's own viewer.
     pub console: OnceLock<u16>,
     /// OHIF.
     pub viewer: OnceLock<u16>,
+    /// Both.
+    pub hosts: Hosts,
 }
 
 /// All routes of the viewer's origin.
