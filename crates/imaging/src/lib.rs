@@ -40,6 +40,7 @@ mod webp;
 pub mod work;
 
 pub use error::UploadError;
+pub use icc::{srgb_profile, with_profile};
 pub use instance::{ENCAPSULATED_PDF_STORAGE, Instance, VL_PHOTOGRAPHIC_IMAGE_STORAGE};
 pub use moment::{Moment, MomentError, Offset};
 pub use record::{Laterality, Patient, Record, Series, Sex, Study};

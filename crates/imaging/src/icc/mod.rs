@@ -9,7 +9,10 @@
 //! (XYZ); PS3.3 C.11.15.
 
 mod carrier;
+mod embed;
 mod write;
+
+pub use embed::{srgb_profile, with_profile};
 
 pub(crate) use carrier::{Carrier, Fate, Segments};
 

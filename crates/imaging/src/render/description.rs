@@ -40,6 +40,15 @@ impl Description {
     }
 }
 
+/// What an instance says of its colours (PS3.3 C.11.15).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Colours {
+    /// ICC Profile (0028,2000): a path below the instance. Small ones stand in the metadata.
+    pub profile: Option<Result<String, Vec<u8>>>,
+    /// Color Space (0028,2002).
+    pub space: Option<String>,
+}
+
 /// The metadata of one instance, as DICOM JSON.
 #[derive(Debug)]
 pub struct Metadata<'a>(Object<'a>);
@@ -70,6 +79,20 @@ impl<'a> Metadata<'a> {
             Words::Bytes(bytes) => Some(Err(bytes)),
             Words::Numbers(_) => None,
         }
+    }
+
+    /// What is known of its colours: `None` where a part of it has colours of its own (Optical Path Sequence).
+    pub fn colours(&self) -> Option<Colours> {
+        if self.0.has("00480105") {
+            return None;
+        }
+        let place = match self.0.words("00282000") {
+            Some(Words::Bulk(path)) => Some(Ok(path.into_owned())),
+            Some(Words::Bytes(bytes)) => Some(Err(bytes)),
+            Some(Words::Numbers(_)) => return None,
+            None => None,
+        };
+        Some(Colours { profile: place, space: self.0.text("00282002") })
     }
 
     /// The length of the document without the padding byte (0042,0015).

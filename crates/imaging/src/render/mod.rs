@@ -8,7 +8,8 @@
 //! - [`Wish`] is what the caller wants otherwise.
 //! - [`render`] does it all. Without viewport a PNG holds exactly the values that the formulas give.
 //!
-//! Overlays, presentation states, ICC profiles, supplemental palettes and shutters are not applied.
+//! Overlays, presentation states, ICC profiles, supplemental palettes and shutters are not applied; whoever shows the picture may
+//! apply the profile.
 
 mod description;
 mod encode;
@@ -21,7 +22,7 @@ mod resample;
 mod viewport;
 mod window;
 
-pub use description::{Description, Metadata};
+pub use description::{Colours, Description, Metadata};
 pub use encode::{Format, Picture};
 pub use error::RenderError;
 pub use palette::Palette;

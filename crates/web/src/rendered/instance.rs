@@ -1,7 +1,9 @@
 //! One instance, or some of its frames.
 
 use super::{
-    Known, PictureError, Subject, many, wanted,
+    Known, PictureError, Subject, many,
+    profile::Profile,
+    wanted,
     wish::{Asked, undrawn},
 };
 use crate::{
@@ -94,11 +96,14 @@ pub(super) async fn one(
     number: u32,
     wish: &Wish,
 ) -> Result<Response, Problem> {
-    let tag = known.tag(number, wish);
+    let profile = Profile::asked(parts.uri.query());
+    let tag = known.tag(number, wish, profile);
     if let Some(answer) = wado::unchanged(&parts.headers, &tag) {
         return Ok(answer);
     }
     let picture = known.picture(app, caller, permit, number, wish).await.map_err(|e| e.problem())?;
+    let borne = known.profiled(app, caller, permit, profile, picture).await.map_err(|e| e.problem())?;
+    let (picture, bears_profile) = borne;
     let len = picture.len();
     let mut answer = Response::new(Body::from(picture));
     let out = answer.headers_mut();
@@ -106,7 +111,7 @@ pub(super) async fn one(
     wado::insert(out, header::CONTENT_LENGTH, &len.to_string());
     wado::insert(out, header::ETAG, &tag);
     out.insert(header::VARY, HeaderValue::from_static(wado::VARY));
-    if let Some(warning) = undrawn(parts.uri.query()) {
+    if let Some(warning) = undrawn(parts.uri.query(), bears_profile) {
         out.insert(header::WARNING, HeaderValue::from_static(warning));
     }
     Ok(answer)
@@ -124,13 +129,14 @@ async fn several(
 ) -> Result<Response, Problem> {
     let Subject { study, series, instance } = &known.subject;
     let place = Place::of(parts).instance(study, series, instance);
-    let format = wish.format;
+    let (format, profile) = (wish.format, Profile::asked(parts.uri.query()));
     let state = (app, caller, permit, known, numbers.into_iter(), wish);
     let pictures = stream::try_unfold(state, move |(app, caller, permit, known, mut numbers, wish)| {
         let place = place.clone();
         async move {
             let Some(number) = numbers.next() else { return Ok(None) };
             let picture = known.picture(&app, &caller, &permit, number, &wish).await?;
+            let (picture, _) = known.profiled(&app, &caller, &permit, profile, picture).await?;
             let part = (format!("{place}/frames/{number}/rendered"), picture);
             Ok::<_, PictureError>(Some((part, (app, caller, permit, known, numbers, wish))))
         }

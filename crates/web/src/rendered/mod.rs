@@ -10,6 +10,7 @@ mod native;
 mod outgoing;
 mod plain;
 mod pool;
+mod profile;
 mod thumbnail;
 mod turns;
 mod wish;
@@ -250,8 +251,8 @@ impl Known {
     }
 
     /// Changes with the bytes and with the wish.
-    fn tag(&self, number: u32, wish: &Wish) -> String {
-        let form = Sha256::digest(format!("{number} {wish:?}"));
+    fn tag(&self, number: u32, wish: &Wish, profile: profile::Profile) -> String {
+        let form = Sha256::digest(format!("{number} {wish:?} {profile:?}"));
         wado::entity_tag(self.pixels.stamp(), &format!("-{}", hex::encode(form.first_chunk::<8>().unwrap_or(&[0; 8]))))
     }
 }

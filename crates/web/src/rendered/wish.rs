@@ -4,8 +4,8 @@ use crate::Problem;
 use leadglass_imaging::render::{Format, Function, Viewport, Window, Wish};
 use leadglass_model::Fault;
 
-/// The parameters, each at most once. Others are for others: `accept` is read elsewhere, `annotation` and `iccprofile`
-/// wish for what is not drawn, which a server may leave out.
+/// The parameters, each at most once. Others are for others: `accept` is read elsewhere, `annotation` wishes for
+/// what is not drawn, which a server may leave out, and `iccprofile` for what is put in behind the drawing.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub(super) struct Asked {
     viewport: Option<Viewport>,
@@ -44,12 +44,12 @@ impl Asked {
 
 /// What to tell whoever wishes for what is not drawn (PS3.18 §8.3.5.1.1, §8.3.5.1.5): a picture without it is right, and
 /// must not be taken for one that says all.
-pub(super) fn undrawn(query: Option<&str>) -> Option<&'static str> {
+pub(super) fn undrawn(query: Option<&str>, bears_profile: bool) -> Option<&'static str> {
     let mut pairs = url::form_urlencoded::parse(query.unwrap_or("").as_bytes());
     pairs.find_map(|(name, value)| match (&*name, &*value) {
         ("annotation", _) => Some("299 leadglass \"No annotations are drawn into pictures.\""),
         ("iccprofile", "no") => None,
-        ("iccprofile", _) => {
+        ("iccprofile", _) if !bears_profile => {
             Some("299 leadglass \"No colour profile is put in: the samples are those of the instance.\"")
         }
         _ => None,
@@ -142,11 +142,13 @@ mod tests {
     #[test]
     fn who_wishes_for_what_is_not_drawn_is_told() {
         assert!(
-            undrawn(Some("quality=5&annotation=patient,technique")).is_some_and(|told| told.contains("annotations"))
+            undrawn(Some("quality=5&annotation=patient,technique"), true)
+                .is_some_and(|told| told.contains("annotations"))
         );
-        assert!(undrawn(Some("iccprofile=srgb")).is_some_and(|told| told.contains("profile")));
+        assert!(undrawn(Some("iccprofile=srgb"), false).is_some_and(|told| told.contains("profile")));
+        assert_eq!(undrawn(Some("iccprofile=srgb"), true), None);
         for query in [None, Some(""), Some("iccprofile=no"), Some("window=1,2,linear")] {
-            assert_eq!(undrawn(query), None, "{query:?}");
+            assert_eq!(undrawn(query, false), None, "{query:?}");
         }
     }
 
