@@ -5,7 +5,7 @@
 
 #![allow(clippy::unwrap_used, reason = "the helpers of a test end where they fail, as the test does")]
 
-use Needs::{Administer, Anybody, Browser, Find, Read, Search, Somebody, Store};
+use Needs::{Audit, Report, Administer, Anybody, Browser, Find, Read, Search, Somebody, Store};
 use leadglass_tests::cast::{self, Caller, Place, Role, told};
 use leadglass_tests::http::Answer;
 use leadglass_tests::scratch;
@@ -32,6 +32,10 @@ enum Needs {
     Read,
     /// The right to store; this status, because nothing is sent.
     Store(u16),
+    /// The right to audit.
+    Audit(u16),
+    /// The right to audit and to know whom it is about.
+    Report(u16),
     /// The right to administer; this status, where the address names nothing that is there.
     Administer(u16),
 }
@@ -86,6 +90,11 @@ const TABLE: &[Row] = &[
     row("GET", "/api/v1/quarantine", Administer(200)),
     row("POST", "/api/v1/quarantine/{case}", Administer(404)),
     row("POST", "/api/v1/verify", Administer(200)),
+    row("GET", "/api/v1/audit/keys", Audit(200)),
+    row("GET", "/api/v1/audit/entries", Audit(200)),
+    row("POST", "/api/v1/audit/reconcile", Audit(200)),
+    // Nothing is sent: who may report hears that it cannot be read.
+    row("POST", "/api/v1/audit/report", Report(400)),
     row("GET", "/api/v1/devices", Administer(200)),
     row("POST", "/api/v1/devices", Administer(400)),
     row("DELETE", "/api/v1/devices/{id}", Administer(404)),
@@ -143,6 +152,20 @@ fn expected(needs: Needs, caller: &Caller, place: &Place) -> u16 {
         }
         (Store(status), _) => {
             if has(&[Role::Device, Role::Clinician, Role::Radiographer, Role::Reception]) {
+                status
+            } else {
+                403
+            }
+        }
+        (Audit(status), _) => {
+            if has(&[Role::Dpo, Role::Auditor]) {
+                status
+            } else {
+                403
+            }
+        }
+        (Report(status), _) => {
+            if has(&[Role::Dpo]) {
                 status
             } else {
                 403

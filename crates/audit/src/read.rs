@@ -76,17 +76,28 @@ impl Log {
         Ok(found)
     }
 
-    /// Publishes, and gives all entries of a subject with their proofs. If the newest checkpoint is cosigned, it is the
-    /// cosigned one that is given. What does not verify is an error: nothing false is handed out.
-    pub fn subject(&self, subject: SubjectToken) -> Result<SubjectLog, ReadError> {
+    /// Whether any entry is about this subject.
+    pub fn knows(&self, subject: SubjectToken) -> bool {
+        self.state.lock().subjects.contains_key(&subject)
+    }
+
+    /// All entries of a subject with their proofs, against the newest cosigned checkpoint if that covers the first
+    /// `at_least` entries, else against a new one. What does not verify is an error: nothing false is handed out.
+    pub fn subject(&self, subject: SubjectToken, at_least: u64) -> Result<SubjectLog, ReadError> {
         let (head, checkpoint, count) = {
             let mut state = self.state.lock();
-            let note = state.publish(self.disk.as_ref(), &self.key).map_err(|e| ReadError::Log(OpenError::disk(e)))?;
-            let head = state.head();
-            let text = |note: &str| note.rfind("\n\n").map(|at| note[..at].to_owned());
-            let cosigned = state.cosigned.clone().filter(|cosigned| text(cosigned) == text(&note));
-            let count = state.subjects.get(&subject).map_or(0, |last| last.seq + 1);
-            (head, cosigned.unwrap_or(note), count)
+            let head_of = |note: &String| self.public_key().verify_checkpoint(note).ok().map(|signed| signed.head);
+            let cosigned = state.cosigned.clone().and_then(|note| head_of(&note).map(|head| (head, note)));
+            let (head, note) = match cosigned.filter(|(head, _)| head.size >= at_least) {
+                Some(cosigned) => cosigned,
+                None => {
+                    let note = state.publish(self.disk.as_ref(), &self.key);
+                    (state.head(), note.map_err(|e| ReadError::Log(OpenError::disk(e)))?)
+                }
+            };
+            let all = state.subjects.get(&subject).map_or(0, |last| last.seq + 1);
+            // Entries behind the checkpoint are not in it.
+            (head, note, (head.size == state.head().size).then_some(all))
         };
         let mut found: Vec<(u64, Vec<u8>)> = Vec::new();
         let finder = Finder::new(&subject.0);
@@ -109,7 +120,8 @@ impl Log {
         let decoded: Vec<Entry> = entries.iter().filter_map(|p| Entry::decode(&p.leaf).ok()).collect();
         let broken = |seq| ReadError::Log(OpenError::Chain { seq });
         verify::subject_chain(&decoded).map_err(|_| broken(decoded.first().map_or(0, |e| e.seq)))?;
-        let whole = decoded.len() as u64 == count && decoded.first().is_none_or(|e| e.subject_seq == 0);
+        let whole = count.is_none_or(|count| decoded.len() as u64 == count)
+            && decoded.first().is_none_or(|e| e.subject_seq == 0);
         if whole { Ok(SubjectLog { checkpoint, head, entries }) } else { Err(broken(head.size)) }
     }
 
@@ -187,11 +199,11 @@ mod tests {
     #[test]
     fn all_entries_of_a_subject_come_with_proofs_that_hold() {
         let log = log(600, 900);
-        let of = log.subject(SubjectToken([3; 16])).unwrap();
+        let of = log.subject(SubjectToken([3; 16]), 900).unwrap();
         let head = log.public_key().verify_checkpoint(&of.checkpoint).unwrap().head;
         assert_eq!((head, of.head.size), (of.head, 900));
         assert_eq!(of.entries.iter().map(|e| e.seq).collect::<Vec<_>>(), (3..900).step_by(7).collect::<Vec<u64>>());
-        assert_eq!(log.subject(SubjectToken([9; 16])).unwrap().entries, []);
+        assert_eq!(log.subject(SubjectToken([9; 16]), 0).unwrap().entries, []);
     }
 
     #[test]

@@ -167,6 +167,7 @@ impl Shared {
             let detail = self.detail(permit.tenant(), subject, entry, &detail).await?;
             opening.detail = detail.bytes;
             self.commit_entry(opening, detail.wrap).await?;
+            self.notice_breadth(permit.actor(), subject);
             Ok::<_, AccessError>(Arc::new(Access {
                 entry,
                 session,

@@ -1,10 +1,15 @@
 //! Alarms: what a person must look at.
+//!
+//! An alarm is a line in the program's log, a counter, an entry in the audit log, and a [`Raised`] for whoever carries it
+//! further. None of them names a patient.
 
-use crate::{Record, Shared};
+use crate::{Engine, Record, Shared, breadth::Usual};
 use leadglass_audit::{CodeWord, Event, NewEntry, Outcome};
 use leadglass_index::IndexError;
-use leadglass_model::{EntryId, Fault, ObjectId};
+use leadglass_model::{ActorRef, EntryId, Fault, ObjectId, UnixMillis};
+use parking_lot::Mutex;
 use std::sync::Arc;
+use tokio::sync::broadcast;
 
 /// What kind of alarm; the label of `leadglass_alarms_total`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -15,23 +20,79 @@ pub enum AlarmKind {
     Index,
     /// The audit tree, the witness and the index contradict each other.
     Log,
+    /// A log was written anew or rolled back: the witness refuses ours, or the key service shows another one than before.
+    Fork,
+    /// A key was given out without an access in the log.
+    Unmatched,
+    /// The key service refused because a budget was used up, or suspended somebody.
+    Budget,
+    /// Somebody opens many more patients' studies than usual.
+    Breadth,
+}
+
+/// An alarm for those who carry it further.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Raised {
+    /// What.
+    pub kind: AlarmKind,
+    /// When.
+    pub at: UnixMillis,
+    /// Its entry in the audit log.
+    pub entry: EntryId,
+}
+
+/// Who hears of alarms, and what is usual.
+#[derive(Debug)]
+pub(crate) struct Alarms {
+    raised: broadcast::Sender<Raised>,
+    pub(crate) usual: Mutex<Usual>,
+}
+
+impl Default for Alarms {
+    fn default() -> Self {
+        Self { raised: broadcast::Sender::new(HELD), usual: Mutex::default() }
+    }
 }
 
 impl AlarmKind {
+    /// All of them.
+    pub const ALL: [Self; 7] =
+        [Self::Integrity, Self::Index, Self::Log, Self::Fork, Self::Unmatched, Self::Budget, Self::Breadth];
+
     /// The word in metrics and entries.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Integrity => "integrity",
             Self::Index => "index",
             Self::Log => "log",
+            Self::Fork => "fork",
+            Self::Unmatched => "unmatched-unwrap",
+            Self::Budget => "budget",
+            Self::Breadth => "unusual-breadth",
+        }
+    }
+
+    const fn event(self) -> Event {
+        match self {
+            Self::Integrity | Self::Index => Event::IntegrityAlarm,
+            Self::Log | Self::Fork | Self::Unmatched => Event::LogAlarm,
+            Self::Budget => Event::BudgetHit,
+            Self::Breadth => Event::SecurityAlert,
         }
     }
 }
 
 /// Shows every alarm's counter from the start, at zero: a scraper that never saw one could not tell silence from absence.
 pub(crate) fn declare() {
-    for kind in [AlarmKind::Integrity, AlarmKind::Index, AlarmKind::Log] {
+    for kind in AlarmKind::ALL {
         metrics::counter!("leadglass_alarms_total", "kind" => kind.as_str()).increment(0);
+    }
+}
+
+impl Engine {
+    /// Alarms from now on. Who lags misses the oldest; they stand in the log.
+    pub fn alarms(&self) -> broadcast::Receiver<Raised> {
+        self.shared.alarms.raised.subscribe()
     }
 }
 
@@ -43,17 +104,31 @@ impl Shared {
         }
     }
 
-    /// Counts it, logs it, and puts an entry into the audit log. The entry is written behind the caller's back: who found
-    /// the damage is refused either way.
+    /// An alarm about what is stored.
     pub(crate) fn alarm(self: &Arc<Self>, kind: AlarmKind, object: Option<ObjectId>) {
-        metrics::counter!("leadglass_alarms_total", "kind" => kind.as_str()).increment(1);
         match object {
             Some(object) => tracing::error!(kind = kind.as_str(), %object, "alarm: object {object}"),
             None => tracing::error!(kind = kind.as_str(), "alarm"),
         }
-        let id = EntryId::random(&*self.entropy);
-        let mut entry = NewEntry::new(id, self.clock.now(), Event::IntegrityAlarm, Outcome::Failed);
+        self.raise(kind, None);
+    }
+
+    /// An alarm about what somebody does.
+    pub(crate) fn alarm_about(self: &Arc<Self>, kind: AlarmKind, actor: ActorRef) {
+        tracing::error!(kind = kind.as_str(), %actor, "alarm: {actor}");
+        self.raise(kind, Some(actor));
+    }
+
+    /// Counts it, tells it, and puts an entry into the audit log. The entry is written behind the caller's back: who found
+    /// the damage is refused either way.
+    fn raise(self: &Arc<Self>, kind: AlarmKind, actor: Option<ActorRef>) {
+        metrics::counter!("leadglass_alarms_total", "kind" => kind.as_str()).increment(1);
+        let (id, now) = (EntryId::random(&*self.entropy), self.clock.now());
+        let mut entry = NewEntry::new(id, now, kind.event(), Outcome::Failed);
         entry.code = CodeWord::parse(kind.as_str());
+        entry.actor = actor;
+        // Nobody may be listening.
+        let _ = self.alarms.raised.send(Raised { kind, at: now, entry: id });
         let shared = self.clone();
         self.tasks.spawn(async move {
             let record = Record { entries: vec![entry.encode().into()], ..Record::default() };
@@ -63,3 +138,6 @@ impl Shared {
         });
     }
 }
+
+/// Alarms kept for a slow listener.
+const HELD: usize = 64;

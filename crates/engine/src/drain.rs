@@ -160,6 +160,7 @@ async fn drain(shared: &Shared, batch: &[(u64, Waiting)], upto: u64) -> Result<(
     shared.keep_subjects(batch.iter().flat_map(|(_, w)| &w.record.subjects)).await?;
 
     let head = append(shared, batch, upto).await?;
+    shared.witness.grown(head.size);
 
     let mark = Mark { tree_size: head.size, position: upto };
     shared.catalog.commit(mark).await?;

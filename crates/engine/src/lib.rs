@@ -12,14 +12,17 @@
 mod access;
 mod again;
 mod alarm;
+mod breadth;
 mod commit;
 mod drain;
 mod ingest;
+mod keylog;
 mod quarantine;
 mod readiness;
 mod record;
 mod refusal;
 mod reindex;
+mod report;
 mod retrieve;
 mod revoked;
 mod rooms;
@@ -30,16 +33,20 @@ mod subject;
 mod sweep;
 mod unbroken;
 mod verify;
+mod witness;
 
 pub use access::AccessError;
 pub use again::Begun;
-pub use alarm::AlarmKind;
+pub use alarm::{AlarmKind, Raised};
+pub use breadth::Breadth;
 pub use ingest::{Announced, FileTransfer, INLINE_BYTES, IngestError, Source, Transfer};
+pub use keylog::{KeyLogError, KeyLogPort, Reconciled, Unmatched};
 pub use quarantine::{Case, QuarantineError, Verdict};
 pub use readiness::Readiness;
 pub use record::{Record, RecordError, SealedRow, SubjectWrap};
 pub use refusal::{EnrolmentChange, Refusals, Refused};
 pub use reindex::{LeftOut, Rebuilt, ReindexError, ReindexPorts, Why, reindex};
+pub use report::{Keyholders, PatientAsked, ReportError};
 pub use retrieve::{
     Bulk, BulkPath, Document, Explicit, Frame, FrameStream, Instance, Metadata, Pixels, RetrieveError, Target,
     Thumbnail,
@@ -52,8 +59,10 @@ pub use subject::SubjectPort;
 pub use verify::{Finding, Report, VerifyError};
 
 use access::Accesses;
+use alarm::Alarms;
 use commit::Backlog;
 use ingest::{Claims, Destination};
+use keylog::KeyLog;
 use leadglass_audit::Log;
 use leadglass_disk::Trays;
 use leadglass_index::Catalog;
@@ -68,6 +77,7 @@ use std::{
 };
 use subject::Subjects;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use witness::Witnessed;
 
 pub(crate) use subject::patient_key;
 
@@ -101,6 +111,9 @@ pub(crate) struct Shared {
     pub(crate) tables: Tables,
     pub(crate) pool: Pool,
     pub(crate) cache: Cache,
+    pub(crate) witness: Witnessed,
+    pub(crate) key_log: Arc<KeyLog>,
+    pub(crate) alarms: Alarms,
     /// Work that must end before the node does: everything between a durable byte and its entry.
     pub(crate) tasks: TaskTracker,
     /// No new instance after this.

@@ -2,6 +2,7 @@
 
 use crate::Shared;
 use leadglass_keys::Contact;
+use leadglass_model::UnixMillis;
 use serde::Serialize;
 use std::sync::atomic::Ordering;
 
@@ -22,6 +23,18 @@ pub struct Readiness {
     pub journal_bytes: u64,
     /// Studies in the index.
     pub studies: usize,
+    /// Entries in the audit log.
+    pub audit_entries: u64,
+    /// Entries under the witness's newest cosignature.
+    pub cosigned_entries: u64,
+    /// Seconds since that was made; `None`: none was made since the node started.
+    pub cosignature_age_s: Option<u64>,
+    /// The witness refuses this log: it is not the one that it has signed.
+    pub witness_refuses: bool,
+    /// Entries of the key service's log that were seen from here.
+    pub key_log_entries: u64,
+    /// Seconds since it was last looked at.
+    pub key_log_age_s: Option<u64>,
 }
 
 impl Readiness {
@@ -37,6 +50,10 @@ impl Shared {
         let reserve_keys = keys.reserves.iter().map(|(_, n)| n).sum();
         let up = keys.contact == Contact::Up;
         let running = !self.stop.is_cancelled();
+        let now = self.clock.now();
+        let age = |at_ms: u64| (at_ms > 0).then(|| now.millis_since(UnixMillis(at_ms)) / 1000);
+        let ((cosigned_entries, cosigned_at), (key_log_entries, key_log_at)) =
+            (self.witness.newest(), self.key_log.seen());
         Readiness {
             // What cannot be drained can be taken for a while only.
             stores: running
@@ -54,6 +71,12 @@ impl Shared {
             journal_records: self.journal.pending(),
             journal_bytes: self.journal.used_bytes(),
             studies: self.studies(),
+            audit_entries: self.log.head().size,
+            cosigned_entries,
+            cosignature_age_s: age(cosigned_at),
+            witness_refuses: self.witness.is_refused(),
+            key_log_entries,
+            key_log_age_s: age(key_log_at),
         }
     }
 
@@ -63,6 +86,7 @@ impl Shared {
 
     pub(crate) fn publish_gauges(&self) {
         let keys = self.keys.state();
+        let now = self.readiness();
         let (objects, bytes) = self.backlog.pending();
         #[allow(clippy::cast_precision_loss, reason = "gauges are read by people")]
         for (name, value) in [
@@ -75,6 +99,11 @@ impl Shared {
             ("leadglass_backlog_bytes", bytes as f64),
             ("leadglass_studies", self.studies() as f64),
             ("leadglass_audit_entries", self.log.head().size as f64),
+            ("leadglass_audit_cosigned_entries", now.cosigned_entries as f64),
+            ("leadglass_audit_cosignature_age_seconds", now.cosignature_age_s.map_or(f64::NAN, |s| s as f64)),
+            ("leadglass_audit_witness_refuses", f64::from(u8::from(now.witness_refuses))),
+            ("leadglass_key_log_entries", now.key_log_entries as f64),
+            ("leadglass_key_log_age_seconds", now.key_log_age_s.map_or(f64::NAN, |s| s as f64)),
         ] {
             metrics::gauge!(name).set(value);
         }

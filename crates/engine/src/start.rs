@@ -1,15 +1,17 @@
 //! A node starts: what the journal holds is brought to its places before anybody is let in.
 
 use crate::{
-    Engine, Record, RecordError, Shared,
+    Engine, KeyLogPort, Record, RecordError, Shared,
     access::Accesses,
-    alarm,
+    alarm::{self, Alarms},
     commit::Backlog,
     drain,
     ingest::Claims,
+    keylog::KeyLog,
     retrieve::{Cache, Pool, Tables},
     subject::{SubjectPort, Subjects},
     sweep,
+    witness::Witnessed,
 };
 use leadglass_audit::Log;
 use leadglass_disk::Trays;
@@ -18,7 +20,7 @@ use leadglass_journal::{Journal, JournalError, Replay};
 use leadglass_keys::Keys;
 use leadglass_model::{Clock, Entropy, Fault, TenantId};
 use leadglass_store::{Objects, StoreError};
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 /// What a node is made of.
@@ -33,6 +35,8 @@ pub struct Ports {
     pub catalog: Catalog,
     /// The audit log.
     pub log: Log,
+    /// Where what was seen of the key service's log is kept.
+    pub key_log: KeyLogPort,
     /// What it takes to write about the patients of each tenant.
     pub subjects: HashMap<TenantId, SubjectPort>,
     /// The time.
@@ -102,6 +106,19 @@ pub enum StartError {
         /// Up to where the journal was trimmed.
         journal: u64,
     },
+    /// The key service has signed another log than this one, or more of it: an older disk was put back, or the log was
+    /// written anew.
+    #[error(
+        "the key service has signed {seen} audit entries and refuses the log of {tree} that lies here: was an older disk \
+         put back, or the log written anew? After an honest restore: `leadglass-keyd approve --action log-reset` on the key \
+         host, then start again"
+    )]
+    Witness {
+        /// Entries that the witness signed.
+        seen: u64,
+        /// Entries that the tree holds.
+        tree: u64,
+    },
     /// The journal does not read.
     #[error("the journal does not read")]
     Journal(#[from] JournalError),
@@ -120,9 +137,10 @@ impl StartError {
     /// The kind of failure.
     pub fn fault(&self) -> Fault {
         match self {
-            Self::TreeBehindIndex { .. } | Self::JournalBehindIndex { .. } | Self::IndexBehindJournal { .. } => {
-                Fault::Conflict
-            }
+            Self::TreeBehindIndex { .. }
+            | Self::JournalBehindIndex { .. }
+            | Self::IndexBehindJournal { .. }
+            | Self::Witness { .. } => Fault::Conflict,
             Self::Journal(error) => error.fault(),
             Self::Record(error) => error.fault(),
             Self::Index(error) => error.fault(),
@@ -139,7 +157,18 @@ impl Engine {
     ///
     /// Cancel safety: none; call it once.
     pub async fn start(ports: Ports, tasks: TaskTracker, stop: CancellationToken) -> Result<Self, StartError> {
-        let Ports { keys, objects, journal: (journal, replay), catalog, log, subjects, clock, entropy, limits } = ports;
+        let Ports {
+            keys,
+            objects,
+            journal: (journal, replay),
+            catalog,
+            log,
+            key_log,
+            subjects,
+            clock,
+            entropy,
+            limits,
+        } = ports;
         let mark = catalog.mark().await?;
         let tree = log.head().size;
         if mark.tree_size > tree {
@@ -175,9 +204,13 @@ impl Engine {
             tables: Tables::default(),
             pool: Pool::default(),
             cache: Cache::default(),
+            witness: Witnessed::default(),
+            key_log: Arc::new(KeyLog::new(key_log)),
+            alarms: Alarms::default(),
             tasks: tasks.clone(),
             stop: stop.clone(),
         });
+        shared.check_with_witness().await?;
         let mut replayed = 0_u64;
         for item in replay {
             let item = item?;
@@ -195,6 +228,8 @@ impl Engine {
         tasks.spawn(shared.clone().follow_revocations(stop.clone()));
         tasks.spawn(shared.clone().sweep_now_and_then(stop.clone()));
         tasks.spawn(drain::publish(shared.clone(), stop.clone()));
+        tasks.spawn(shared.clone().be_witnessed(stop.clone()));
+        tasks.spawn(shared.clone().reconcile_now_and_then(stop.clone()));
         // Not tracked: it ends after everything that is, see `Engine::finish`.
         let drain_stop = CancellationToken::new();
         let drain = tokio::spawn(drain::run(shared.clone(), drain_stop.clone()));
@@ -206,11 +241,19 @@ impl Engine {
     /// Cancel safety: dropping the future leaves the rest to the next start's replay.
     pub async fn finish(&self) {
         self.drain.finish().await;
+        // What was drained last is cosigned, too, unless the key service is away.
+        let last = tokio::time::timeout(LAST_COSIGNATURE, self.shared.cosign_and_tell()).await;
+        if last.is_err() {
+            tracing::warn!("the last entries of the audit log are cosigned at the next start");
+        }
     }
 }
 
 /// Replayed records that lie in memory at one time.
 const REPLAY_BATCH: u64 = 64;
+
+/// So long a node that stops waits for the witness.
+const LAST_COSIGNATURE: Duration = Duration::from_secs(3);
 
 /// Memory that waits for the next sealed objects: as much as a drained batch leaves behind.
 const KEPT_BYTES: usize = 32 << 20;

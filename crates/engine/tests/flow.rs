@@ -4,11 +4,11 @@
 
 use bytes::Bytes;
 use futures::TryStreamExt;
-use leadglass_audit::Log;
+use leadglass_audit::{Log, MemoryDisk};
 use leadglass_engine::StartError;
 use leadglass_engine::{
-    Ack, Announced, Bulk, BulkPath, Engine, IngestError, Limits, Ports, RetrieveError, Source, SubjectPort, Target,
-    Verdict,
+    Ack, Announced, Bulk, BulkPath, Engine, IngestError, KeyLogPort, Limits, Ports, RetrieveError, Source, SubjectPort,
+    Target, Verdict,
 };
 use leadglass_index::{Catalog, MemoryIndex, QuarantineReason, Query, StudyIndexKey, TenantKeys};
 use leadglass_journal::{Journal, JournalConfig};
@@ -93,6 +93,7 @@ impl House {
             journal: Journal::open(&at("journal"), config, entropy.clone()).unwrap(),
             catalog,
             log: Log::open(&at("audit"), "leadglass/test", seed.expose()).unwrap(),
+            key_log: KeyLogPort(Arc::new(MemoryDisk::default())),
             subjects: HashMap::from([(self.tenant, SubjectPort { detail, records })]),
             clock,
             entropy,

@@ -4,10 +4,10 @@
 
 use bytes::Bytes;
 use futures::TryStreamExt;
-use leadglass_audit::{Event, Log};
+use leadglass_audit::{Event, Log, MemoryDisk};
 use leadglass_engine::{
-    Ack, Announced, Case, Engine, Limits, Ports, Rebuilt, ReindexError, ReindexPorts, RetrieveError, Source,
-    SubjectPort, Target, Verdict, Why, reindex,
+    Ack, Announced, Case, Engine, KeyLogPort, Limits, Ports, Rebuilt, ReindexError, ReindexPorts, RetrieveError,
+    Source, SubjectPort, Target, Verdict, Why, reindex,
 };
 use leadglass_index::{
     Catalog, EarlierVersion, Index, InstanceRow, MemoryIndex, QuarantineReason, Query, SeriesRow, StudyEntry, StudyHit,
@@ -127,6 +127,7 @@ impl House {
             journal: self.journal(),
             catalog,
             log,
+            key_log: KeyLogPort(Arc::new(MemoryDisk::default())),
             subjects,
             clock: self.clock.clone(),
             entropy: Arc::new(SystemEntropy),

@@ -151,6 +151,14 @@ pub async fn status(args: StatusArgs) -> anyhow::Result<ExitCode> {
         print(&format!("key service       {}", status["key_service"].as_str().unwrap_or("unknown")));
         print(&format!("keys in reserve   {}", status["reserve_keys"]));
         print(&format!("studies           {}", status["studies"]));
+        let signed = match status["cosignature_age_s"].as_u64() {
+            Some(age) => format!("{} of {}, {age} s ago", status["cosigned_entries"], status["audit_entries"]),
+            None => format!("not since the start; {} entries", status["audit_entries"]),
+        };
+        print(&format!("log cosigned      {signed}"));
+        if status["witness_refuses"] == true {
+            print("                  THE WITNESS REFUSES THIS LOG: it is not the one that it has signed");
+        }
         print(&format!("waiting to settle {} records", status["journal_records"]));
     }
     let ready = status["stores"] == true && status["opens"] == true;
@@ -267,7 +275,7 @@ pub fn print(line: &str) {
 }
 
 /// Exit code: done, and something needs a person.
-const ATTENTION: u8 = 3;
+pub const ATTENTION: u8 = 3;
 const CONNECT_TIME: Duration = Duration::from_secs(10);
 const CALL_TIME: Duration = Duration::from_secs(30);
 /// A report names each damaged object in about 150 bytes.

@@ -1,7 +1,7 @@
 //! The command line.
 
 use crate::{
-    admin, config, device, doctor, import, logging, open, reindex, render_worker, send, serve, thrift, token, up,
+    admin, audit, config, device, doctor, import, logging, open, reindex, render_worker, send, serve, thrift, token, up,
 };
 use clap::{Parser, Subcommand};
 use std::{path::PathBuf, process::ExitCode};
@@ -47,6 +47,8 @@ enum Command {
     Status(admin::StatusArgs),
     /// Lists, releases and moves instances that did not fit their study.
     Quarantine(admin::QuarantineArgs),
+    /// Proves the log, reports on accesses, matches the logs, carries the log elsewhere.
+    Audit(audit::Args),
     /// Enrols devices, lists and revokes them, gives them certificates.
     Device(device::Args),
     /// Tells in plain words what is not yet safe.
@@ -96,6 +98,7 @@ impl Cli {
             Command::Verify(args) => runtime()?.block_on(admin::verify(args)),
             Command::Status(args) => runtime()?.block_on(admin::status(args)),
             Command::Quarantine(args) => runtime()?.block_on(admin::quarantine(args)),
+            Command::Audit(args) => runtime()?.block_on(audit::run(args)),
             Command::Device(args) => runtime()?.block_on(device::run(args)),
             Command::Doctor(args) => runtime()?.block_on(doctor::run(args)),
             Command::Token(args) => token::run(args),

@@ -2,8 +2,10 @@
 //!
 //! The comments on the fields are the manual; `deploy/vault.toml` is a sample that a test parses.
 
+mod alarms;
 mod store;
 
+pub use alarms::Alarms;
 pub use store::{Ack, Store};
 
 use crate::devices::parse_fingerprint;
@@ -45,6 +47,9 @@ pub struct Config {
     /// Bounds on memory, disk and time.
     #[serde(default)]
     pub limits: Limits,
+    /// Who hears of alarms, and what is unusual.
+    #[serde(default)]
+    pub alarms: Alarms,
     /// Allows the key service on this very host. Only for evaluation: whoever steals the machine has both halves.
     #[serde(default)]
     pub key_service_on_this_host: bool,

@@ -6,6 +6,8 @@
 #![allow(unreachable_pub, reason = "the modules of a program have no outside")]
 
 mod admin;
+mod alarms;
+mod audit;
 mod certificate;
 mod cli;
 mod config;

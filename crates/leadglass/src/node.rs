@@ -6,8 +6,8 @@ use crate::{
 };
 use anyhow::{Context, bail};
 use futures::StreamExt;
-use leadglass_audit::Log;
-use leadglass_engine::{Ack, AlarmKind, Engine, Limits, Ports, SubjectPort};
+use leadglass_audit::{LocalDisk, Log};
+use leadglass_engine::{Ack, AlarmKind, Breadth, Engine, KeyLogPort, Limits, Ports, SubjectPort};
 use leadglass_index::{Catalog, LoadReport, StudyIndexKey, TenantKeys};
 use leadglass_index_sled::{SledIndex, SledOptions};
 use leadglass_journal::{Journal, JournalConfig};
@@ -43,6 +43,8 @@ pub struct Layout {
     pub audit: PathBuf,
     /// The records' file.
     pub records: PathBuf,
+    /// What was seen of the key service's log.
+    pub key_log: PathBuf,
 }
 
 impl Layout {
@@ -50,7 +52,7 @@ impl Layout {
     pub fn of(config: &Config) -> anyhow::Result<Self> {
         files::make_dir(&config.data)?;
         let at = |name: &str| config.data.join(name);
-        Ok(Self { journal: at("journal"), index: at("index"), audit: at("audit"), records: at("records.redb") })
+        Ok(Self { journal: at("journal"), index: at("index"), audit: at("audit"), records: at("records.redb"), key_log: at("key-log") })
     }
 }
 
@@ -112,11 +114,15 @@ impl Node {
             },
         };
         let tasks = TaskTracker::new();
-        let ports = Ports { keys, objects, journal, catalog, log, subjects, clock, entropy, limits };
+        let seen = layout.key_log.clone();
+        let seen = tokio::task::spawn_blocking(move || LocalDisk::open(&seen)).await?;
+        let key_log = KeyLogPort(Arc::new(seen.context("cannot keep what is seen of the key service's log")?));
+        let ports = Ports { keys, objects, journal, catalog, log, key_log, subjects, clock, entropy, limits };
         let engine = Engine::start(ports, tasks.clone(), stop).await.context("the node does not start")?;
         if report.corrupt_studies + report.corrupt_series > 0 {
             engine.alarm(AlarmKind::Index);
         }
+        engine.set_breadth(Breadth { patients: config.alarms.patients_per_hour, times: config.alarms.times_the_usual });
         Ok(Self { engine, records, tenant_records, tasks, key_tasks, key_stop })
     }
 

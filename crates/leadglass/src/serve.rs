@@ -1,6 +1,7 @@
 //! `leadglass serve`: one vault node.
 
 use crate::{
+    alarms,
     config::Config,
     devices::{self, Book, Doors, Gate, Rules},
     files,
@@ -80,6 +81,9 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let sessions = tokio::task::block_in_place(|| node.records.sessions()).context("cannot read the sessions")?;
     connections.spawn(settle(sessions.clone(), stop.clone()));
     connections.spawn(sum_up(metrics.clone(), stop.clone()));
+    if let Some(webhook) = alarms::Webhook::of(&config.alarms)? {
+        connections.spawn(webhook.carry(node.engine.alarms(), stop.clone()));
+    }
     connections.spawn(patrol(node.engine.clone(), node.records.tokens(), stop.clone()));
     let app = App {
         engine: node.engine.clone(),

@@ -1,7 +1,7 @@
 //! The routes, what they share, and who is asking.
 
 use crate::{
-    DeviceDesk, Origins, Problem, Renderer, admin, devices, head, health, pages, places, qido, refusals, rendered,
+    DeviceDesk, Origins, Problem, Renderer, admin, audit, devices, head, health, pages, places, qido, refusals, rendered,
     session, small, stow, trace, upload, wado, wado_uri,
 };
 use axum::{
@@ -58,6 +58,10 @@ pub fn routes(app: App) -> Router {
         .route("/api/v1/quarantine", get(admin::list))
         .route("/api/v1/quarantine/{case}", post(admin::decide))
         .route("/api/v1/verify", post(admin::verify))
+        .route("/api/v1/audit/keys", get(audit::keys))
+        .route("/api/v1/audit/report", post(audit::report))
+        .route("/api/v1/audit/reconcile", post(audit::reconcile))
+        .route("/api/v1/audit/entries", get(audit::entries))
         .route("/api/v1/devices", get(devices::list).post(devices::add))
         .route("/api/v1/devices/{id}", delete(devices::revoke))
         .route("/api/v1/devices/{id}/certificate", post(devices::certify))

@@ -8,6 +8,7 @@
 mod accept;
 mod admin;
 mod app;
+mod audit;
 mod coding;
 mod devices;
 mod dicom_json;

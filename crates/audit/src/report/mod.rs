@@ -6,6 +6,7 @@
 mod table;
 mod verify;
 
+pub(crate) use table::word;
 pub use table::{Access, Other, table};
 pub use verify::{ReportFlaw, Summary, verify};
 

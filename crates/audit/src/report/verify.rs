@@ -201,7 +201,7 @@ mod tests {
         let line = witness.cosign(log.public_key(), None, &note, &[], 77).unwrap().line;
         log.publish().unwrap();
         log.keep_cosignature(&note, &line).unwrap();
-        let of = log.subject(SUBJECT).unwrap();
+        let of = log.subject(SUBJECT, 0).unwrap();
         let entries: Vec<Entry> = of.entries.iter().map(|p| Entry::decode(&p.leaf).unwrap()).collect();
         let (accesses, others) = table(&entries, None, None);
         let report = AccessReport {

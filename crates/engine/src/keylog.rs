@@ -1,0 +1,474 @@
+//! The key service's log, witnessed from here, and matched with this node's own: *reconciliation*.
+//!
+//! Every entry that the key service writes is fetched and hashed, so that it can neither change nor take back what it once
+//! showed. And each key that it gave to this node must belong to an access that this node's log holds: one that does not
+//! was opened past the log, by a changed program or by somebody else with this node's certificate.
+//!
+//! What was seen lies in a file of its own, written before anything is said about it. If we die before, the same entries
+//! are fetched and judged again; an alarm may then come twice, and none is lost.
+
+use crate::{AlarmKind, Shared};
+use leadglass_audit::{
+    ClientRef, Disk, Entry, Event, FollowError, Followed, Follower, Hash, Outcome, PublicKey, ReadError,
+};
+use leadglass_keys::{
+    ServiceError,
+    wire::{LogPage, LogRead},
+};
+use leadglass_model::{EntryId, Fault, UnixMillis};
+use serde::{Deserialize, Serialize};
+use std::{
+    collections::{HashMap, HashSet},
+    io,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+use tokio_util::sync::CancellationToken;
+
+/// Where what was seen of the key service's log is kept: a folder of its own.
+#[derive(Clone)]
+pub struct KeyLogPort(pub Arc<dyn Disk>);
+
+impl std::fmt::Debug for KeyLogPort {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("KeyLogPort")
+    }
+}
+
+/// What one look at the key service's log found.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct Reconciled {
+    /// Entries of the key service's log that were seen so far.
+    pub key_log_entries: u64,
+    /// Unwraps by this node among those that were looked at now.
+    pub unwraps: u64,
+    /// Of these, unwraps that an entry of this node's log accounts for.
+    pub matched: u64,
+    /// Unwraps by other nodes, which their own logs account for.
+    pub others: u64,
+    /// Unwraps whose entry this node does not hold yet; they are looked for again before an alarm is raised.
+    pub waiting: usize,
+    /// Unwraps that no entry accounts for.
+    pub unmatched: Vec<Unmatched>,
+}
+
+/// A key that was given out without an access.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unmatched {
+    /// Its place in the key service's log.
+    pub key_log_entry: u64,
+    /// When, milliseconds since 1970, by the key service's clock.
+    pub at_ms: u64,
+    /// The entry that it was opened for, which this node's log should hold; 32 hexadecimal digits.
+    pub access: String,
+    /// The key.
+    pub key: String,
+    /// The study.
+    pub study: String,
+    /// Whom the caller named: a pseudonym.
+    pub actor: String,
+    /// Why it does not match: `no-entry`, `other-tenant`, `other-study`, `other-actor`, `other-purpose`.
+    pub why: String,
+}
+
+/// Why the key service's log could not be followed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum KeyLogError {
+    /// It shows another history than before.
+    #[error("the key service's log is not the one that was seen before")]
+    Follow(#[from] FollowError),
+    /// The call failed.
+    #[error("the key service's log cannot be asked for")]
+    Service(#[from] ServiceError),
+    /// An answer that makes no sense.
+    #[error("the key service's answer cannot be used")]
+    Answer,
+    /// What was seen cannot be read or written.
+    #[error("what was seen of the key service's log cannot be kept")]
+    Disk(#[source] io::Error),
+    /// The own log does not read.
+    #[error("the own log does not read")]
+    Read(#[from] ReadError),
+    /// The node stops.
+    #[error("the node is stopping")]
+    Stopping,
+}
+
+impl KeyLogError {
+    /// The kind of failure.
+    pub fn fault(&self) -> Fault {
+        match self {
+            Self::Follow(error) => error.fault(),
+            Self::Service(error) => error.fault(),
+            Self::Answer => Fault::Broken,
+            Self::Disk(_) => Fault::Broken,
+            Self::Read(error) => error.fault(),
+            Self::Stopping => Fault::Busy,
+        }
+    }
+}
+
+/// The file's content.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Kept {
+    log_key: String,
+    witness_key: String,
+    size: u64,
+    peaks: Vec<String>,
+    checkpoint: String,
+    /// Unwraps that no entry accounted for when they were seen.
+    waiting: Vec<Unwrap>,
+}
+
+/// An unwrap by this node, as the key service's log has it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Unwrap {
+    seq: u64,
+    at_ms: u64,
+    tenant: String,
+    actor: String,
+    purpose: String,
+    access: String,
+    key: String,
+    study: String,
+}
+
+/// What is held between two looks.
+#[derive(Debug)]
+pub(crate) struct KeyLog {
+    port: KeyLogPort,
+    state: tokio::sync::Mutex<Option<State>>,
+    seen: parking_lot::Mutex<(u64, u64)>,
+    told: parking_lot::Mutex<Option<String>>,
+    /// What the file holds.
+    written: parking_lot::Mutex<Vec<u8>>,
+}
+
+#[derive(Debug)]
+struct State {
+    follower: Follower,
+    kept: Kept,
+}
+
+impl KeyLog {
+    pub(crate) fn new(port: KeyLogPort) -> Self {
+        Self {
+            port,
+            state: tokio::sync::Mutex::default(),
+            seen: parking_lot::Mutex::default(),
+            told: parking_lot::Mutex::default(),
+            written: parking_lot::Mutex::default(),
+        }
+    }
+
+    /// Entries seen, and when it was last looked, milliseconds since 1970.
+    pub(crate) fn seen(&self) -> (u64, u64) {
+        *self.seen.lock()
+    }
+
+    fn read(&self) -> Result<Option<State>, KeyLogError> {
+        let Some(bytes) = self.port.0.read(FILE).map_err(KeyLogError::Disk)? else { return Ok(None) };
+        let kept: Kept = serde_json::from_slice(&bytes).map_err(|_| FollowError::Kept)?;
+        let key = PublicKey::parse(&kept.log_key).map_err(|_| FollowError::Kept)?;
+        let peaks: Option<Vec<Hash>> = kept.peaks.iter().map(|text| hash(text)).collect();
+        let follower = Follower::resume(key, kept.size, peaks.ok_or(FollowError::Kept)?)?;
+        Ok(Some(State { follower, kept }))
+    }
+
+    async fn write(&self, state: &mut State) -> Result<(), KeyLogError> {
+        state.kept.size = state.follower.head().size;
+        state.kept.peaks = state.follower.peaks().iter().map(ToString::to_string).collect();
+        let bytes = serde_json::to_vec(&state.kept).map_err(|_| KeyLogError::Answer)?;
+        if *self.written.lock() == bytes {
+            return Ok(());
+        }
+        let (disk, whole) = (self.port.0.clone(), bytes.clone());
+        let written = tokio::task::spawn_blocking(move || disk.replace(FILE, &whole)).await;
+        written.map_err(|_| KeyLogError::Stopping)?.map_err(KeyLogError::Disk)?;
+        *self.written.lock() = bytes;
+        Ok(())
+    }
+}
+
+impl Shared {
+    /// Takes what is new in the key service's log and matches it with the own.
+    ///
+    /// Cancel safety: yes; what was fetched and not written down is fetched again.
+    pub(crate) async fn reconcile(self: &Arc<Self>) -> Result<Reconciled, KeyLogError> {
+        let mut held = self.key_log.state.lock().await;
+        if held.is_none() {
+            let key_log = self.key_log.clone();
+            *held = tokio::task::spawn_blocking(move || key_log.read()).await.map_err(|_| KeyLogError::Stopping)??;
+        }
+        let mut found = Reconciled::default();
+        let mut unwraps = Vec::new();
+        loop {
+            let from = held.as_ref().map_or(0, |state| state.follower.head().size);
+            let page = self.keys.service().read_log(&LogRead { from }).await?;
+            let state = self.known(&mut held, &page)?;
+            let more = self.take(state, &page, &mut found, &mut unwraps)?;
+            if !more {
+                break;
+            }
+            if unwraps.len() >= MAX_UNWRAPS {
+                self.judge(state, std::mem::take(&mut unwraps), &mut found).await?;
+            }
+        }
+        let Some(state) = held.as_mut() else { return Err(KeyLogError::Answer) };
+        self.judge(state, unwraps, &mut found).await?;
+        found.key_log_entries = state.follower.head().size;
+        *self.key_log.seen.lock() = (found.key_log_entries, self.clock.now().0);
+        *self.key_log.told.lock() = None;
+        Ok(found)
+    }
+
+    /// The log that is followed: the first that is seen, and no other without an alarm.
+    fn known<'a>(self: &Arc<Self>, held: &'a mut Option<State>, page: &LogPage) -> Result<&'a mut State, KeyLogError> {
+        let key = PublicKey::parse(&page.log_key).map_err(|_| KeyLogError::Answer)?;
+        let witness = PublicKey::parse(&page.witness_key).map_err(|_| KeyLogError::Answer)?;
+        let begin = || {
+            let kept = Kept { log_key: page.log_key.clone(), witness_key: page.witness_key.clone(), ..Kept::default() };
+            State { follower: Follower::begin(key.clone()), kept }
+        };
+        let state = held.get_or_insert_with(begin);
+        if *state.follower.key() != key || state.kept.witness_key != page.witness_key {
+            tracing::error!(log = key.name(), "the key service shows another log or another key: was it restored?");
+            self.alarm(AlarmKind::Fork, None);
+            *state =
+                State { kept: Kept { waiting: std::mem::take(&mut state.kept.waiting), ..begin().kept }, ..begin() };
+            // Its entries are asked for from the first.
+            return Err(KeyLogError::Answer);
+        }
+        self.witness.learn_key(witness);
+        Ok(state)
+    }
+
+    /// Takes a page. `true`: there is more.
+    fn take(
+        self: &Arc<Self>,
+        state: &mut State,
+        page: &LogPage,
+        found: &mut Reconciled,
+        unwraps: &mut Vec<Unwrap>,
+    ) -> Result<bool, KeyLogError> {
+        let mut caller = [0; 16];
+        hex::decode_to_slice(&page.caller, &mut caller).map_err(|_| KeyLogError::Answer)?;
+        // The head is compared first: a log that is shorter than before gives nothing new.
+        if matches!(state.follower.compare(&page.checkpoint)?, Followed::Reached) {
+            state.kept.checkpoint.clone_from(&page.checkpoint);
+            return Ok(false);
+        }
+        // Nothing is kept of a page that does not lead to what was signed.
+        let mut ahead = state.follower.clone();
+        let mut entries = Vec::with_capacity(page.leaves.len());
+        let signed = ahead.key().verify_checkpoint(&page.checkpoint).map_err(FollowError::Note)?.head;
+        for leaf in page.leaves.iter() {
+            if ahead.head().size == signed.size {
+                break;
+            }
+            entries.push(ahead.take(leaf.expose())?);
+        }
+        if entries.is_empty() {
+            return Err(KeyLogError::Answer);
+        }
+        let more = !matches!(ahead.compare(&page.checkpoint)?, Followed::Reached);
+        state.follower = ahead;
+        for entry in &entries {
+            self.look(entry, ClientRef(caller), found, unwraps);
+        }
+        state.kept.checkpoint.clone_from(&page.checkpoint);
+        Ok(more)
+    }
+
+    fn look(self: &Arc<Self>, entry: &Entry, me: ClientRef, found: &mut Reconciled, unwraps: &mut Vec<Unwrap>) {
+        let report = &entry.report;
+        if report.client != Some(me) {
+            found.others += u64::from(report.event == Event::KeyUnwrapped && report.outcome == Outcome::Success);
+            return;
+        }
+        match report.event {
+            Event::KeyUnwrapped if report.outcome == Outcome::Success => {
+                let text = |id: Option<String>| id.unwrap_or_default();
+                unwraps.push(Unwrap {
+                    seq: entry.seq,
+                    at_ms: report.time.0,
+                    tenant: text(report.tenant.map(|v| v.to_string())),
+                    actor: text(report.actor.map(|v| v.to_string())),
+                    purpose: text(report.purpose.map(|v| v.to_string())),
+                    access: text(report.related.map(|v| v.to_string())),
+                    key: text(report.key.map(|v| v.to_string())),
+                    study: text(report.study.map(|v| v.to_string())),
+                });
+            }
+            Event::BudgetHit | Event::Suspension => {
+                tracing::error!(key_log_entry = entry.seq, "the key service reports that a budget is used up");
+                self.alarm(AlarmKind::Budget, None);
+            }
+            _ => {}
+        }
+    }
+
+    /// Matches unwraps with the own log, those first that waited. What is not matched waits for the drain, then is an alarm.
+    async fn judge(
+        self: &Arc<Self>,
+        state: &mut State,
+        fresh: Vec<Unwrap>,
+        found: &mut Reconciled,
+    ) -> Result<(), KeyLogError> {
+        found.unwraps += fresh.len() as u64;
+        let mut all = std::mem::take(&mut state.kept.waiting);
+        all.extend(fresh);
+        // The entry is in the journal before the key is asked for: with nothing on the way, what is not there never was.
+        let (drained, stuck) = (self.journal.pending() == 0, self.backlog.stuck.load(Ordering::Relaxed));
+        let names: HashSet<EntryId> = all.iter().filter_map(|unwrap| unwrap.access.parse().ok()).collect();
+        let own = if names.is_empty() {
+            HashMap::new()
+        } else {
+            let log = self.log.clone();
+            tokio::task::spawn_blocking(move || log.find(&names)).await.map_err(|_| KeyLogError::Stopping)??
+        };
+        let now = self.clock.now();
+        let mut lost = Vec::new();
+        for unwrap in all {
+            let entry = unwrap.access.parse().ok().and_then(|id: EntryId| own.get(&id));
+            let Some(why) = mismatch(&unwrap, entry) else {
+                found.matched += 1;
+                continue;
+            };
+            let old = now.millis_since(UnixMillis(unwrap.at_ms)) >= GRACE_MS;
+            if entry.is_none() && !drained && (stuck || !old) {
+                state.kept.waiting.push(unwrap);
+            } else {
+                lost.push(Unmatched {
+                    key_log_entry: unwrap.seq,
+                    at_ms: unwrap.at_ms,
+                    access: unwrap.access,
+                    key: unwrap.key,
+                    study: unwrap.study,
+                    actor: unwrap.actor,
+                    why: why.to_owned(),
+                });
+            }
+        }
+        found.waiting = state.kept.waiting.len();
+        for unmatched in &lost {
+            tracing::error!(
+                key_log_entry = unmatched.key_log_entry,
+                study = unmatched.study,
+                why = unmatched.why,
+                "alarm: a key was given out without an access in the log"
+            );
+            self.alarm(AlarmKind::Unmatched, None);
+        }
+        self.key_log.write(state).await?;
+        found.unmatched.extend(lost);
+        Ok(())
+    }
+
+    /// Looks now and then, until `stop`.
+    pub(crate) async fn reconcile_now_and_then(self: Arc<Self>, stop: CancellationToken) {
+        loop {
+            match self.reconcile().await {
+                Ok(_) => {}
+                Err(KeyLogError::Follow(error)) => {
+                    // Each time until somebody looks; said once.
+                    let words = error.to_string();
+                    let before = self.key_log.told.lock().replace(words.clone());
+                    if before != Some(words) {
+                        tracing::error!(%error, "the key service's log is not the one that was seen before");
+                        self.alarm(AlarmKind::Fork, None);
+                    }
+                }
+                Err(error) => tracing::debug!(%error, "the key service's log is not followed now"),
+            }
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(EVERY) => {}
+            }
+        }
+    }
+}
+
+/// Why an unwrap is not accounted for by this entry.
+fn mismatch(unwrap: &Unwrap, entry: Option<&Entry>) -> Option<&'static str> {
+    let Some(entry) = entry else { return Some("no-entry") };
+    let report = &entry.report;
+    let is = |mine: Option<String>, theirs: &str| mine.is_none_or(|mine| mine == theirs);
+    if !is(report.tenant.map(|v| v.to_string()), &unwrap.tenant) {
+        Some("other-tenant")
+    } else if !is(report.study.map(|v| v.to_string()), &unwrap.study) {
+        Some("other-study")
+    } else if !is(report.actor.map(|v| v.to_string()), &unwrap.actor) {
+        Some("other-actor")
+    } else if report.event == Event::InstancesAccessed && !is(report.purpose.map(|v| v.to_string()), &unwrap.purpose) {
+        Some("other-purpose")
+    } else {
+        None
+    }
+}
+
+fn hash(text: &str) -> Option<Hash> {
+    let mut bytes = [0; 32];
+    hex::decode_to_slice(text, &mut bytes).ok()?;
+    Some(Hash(bytes))
+}
+
+const FILE: &str = "key-log.json";
+const EVERY: Duration = Duration::from_secs(10);
+/// So long an entry may take from its journal to the tree: the drain takes half a second, a full disk longer.
+const GRACE_MS: u64 = 30_000;
+/// Unwraps that are looked up together.
+const MAX_UNWRAPS: usize = 8_192;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use leadglass_audit::NewEntry;
+    use leadglass_model::{ActorRef, Purpose, StudyRef, TenantId};
+
+    fn entry() -> Entry {
+        let report = NewEntry {
+            tenant: Some(TenantId::from_bytes([1; 16])),
+            study: Some(StudyRef::from_bytes([2; 16])),
+            actor: Some(ActorRef([3; 16])),
+            purpose: Some(Purpose::Care),
+            ..NewEntry::new(EntryId::from_bytes([4; 16]), UnixMillis(5), Event::InstancesAccessed, Outcome::Success)
+        };
+        Entry { seq: 0, report, subject_seq: 0, subject_prev: None, detail_hash: None }
+    }
+
+    fn unwrap() -> Unwrap {
+        let report = entry().report;
+        Unwrap {
+            seq: 9,
+            at_ms: 5,
+            tenant: report.tenant.unwrap().to_string(),
+            actor: report.actor.unwrap().to_string(),
+            purpose: "care".to_owned(),
+            access: report.entry_id.to_string(),
+            key: String::new(),
+            study: report.study.unwrap().to_string(),
+        }
+    }
+
+    #[test]
+    fn an_unwrap_is_accounted_for_by_an_entry_that_names_the_same() {
+        assert_eq!(mismatch(&unwrap(), Some(&entry())), None);
+        assert_eq!(mismatch(&unwrap(), None), Some("no-entry"));
+        let other = |change: &dyn Fn(&mut Unwrap)| {
+            let mut unwrap = unwrap();
+            change(&mut unwrap);
+            mismatch(&unwrap, Some(&entry()))
+        };
+        assert_eq!(other(&|u| u.tenant = "x".to_owned()), Some("other-tenant"));
+        assert_eq!(other(&|u| u.study = "x".to_owned()), Some("other-study"));
+        assert_eq!(other(&|u| u.actor = "x".to_owned()), Some("other-actor"));
+        assert_eq!(other(&|u| u.purpose = "research".to_owned()), Some("other-purpose"));
+        // A check of the whole store names no study; its keys are many.
+        let mut all = entry();
+        (all.report.event, all.report.study) = (Event::StorageCheck, None);
+        assert_eq!(mismatch(&unwrap(), Some(&all)), None);
+    }
+}
