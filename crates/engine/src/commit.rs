@@ -25,6 +25,8 @@ pub(crate) struct Backlog {
     pub(crate) arrived: Notify,
     /// A batch's worth waits.
     pub(crate) plenty: Notify,
+    /// More than entries waits.
+    pub(crate) heavy: Notify,
     /// The last attempt to drain failed: a disk is full, or the store is away.
     pub(crate) stuck: AtomicBool,
 }
@@ -34,6 +36,8 @@ pub(crate) struct Backlog {
 struct Queue {
     records: BTreeMap<u64, Waiting>,
     bytes: usize,
+    /// Records that are more than entries.
+    heavy: usize,
 }
 
 #[derive(Debug)]
@@ -51,6 +55,7 @@ impl Backlog {
             room: Arc::new(Semaphore::new(MAX_BACKLOG_KIB)),
             arrived: Notify::new(),
             plenty: Notify::new(),
+            heavy: Notify::new(),
             stuck: AtomicBool::new(false),
         }
     }
@@ -63,17 +68,19 @@ impl Backlog {
     /// The next records in order, starting at `next`, without a gap, up to a batch's bounds.
     pub(crate) fn batch(&self, next: u64) -> Vec<(u64, Waiting)> {
         let mut waiting = self.waiting.lock();
-        let (mut batch, mut bytes, mut entries) = (Vec::new(), 0, 0);
+        let (mut batch, mut bytes, mut entries, mut heavy) = (Vec::new(), 0, 0, 0);
         while let Some(entry) = waiting.records.first_entry().filter(|e| *e.key() == next + batch.len() as u64) {
             bytes += entry.get().object_bytes();
             entries += entry.get().record.entries.iter().map(Bytes::len).sum::<usize>();
-            let full = batch.len() == MAX_BATCH || bytes > MAX_BATCH_BYTES || entries > MAX_BATCH_ENTRY_BYTES;
-            if !batch.is_empty() && full {
+            heavy += usize::from(entry.get().is_heavy());
+            let many = heavy > MAX_BATCH || batch.len() == MAX_ENTRIES_BATCH;
+            if !batch.is_empty() && (many || bytes > MAX_BATCH_BYTES || entries > MAX_BATCH_ENTRY_BYTES) {
                 break;
             }
             batch.push(entry.remove_entry());
         }
         waiting.bytes -= batch.iter().map(|(_, waiting)| waiting.object_bytes()).sum::<usize>();
+        waiting.heavy -= batch.iter().filter(|(_, waiting)| waiting.is_heavy()).count();
         batch
     }
 
@@ -85,6 +92,12 @@ impl Backlog {
     /// Whether a batch's worth waits, so that waiting for more saves nothing.
     pub(crate) fn has_plenty(&self) -> bool {
         self.waiting.lock().is_plenty()
+    }
+
+    /// Whether nothing waits but entries, and many of them: of a busy node that is only read.
+    pub(crate) fn has_many_entries_alone(&self) -> bool {
+        let queue = self.waiting.lock();
+        queue.heavy == 0 && queue.records.len() >= MANY_ENTRIES
     }
 
     /// These objects are in the store now.
@@ -110,12 +123,16 @@ impl Backlog {
     }
 
     fn put(&self, position: u64, waiting: Waiting) {
+        let heavy = waiting.is_heavy();
         let plenty = {
             let mut queue = self.waiting.lock();
             queue.extend([(position, waiting)]);
             queue.is_plenty()
         };
         self.arrived.notify_one();
+        if heavy {
+            self.heavy.notify_one();
+        }
         if plenty {
             self.plenty.notify_one();
         }
@@ -126,16 +143,22 @@ impl Queue {
     fn extend(&mut self, records: impl IntoIterator<Item = (u64, Waiting)>) {
         for (position, waiting) in records {
             self.bytes += waiting.object_bytes();
+            self.heavy += usize::from(waiting.is_heavy());
             self.records.insert(position, waiting);
         }
     }
 
     fn is_plenty(&self) -> bool {
-        self.bytes >= PLENTY_BYTES || self.records.len() >= MAX_BATCH
+        self.bytes >= PLENTY_BYTES || self.heavy >= MAX_BATCH || self.records.len() >= MAX_ENTRIES_BATCH
     }
 }
 
 impl Waiting {
+    /// Whether it is more than entries: something that is to be found, or stored.
+    fn is_heavy(&self) -> bool {
+        self.record.object.is_some() || !self.record.rows.is_empty()
+    }
+
     fn object_bytes(&self) -> usize {
         self.record.object.as_ref().map_or(0, |(_, sealed)| sealed.len())
     }
@@ -185,10 +208,60 @@ const MAX_BACKLOG_KIB: usize = 48 * 1024;
 /// So long a commit waits for the drain before its sender is told to come back.
 const ROOM_WAIT: Duration = Duration::from_secs(10);
 
-/// Records and object bytes that the drain takes at a time.
+/// Records and object bytes that the drain takes at a time; of records that are entries alone, more.
 const MAX_BATCH: usize = 512;
+const MAX_ENTRIES_BATCH: usize = 8 * MAX_BATCH;
+/// Entries after which a node counts as busy.
+const MANY_ENTRIES: usize = 128;
 const MAX_BATCH_BYTES: usize = 24 << 20;
 /// Object bytes that do not wait for more.
 const PLENTY_BYTES: usize = 16 << 20;
-/// The audit log takes 8 MiB of entries at a time.
+/// Entries that the drain holds at a time.
 const MAX_BATCH_ENTRY_BYTES: usize = 4 << 20;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry() -> Record {
+        Record { entries: vec![Bytes::from_static(b"entry")], ..Record::default() }
+    }
+
+    fn object() -> Record {
+        Record { object: Some((ObjectId::from_bytes([7; 16]), Bytes::from_static(b"sealed"))), ..entry() }
+    }
+
+    fn backlog(records: impl IntoIterator<Item = Record>) -> Backlog {
+        let backlog = Backlog::new();
+        for (position, record) in (1..).zip(records) {
+            backlog.put(position, Waiting { record, _room: None });
+        }
+        backlog
+    }
+
+    #[test]
+    fn entries_alone_wait_for_many_more_of_them_and_objects_do_not() {
+        let entries = backlog((0..MAX_ENTRIES_BATCH - 1).map(|_| entry()));
+        assert!(entries.has_many_entries_alone() && !entries.has_plenty());
+        assert_eq!(entries.batch(1).len(), MAX_ENTRIES_BATCH - 1);
+        let objects = backlog((0..MAX_BATCH).map(|_| object()));
+        assert!(objects.has_plenty() && !objects.has_many_entries_alone());
+        assert!(!backlog([entry()]).has_many_entries_alone(), "a few are drained soon");
+    }
+
+    #[test]
+    fn a_batch_has_so_many_objects_whatever_stands_between_them() {
+        let mixed = backlog((0..3 * MAX_BATCH).flat_map(|_| [entry(), object()]));
+        let batch = mixed.batch(1);
+        assert_eq!(batch.len(), 2 * MAX_BATCH + 1, "and the entry behind the last of them");
+        mixed.put_back(batch);
+        let mut next = 1;
+        for left in [2, 1] {
+            let batch = mixed.batch(next);
+            next += batch.len() as u64;
+            assert!(mixed.has_plenty() && !mixed.has_many_entries_alone(), "{left} more");
+        }
+        assert_eq!(mixed.batch(next).len(), 2 * MAX_BATCH - 1);
+        assert!(!mixed.has_plenty());
+    }
+}

@@ -12,7 +12,8 @@
 //! then, and when it is full senders are told to come back.
 
 use crate::{Shared, alarm::AlarmKind, commit::Waiting};
-use leadglass_audit::{CodeWord, Event, MAX_DETAIL_BYTES, NewEntry, Outcome, TreeHead};
+use bytes::Bytes;
+use leadglass_audit::{AppendError, CodeWord, Event, MAX_DETAIL_BYTES, NewEntry, Outcome, TreeHead};
 use leadglass_index::Mark;
 use leadglass_journal::Position;
 use leadglass_model::{EntryId, Fault};
@@ -112,10 +113,20 @@ async fn linger(shared: &Shared, stop: &CancellationToken) {
             shared.backlog.plenty.notified().await;
         }
     };
+    tokio::pin!(enough);
     tokio::select! {
-        () = stop.cancelled() => {}
+        () = stop.cancelled() => return,
         () = tokio::time::sleep(LINGER) => {}
-        () = enough => {}
+        () = &mut enough => return,
+    }
+    // Each batch costs syncs that searches and accesses wait behind, and nobody waits for entries that are durable.
+    if shared.backlog.has_many_entries_alone() {
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = tokio::time::sleep(LINGER_OVER_ENTRIES) => {}
+            () = shared.backlog.heavy.notified() => {}
+            () = &mut enough => {}
+        }
     }
 }
 
@@ -172,14 +183,27 @@ async fn drain(shared: &Shared, batch: &[(u64, Waiting)], upto: u64) -> Result<(
 /// Entries of records that the tree does not hold yet. After a crash it may hold the first part of a batch.
 async fn append(shared: &Shared, batch: &[(u64, Waiting)], upto: u64) -> Result<TreeHead, DrainError> {
     let held = shared.log.position().unwrap_or(0);
-    let mut entries = Vec::with_capacity(batch.len());
-    for (_, waiting) in batch.iter().filter(|(position, _)| *position > held) {
-        for bytes in &waiting.record.entries {
-            entries.push(acceptable(shared, bytes));
+    let (mut parts, mut part, mut bytes, mut last) = (Vec::new(), Vec::new(), 0, held);
+    for (position, waiting) in batch.iter().filter(|(position, _)| *position > held) {
+        let entries = &waiting.record.entries;
+        let more: usize = entries.iter().map(Bytes::len).sum();
+        if part.len() + entries.len() > MAX_APPENDED || bytes + more > MAX_APPENDED_BYTES {
+            parts.push((std::mem::take(&mut part), last));
+            bytes = 0;
         }
+        part.extend(entries.iter().map(|bytes| acceptable(shared, bytes)));
+        (bytes, last) = (bytes + more, *position);
     }
+    parts.push((part, upto));
     let log = shared.log.clone();
-    let appended = tokio::task::spawn_blocking(move || log.append(entries, Some(upto))).await;
+    let append = move || {
+        let mut head = log.head();
+        for (entries, position) in parts {
+            head = log.append(entries, Some(position))?;
+        }
+        Ok::<_, AppendError>(head)
+    };
+    let appended = tokio::task::spawn_blocking(append).await;
     Ok(appended.map_err(|_| DrainError::Stopped)??)
 }
 
@@ -237,6 +261,11 @@ fn chain(error: &dyn std::error::Error) -> String {
 const PUBLISH_EVERY: Duration = Duration::from_secs(10);
 /// What comes within this time of the first shares its syncs. Readers do not wait: they are served from memory.
 const LINGER: Duration = Duration::from_millis(500);
+/// So much longer when entries alone come, many of them.
+const LINGER_OVER_ENTRIES: Duration = Duration::from_millis(4_500);
+/// Entries that go into the log at a time: it takes 1,024, and 8 MiB.
+const MAX_APPENDED: usize = 1_000;
+const MAX_APPENDED_BYTES: usize = 4 << 20;
 /// After so long without a record a node is at rest.
 const IDLE: Duration = Duration::from_secs(5);
 /// Between attempts, when a disk is full or a store away.
