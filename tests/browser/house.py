@@ -63,7 +63,7 @@ def chromium(*more):
 
 def work_on(context, folder):
     """Takes the pages from their folder instead of from the program that was built, for who works on them."""
-    built_in = {"/": "signin.html", "/studies": "studies.html", "/photo": "photo.html"}
+    built_in = {"/": "signin.html", "/studies": "studies.html", "/photo": "photo.html", "/invitation": "invitation.html", "/account": "account.html"}
 
     def serve(route):
         answer = route.fetch()
@@ -76,7 +76,7 @@ def work_on(context, folder):
             text = next(folder.rglob(name)).read_text()
         route.fulfill(response=answer, body=text)
 
-    context.route(re.compile(r"^https://[^/]+(/|/studies|/photo|/view/[0-9.]+|/assets/[a-z.]+|/app-config\.js)([?#].*)?$"), serve)
+    context.route(re.compile(r"^https://[^/]+(/|/studies|/photo|/invitation|/account|/view/[0-9.]+|/assets/[a-z.]+|/app-config\.js)([?#].*)?$"), serve)
 
 
 def page_of(browser, eyes, **how):
@@ -92,6 +92,7 @@ def page_of(browser, eyes, **how):
 
 def sign_in(page, base, token):
     page.goto(base + "/")
+    page.click("#by-token summary")
     page.fill("#token", token)
     page.click("#send")
     page.wait_for_url(base + "/studies")

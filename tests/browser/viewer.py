@@ -32,6 +32,7 @@ def signing_in(page):
     eyes.forgiven = ("status of 401",)
     page.goto(base + "/studies")
     page.wait_for_url(re.compile("#next="))
+    page.click("#by-token summary")
     page.fill("#token", "lg_nonsense")
     page.click("#send")
     expect(page.locator("#message")).to_contain_text("not valid")

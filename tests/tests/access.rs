@@ -5,7 +5,7 @@
 
 #![allow(clippy::unwrap_used, reason = "the helpers of a test end where they fail, as the test does")]
 
-use Needs::{Audit, Report, Administer, Anybody, Browser, Find, Read, Search, Somebody, Store};
+use Needs::{Audit, Report, Account, Administer, Manage, Anybody, Browser, Find, Read, Search, Somebody, Store};
 use leadglass_tests::cast::{self, Caller, Place, Role, told};
 use leadglass_tests::http::Answer;
 use leadglass_tests::scratch;
@@ -32,6 +32,10 @@ enum Needs {
     Read,
     /// The right to store; this status, because nothing is sent.
     Store(u16),
+    /// The right to manage people; this status, where the address names nobody who is there.
+    Manage(u16),
+    /// To be signed in as a person: a token has no account.
+    Account,
     /// The right to audit.
     Audit(u16),
     /// The right to audit and to know whom it is about.
@@ -105,6 +109,25 @@ const TABLE: &[Row] = &[
     row("GET", "/api/v1/session", Browser(204, 200)),
     row("POST", "/api/v1/session", Anybody(400)),
     row("DELETE", "/api/v1/session", Anybody(204)),
+    row("POST", "/api/v1/session/passkey", Anybody(200)),
+    // People: for who may manage them, for the holder of an invitation (none is sent), for oneself.
+    row("GET", "/api/v1/people", Manage(200)),
+    row("POST", "/api/v1/people", Manage(400)),
+    row("GET", "/api/v1/people/{id}", Manage(404)),
+    row("DELETE", "/api/v1/people/{id}", Manage(404)),
+    row("POST", "/api/v1/people/{id}/invitation", Manage(404)),
+    row("PUT", "/api/v1/people/{id}/role", Manage(400)),
+    row("POST", "/api/v1/people/{id}/lost", Manage(404)),
+    row("POST", "/api/v1/invitation", Anybody(400)),
+    row("POST", "/api/v1/invitation/passkey", Anybody(400)),
+    row("POST", "/api/v1/invitation/accept", Anybody(400)),
+    row("GET", "/api/v1/account", Account),
+    row("POST", "/api/v1/account/passkeys", Account),
+    row("DELETE", "/api/v1/account/passkeys/{passkey}", Account),
+    row("POST", "/api/v1/account/codes", Account),
+    row("POST", "/api/v1/account/lost", Account),
+    row("GET", "/invitation", Anybody(200)),
+    row("GET", "/account", Anybody(200)),
     // Pages without anybody's data: they ask for it as the one who is signed in.
     row("GET", "/", Anybody(200)),
     row("GET", "/studies", Anybody(200)),
@@ -152,6 +175,14 @@ fn expected(needs: Needs, caller: &Caller, place: &Place) -> u16 {
         }
         (Store(status), _) => {
             if has(&[Role::Device, Role::Clinician, Role::Radiographer, Role::Reception]) {
+                status
+            } else {
+                403
+            }
+        }
+        (Account, _) => 403,
+        (Manage(status), _) => {
+            if has(&[Role::Admin]) {
                 status
             } else {
                 403

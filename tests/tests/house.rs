@@ -43,7 +43,7 @@ const MAP: &[(&str, u8, Part)] = &[
     ("index-pg", 2, Part::Adapter("index")),
     ("audit", 2, Part::Port),
     ("records", 2, Part::Port),
-    ("identity", 2, Part::Port),
+    ("identity", 3, Part::Plain),
     ("testkit", 3, Part::TestHelp),
     ("engine", 3, Part::Plain),
     ("dimse", 4, Part::Edge),

@@ -90,13 +90,22 @@ pub struct Client {
 impl Client {
     /// Reads where the vault is.
     pub fn new(vault: &Vault) -> anyhow::Result<Self> {
+        Self::with_role(vault, "dpo")
+    }
+
+    /// The same, for what the role admin alone may do.
+    pub fn for_admin(vault: &Vault) -> anyhow::Result<Self> {
+        Self::with_role(vault, "admin")
+    }
+
+    fn with_role(vault: &Vault, role: &str) -> anyhow::Result<Self> {
         let (base, token, ca) = match &vault.data {
             Some(dir) => {
                 let text =
                     std::fs::read(dir.join("up.json")).context("no up.json there: is `leadglass up` running?")?;
                 let up: Value = serde_json::from_slice(&text).context("up.json does not parse")?;
                 let text = |value: &Value| value.as_str().map(str::to_owned).context("up.json lacks a field");
-                (text(&up["http"]["base"])?, text(&up["tokens"]["dpo"])?, Some(PathBuf::from(text(&up["ca"])?)))
+                (text(&up["http"]["base"])?, text(&up["tokens"][role])?, Some(PathBuf::from(text(&up["ca"])?)))
             }
             None => {
                 let base = vault.url.clone().context("--url is missing")?;

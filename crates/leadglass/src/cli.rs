@@ -1,7 +1,8 @@
 //! The command line.
 
 use crate::{
-    admin, audit, config, device, doctor, import, logging, open, reindex, render_worker, send, serve, thrift, token, up,
+    admin, audit, config, device, doctor, import, logging, open, person, reindex, render_worker, send, serve, thrift,
+    token, up,
 };
 use clap::{Parser, Subcommand};
 use std::{path::PathBuf, process::ExitCode};
@@ -51,6 +52,8 @@ enum Command {
     Audit(audit::Args),
     /// Enrols devices, lists and revokes them, gives them certificates.
     Device(device::Args),
+    /// Invites people, lists them, changes their roles, ends their access.
+    Person(person::Args),
     /// Tells in plain words what is not yet safe.
     Doctor(doctor::Args),
     /// Issues, lists and revokes bearer tokens; the vault must be stopped.
@@ -100,6 +103,7 @@ impl Cli {
             Command::Quarantine(args) => runtime()?.block_on(admin::quarantine(args)),
             Command::Audit(args) => runtime()?.block_on(audit::run(args)),
             Command::Device(args) => runtime()?.block_on(device::run(args)),
+            Command::Person(args) => runtime()?.block_on(person::run(args)),
             Command::Doctor(args) => runtime()?.block_on(doctor::run(args)),
             Command::Token(args) => token::run(args),
             Command::Reindex(args) => runtime()?.block_on(reindex::run(args)),

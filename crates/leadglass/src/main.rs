@@ -22,6 +22,8 @@ mod node;
 mod objects;
 mod open;
 mod patrol;
+mod people;
+mod person;
 mod reindex;
 mod render_worker;
 mod send;

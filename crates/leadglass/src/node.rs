@@ -25,7 +25,9 @@ pub struct Node {
     pub engine: Engine,
     /// The vault's own records.
     pub records: Records,
-    /// The same, tenant by tenant, under their keys.
+    /// The key service, for what needs no lease.
+    pub keys: Keys,
+    /// The records again, tenant by tenant, under their keys.
     pub tenant_records: Vec<TenantRecords>,
     tasks: TaskTracker,
     key_tasks: TaskTracker,
@@ -114,6 +116,7 @@ impl Node {
             },
         };
         let tasks = TaskTracker::new();
+        let for_people = keys.clone();
         let seen = layout.key_log.clone();
         let seen = tokio::task::spawn_blocking(move || LocalDisk::open(&seen)).await?;
         let key_log = KeyLogPort(Arc::new(seen.context("cannot keep what is seen of the key service's log")?));
@@ -123,7 +126,7 @@ impl Node {
             engine.alarm(AlarmKind::Index);
         }
         engine.set_breadth(Breadth { patients: config.alarms.patients_per_hour, times: config.alarms.times_the_usual });
-        Ok(Self { engine, records, tenant_records, tasks, key_tasks, key_stop })
+        Ok(Self { engine, records, keys: for_people, tenant_records, tasks, key_tasks, key_stop })
     }
 
     /// Waits until what was begun is done and what was committed lies in its place. Call it when nobody sends or reads

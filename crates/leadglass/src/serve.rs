@@ -8,6 +8,7 @@ use crate::{
     intake::Door,
     node::Node,
     patrol::patrol,
+    people,
 };
 use anyhow::Context;
 use leadglass_dimse::{Echo, Limits, Listener, Service, Storage, StoragePolicy, Transport};
@@ -78,7 +79,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let refusals = node.engine.refusals(stop.clone());
     let book = Book::open(&config, node.engine.clone(), node.tenant_records.clone(), connections.clone()).await?;
     let dicom = listen_dicom(&config, &node, &book, &refusals, &connections, &stop).await?;
-    let sessions = tokio::task::block_in_place(|| node.records.sessions()).context("cannot read the sessions")?;
+    let (people, sessions) = people::open(&config, &node, connections.clone()).await?;
     connections.spawn(settle(sessions.clone(), stop.clone()));
     connections.spawn(sum_up(metrics.clone(), stop.clone()));
     if let Some(webhook) = alarms::Webhook::of(&config.alarms)? {
@@ -89,6 +90,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         engine: node.engine.clone(),
         tokens: Arc::new(node.records.tokens()),
         sessions: sessions.clone(),
+        people,
         devices: Arc::new(book),
         refusals,
         origins: Arc::new(Origins { hosts: config.hosts().unwrap_or_default(), ..Origins::default() }),

@@ -1,13 +1,14 @@
-// The sign-in page: a token goes in once, a session comes out, and the token is forgotten.
+// The sign-in page: a passkey, a password with a code, or a token goes in once, a session comes out, and it is forgotten.
 
 import { $ } from "./dom.js";
+import { askForPasskey, canPasskeys } from "./passkey.js";
 import { ask } from "./server.js";
 import { signOut } from "./session.js";
 
 // Only pages of this house are led back to.
 function next() {
   const wanted = new URLSearchParams(location.hash.slice(1)).get("next") || "";
-  return /^\/(studies|photo|view\/[0-9.]{1,64})$/.test(wanted) ? wanted : "/studies";
+  return /^\/(studies|photo|account|view\/[0-9.]{1,64})$/.test(wanted) ? wanted : "/studies";
 }
 
 function say(text) {
@@ -16,8 +17,9 @@ function say(text) {
 }
 
 function inside(session) {
-  $("form").hidden = true;
+  $("outside").hidden = true;
   $("inside").hidden = false;
+  $("own").hidden = !session.account;
   $("who").textContent = `Signed in: ${session.label}`;
 }
 
@@ -32,12 +34,43 @@ async function begin() {
     inside(await answer.json());
     return;
   }
-  $("form").hidden = false;
-  $("token").focus();
+  $("outside").hidden = false;
+  $("passkey").disabled = !canPasskeys();
   if (answer && location.hash.includes("next=")) say("Please sign in: the last session is over.");
 }
 
-$("form").addEventListener("submit", async (event) => {
+// Whoever is let in goes on to where he wanted; whoever is not is told so.
+async function enter(button, proof, again, refused) {
+  button.disabled = true;
+  say("");
+  try {
+    await ask("/api/v1/session", { method: "POST", json: await proof() });
+    location.replace(next());
+  } catch (error) {
+    say((error.status === 401 && refused) || error.message);
+    button.disabled = false;
+    again?.();
+  }
+}
+
+$("passkey").addEventListener("click", () => enter($("passkey"), () => askForPasskey("/api/v1/session/passkey")));
+
+$("person").addEventListener("submit", (event) => {
+  event.preventDefault();
+  const missing = ["login", "password", "code"].find((id) => !$(id).value.trim());
+  if (missing) {
+    say("Type your sign-in name, your password and a code.");
+    $(missing).focus();
+    return;
+  }
+  const proof = async () => ({ login: $("login").value, password: $("password").value, code: $("code").value });
+  enter($("enter"), proof, () => {
+    $("code").value = "";
+    $("password").select();
+  });
+});
+
+$("form").addEventListener("submit", (event) => {
   event.preventDefault();
   const token = $("token").value.trim();
   if (!token) {
@@ -45,17 +78,8 @@ $("form").addEventListener("submit", async (event) => {
     $("token").focus();
     return;
   }
-  $("send").disabled = true;
-  say("");
-  try {
-    await ask("/api/v1/session", { method: "POST", json: { token } });
-    $("token").value = "";
-    location.replace(next());
-  } catch (error) {
-    say(error.status === 401 ? "This token is not valid, or not any more." : error.message);
-    $("send").disabled = false;
-    $("token").select();
-  }
+  enter($("send"), async () => ({ token }), () => $("token").select(), "This token is not valid, or not any more.");
 });
+
 $("out").addEventListener("click", signOut);
 begin();

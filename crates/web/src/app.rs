@@ -1,17 +1,18 @@
 //! The routes, what they share, and who is asking.
 
 use crate::{
-    DeviceDesk, Origins, Problem, Renderer, admin, audit, devices, head, health, pages, places, qido, refusals, rendered,
-    session, small, stow, trace, upload, wado, wado_uri,
+    DeviceDesk, Origins, Problem, Renderer, admin, audit, devices, head, health, pages, people, places, qido, refusals,
+    rendered, session, small, stow, trace, upload, wado, wado_uri,
 };
 use axum::{
     Router,
     extract::{DefaultBodyLimit, FromRequestParts},
     http::{HeaderMap, header, request::Parts},
     middleware,
-    routing::{delete, get, post},
+    routing::{delete, get, post, put},
 };
 use leadglass_engine::{Engine, Refusals, Rooms};
+use leadglass_identity::People;
 use leadglass_model::{ActorRef, Administer, Permit, Read, Search, Store};
 use leadglass_policy::Principal;
 use leadglass_records::{Sessions, TokenGrant, Tokens, Use};
@@ -28,6 +29,8 @@ pub struct App {
     pub tokens: Arc<Tokens>,
     /// Browsers that are signed in.
     pub sessions: Sessions,
+    /// Who works here.
+    pub people: People,
     /// Who may send.
     pub devices: Arc<dyn DeviceDesk>,
     /// Who was turned away.
@@ -67,7 +70,23 @@ pub fn routes(app: App) -> Router {
         .route("/api/v1/devices/{id}/certificate", post(devices::certify))
         .route("/api/v1/uploads", upload::Desk::new().route())
         .route("/api/v1/session", get(session::look).post(session::begin).delete(session::end))
+        .route("/api/v1/session/passkey", post(session::begin_passkey))
+        .route("/api/v1/people", get(people::list).post(people::invite))
+        .route("/api/v1/people/{id}", get(people::person).delete(people::leave))
+        .route("/api/v1/people/{id}/invitation", post(people::invite_again))
+        .route("/api/v1/people/{id}/role", put(people::change_role))
+        .route("/api/v1/people/{id}/lost", post(people::lost))
+        .route("/api/v1/invitation", post(people::invitation))
+        .route("/api/v1/invitation/passkey", post(people::join_with_passkey))
+        .route("/api/v1/invitation/accept", post(people::accept))
+        .route("/api/v1/account", get(people::account))
+        .route("/api/v1/account/passkeys", post(people::add_passkey))
+        .route("/api/v1/account/passkeys/{passkey}", delete(people::remove_passkey))
+        .route("/api/v1/account/codes", post(people::codes))
+        .route("/api/v1/account/lost", post(people::own_lost))
         .route("/", get(pages::sign_in))
+        .route("/invitation", get(pages::invitation))
+        .route("/account", get(pages::account))
         .route("/studies", get(pages::studies))
         .route("/view/{study}", get(pages::view))
         .route("/assets/{file}", get(pages::asset))

@@ -19,6 +19,7 @@ mod ohif;
 mod open_answers;
 mod pace;
 mod pages;
+mod people;
 mod places;
 mod problem;
 mod qido;

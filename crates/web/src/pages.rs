@@ -27,6 +27,16 @@ pub(crate) async fn view() -> Response {
     page(include_str!("../pages/view.html"))
 }
 
+/// `GET /invitation`: what is behind the link's `#` the page sends itself.
+pub(crate) async fn invitation() -> Response {
+    page(include_str!("../pages/invitation.html"))
+}
+
+/// `GET /account`
+pub(crate) async fn account() -> Response {
+    page(include_str!("../pages/account.html"))
+}
+
 /// `GET /assets/{file}`
 pub(crate) async fn asset(Path(name): Path<String>, headers: HeaderMap) -> Result<Response, Problem> {
     let (_, text) = ASSETS.iter().find(|(known, _)| *known == name).ok_or_else(Problem::not_found)?;
@@ -73,6 +83,9 @@ const ASSETS: &[(&str, &str)] = &[
     ("dom.js", include_str!("../pages/dom.js")),
     ("dicom.js", include_str!("../pages/dicom.js")),
     ("server.js", include_str!("../pages/server.js")),
+    ("account.js", include_str!("../pages/account.js")),
+    ("invitation.js", include_str!("../pages/invitation.js")),
+    ("passkey.js", include_str!("../pages/passkey.js")),
     ("session.js", include_str!("../pages/session.js")),
     ("signin.js", include_str!("../pages/signin.js")),
     ("studies.js", include_str!("../pages/studies.js")),
@@ -96,7 +109,9 @@ const ASSETS: &[(&str, &str)] = &[
 mod tests {
     use super::*;
 
-    const PAGES: [&str; 3] = [
+    const PAGES: [&str; 5] = [
+        include_str!("../pages/account.html"),
+        include_str!("../pages/invitation.html"),
         include_str!("../pages/signin.html"),
         include_str!("../pages/studies.html"),
         include_str!("../pages/view.html"),

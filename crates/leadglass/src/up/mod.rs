@@ -8,6 +8,7 @@ mod device;
 mod home;
 mod keyd;
 mod overrides;
+mod people;
 mod ports;
 mod sample;
 mod setup;
@@ -87,7 +88,9 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     say(&if args.json {
         serde_json::to_string(&summary).context("cannot write JSON")? + "\n"
     } else {
-        summary.page(&home, &senders)
+        let invited = people::words(&summary).await;
+        let invited = invited.inspect_err(|error| tracing::warn!("nobody could be invited: {error:#}"));
+        summary.page(&home, &senders) + "\n" + &invited.unwrap_or_default()
     });
     loop {
         tokio::select! {

@@ -5,12 +5,23 @@ use leadglass_records::SessionReference;
 
 /// The prefix makes browsers refuse one that another host, or a page without TLS, tries to set.
 const NAME: &str = "__Host-leadglass";
+const DEVICE: &str = "__Host-leadglass-device";
+/// 400 days: browsers keep nothing longer.
+const DEVICE_S: u32 = 400 * 24 * 60 * 60;
 /// It ends with the browser; how long it is good for is the session's matter.
 const FLAGS: &str = "Path=/; Secure; HttpOnly; SameSite=Strict";
 
 /// The header that hands out a reference.
 pub(crate) fn set(reference: &SessionReference) -> HeaderValue {
     let mut value = HeaderValue::from_str(&format!("{NAME}={}; {FLAGS}", reference.reveal()))
+        .expect("base64url and words are fit for a header");
+    value.set_sensitive(true);
+    value
+}
+
+/// The header that makes a device known again. It signs nobody in, and outlasts the browser.
+pub(crate) fn set_device(secret: &str) -> HeaderValue {
+    let mut value = HeaderValue::from_str(&format!("{DEVICE}={secret}; {FLAGS}; Max-Age={DEVICE_S}"))
         .expect("base64url and words are fit for a header");
     value.set_sensitive(true);
     value
@@ -23,12 +34,21 @@ pub(crate) fn clear() -> HeaderValue {
 
 /// The reference that a request bears. Two different ones are none: somebody has planted one.
 pub(crate) fn read(headers: &HeaderMap) -> Option<&str> {
+    one(headers, NAME)
+}
+
+/// What a request's device says of itself.
+pub(crate) fn device(headers: &HeaderMap) -> Option<&str> {
+    one(headers, DEVICE)
+}
+
+fn one<'a>(headers: &'a HeaderMap, wanted: &str) -> Option<&'a str> {
     let mut found = None;
     for pair in
         headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok()).flat_map(|v| v.split(';'))
     {
         let Some((name, value)) = pair.trim().split_once('=') else { continue };
-        if name == NAME && found.replace(value).is_some_and(|before| before != value) {
+        if name == wanted && found.replace(value).is_some_and(|before| before != value) {
             return None;
         }
     }

@@ -1,4 +1,5 @@
-//! Signing in with a browser: a bearer token is exchanged for a session, whose reference lives in a cookie.
+//! Signing in with a browser: a password with a code, a passkey, or a bearer token is exchanged for a session, whose
+//! reference lives in a cookie.
 //!
 //! A script never sees the reference (`HttpOnly`), no other host's page ever sends it (`SameSite=Strict`), and a request that
 //! comes with it must come from a page of the very origin it goes to ([`origin`]): cookies are shared between the ports of
@@ -7,7 +8,7 @@
 pub(crate) mod cookie;
 pub(crate) mod origin;
 
-use crate::{App, Problem, small::Small};
+use crate::{App, Problem, people, small::Small};
 use axum::{
     Json,
     extract::{ConnectInfo, State},
@@ -15,12 +16,14 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use leadglass_engine::{Person, Signing};
+use leadglass_identity::SignedIn;
 use leadglass_model::Fault;
 use leadglass_policy::Principal;
 use leadglass_records::{SessionGrant, SessionTimes, TokenError, TokenGrant, Use};
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::net::SocketAddr;
+use zeroize::Zeroizing;
 
 /// Whom a request's cookie speaks for, if it bears one that does. An error when it comes from a foreign page.
 pub(crate) fn of_cookie(parts: &Parts, app: &App, counts: Use) -> Result<Option<SessionGrant>, Problem> {
@@ -31,20 +34,57 @@ pub(crate) fn of_cookie(parts: &Parts, app: &App, counts: Use) -> Result<Option<
     app.sessions.resolve(reference, counts).map_err(|error| unknown(&error))
 }
 
+/// One of the ways to sign in.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct SignIn {
-    token: String,
+    token: Option<Zeroizing<String>>,
+    login: Option<String>,
+    password: Option<Zeroizing<String>>,
+    code: Option<String>,
+    challenge: Option<String>,
+    answer: Option<Value>,
 }
 
-/// `POST /api/v1/session` with `{"token":"lg_…"}`: signs in. The session is always a new one; the one before it ends.
+/// `POST /api/v1/session` with `{"login":"…","password":"…","code":"…"}`, with `{"challenge":"…","answer":{…}}` for a passkey,
+/// or with `{"token":"lg_…"}`: signs in. The session is always a new one; the one before it ends.
 pub(crate) async fn begin(State(app): State<App>, parts: Parts, Small(body): Small) -> Result<Response, Problem> {
     if !origin::may_sign_in(&parts) {
         return Err(foreign());
     }
-    let SignIn { token } = serde_json::from_slice(&body).map_err(|_| {
-        Problem::new(Fault::BadInput, "sign-in", r#"Send {"token":"…"} with the access token you were given."#)
-    })?;
+    let sentence = "Send login, password and code; or challenge and answer of a passkey; or the token you were given.";
+    let no_form = || Problem::new(Fault::BadInput, "sign-in", sentence);
+    let sign_in: SignIn = serde_json::from_slice(&body).map_err(|_| no_form())?;
+    let arrival = people::arrival(&parts);
+    let signed_in = match sign_in {
+        SignIn { token: Some(token), login: None, password: None, code: None, challenge: None, answer: None } => {
+            return begin_with_token(&app, &parts, &token).await;
+        }
+        SignIn { login: Some(login), password: Some(password), code, token: None, challenge: None, answer: None } => {
+            app.people.sign_in(&login, password, code.as_deref().unwrap_or_default(), arrival).await
+        }
+        SignIn {
+            challenge: Some(challenge),
+            answer: Some(answer),
+            token: None,
+            login: None,
+            password: None,
+            code: None,
+        } => app.people.sign_in_with_passkey(&challenge, answer, arrival).await,
+        _ => return Err(no_form()),
+    };
+    opened(&app, &parts, signed_in.map_err(|error| people::problem(&error))?, json!({})).await
+}
+
+/// `POST /api/v1/session/passkey`: what a browser is asked for. It is the same for everybody.
+pub(crate) async fn begin_passkey(State(app): State<App>, parts: Parts) -> Result<Response, Problem> {
+    if !origin::may_sign_in(&parts) {
+        return Err(foreign());
+    }
+    Ok(Json(app.people.begin_sign_in().map_err(|error| people::problem(&error))?).into_response())
+}
+
+async fn begin_with_token(app: &App, parts: &Parts, token: &str) -> Result<Response, Problem> {
     let mut is_person = true;
     let times = |grant: &TokenGrant| {
         let times = Principal { tenant: grant.tenant, actor: grant.actor, role: grant.role }.session_times();
@@ -55,15 +95,29 @@ pub(crate) async fn begin(State(app): State<App>, parts: Parts, Small(body): Sma
     let Some((reference, session)) = begun else {
         return Err(if is_person { Problem::unauthenticated() } else { no_person() });
     };
-    if app.engine.record_signing(&person(&session.grant, &parts), Signing::In).await.is_err() {
+    opened(app, parts, SignedIn { reference, session, device: None }, json!({})).await
+}
+
+/// Records a sign-in, ends the session before it, and hands out the cookies.
+pub(crate) async fn opened(app: &App, parts: &Parts, signed_in: SignedIn, more: Value) -> Result<Response, Problem> {
+    let SignedIn { reference, session, device } = signed_in;
+    if app.engine.record_signing(&person(&session.grant, parts), Signing::In).await.is_err() {
         app.sessions.end(reference.reveal()).await.map_err(|error| unknown(&error))?;
         let sentence = "The sign-in cannot be recorded, so nobody is signed in; try again in a moment.";
         return Err(Problem::new(Fault::Busy, "not-audited", sentence));
     }
-    leave(&app, &parts).await?;
+    leave(app, parts).await?;
     tracing::info!(tenant = %session.grant.tenant, actor = %session.grant.actor, "signed in");
-    let mut answer = (StatusCode::CREATED, Json(body_of(&app, &session))).into_response();
-    answer.headers_mut().insert(header::SET_COOKIE, cookie::set(&reference));
+    let mut body = body_of(app, &session);
+    if let (Value::Object(body), Value::Object(more)) = (&mut body, more) {
+        body.extend(more);
+    }
+    let mut answer = (StatusCode::CREATED, Json(body)).into_response();
+    let headers = answer.headers_mut();
+    headers.append(header::SET_COOKIE, cookie::set(&reference));
+    if let Some(device) = device {
+        headers.append(header::SET_COOKIE, cookie::set_device(&device));
+    }
     Ok(answer)
 }
 
@@ -108,17 +162,18 @@ fn person(grant: &TokenGrant, parts: &Parts) -> Person {
     Person { tenant: grant.tenant, actor: grant.actor, role: grant.role, address }
 }
 
-fn body_of(app: &App, session: &SessionGrant) -> serde_json::Value {
+fn body_of(app: &App, session: &SessionGrant) -> Value {
     json!({
         "role": session.grant.role,
         "label": session.grant.label,
+        "account": session.seat.is_some(),
         "ends_ms": session.ends.0,
         "idle_ends_ms": session.idle_ends.0,
         "viewer_port": app.origins.viewer.get(),
     })
 }
 
-fn foreign() -> Problem {
+pub(crate) fn foreign() -> Problem {
     let sentence = "The request comes from a page of another origin. Open Leadglass itself and try again there.";
     Problem::new(Fault::Denied, "foreign-page", sentence)
 }

@@ -1,0 +1,70 @@
+// One's own account: devices, passkeys, recovery codes.
+
+import { $, element } from "./dom.js";
+import { makePasskey } from "./passkey.js";
+import { ask, get } from "./server.js";
+import { signOut, watch } from "./session.js";
+
+function say(text, bad = true) {
+  $("message").textContent = text;
+  $("message").className = text && bad ? "note bad" : "note";
+}
+
+const when = (ms) => (ms ? new Date(ms).toLocaleString() : "never");
+
+function action(name, label, work) {
+  const button = element("button", { class: "button", type: "button", "aria-label": label }, name);
+  button.addEventListener("click", () => change(button, work));
+  return button;
+}
+
+function device(each) {
+  const here = each.this ? " (this one)" : "";
+  const lost = () => ask("/api/v1/account/lost", { method: "POST", json: { device: each.id } });
+  const words = element("span", {}, element("strong", {}, each.label + here), element("br"), `last used ${when(each.last_ms)}`);
+  return element("li", {}, words, action("Lost", `${each.label} is lost`, lost));
+}
+
+function passkey(each) {
+  const remove = () => ask(`/api/v1/account/passkeys/${each.id}`, { method: "DELETE" });
+  const words = element("span", {}, element("strong", {}, `Made on ${each.device}`), element("br"), `last used ${when(each.last_ms)}`);
+  return element("li", {}, words, action("Remove", `Remove the passkey made on ${each.device}`, remove));
+}
+
+async function show() {
+  try {
+    const account = await (await get("/api/v1/account")).json();
+    $("devices").replaceChildren(...account.devices.map(device));
+    $("passkeys").replaceChildren(...account.own_passkeys.map(passkey));
+    $("codes-card").hidden = !account.password;
+    $("left").textContent = `${account.codes} are left.`;
+    $("all").hidden = false;
+  } catch (error) {
+    say(error.message);
+  }
+}
+
+async function change(button, work) {
+  button.disabled = true;
+  say("");
+  try {
+    await work();
+    await show();
+  } catch (error) {
+    say(error.message);
+  }
+  button.disabled = false;
+}
+
+$("add").addEventListener("click", () => change($("add"), async () => {
+  const made = await makePasskey("/api/v1/account/passkeys");
+  await ask("/api/v1/account/passkeys", { method: "POST", json: made });
+  say("The passkey is added.", false);
+}));
+$("renew").addEventListener("click", () => change($("renew"), async () => {
+  const { codes } = await (await ask("/api/v1/account/codes", { method: "POST" })).json();
+  $("codes").replaceChildren(...codes.map((code) => element("li", {}, code)));
+}));
+$("out").addEventListener("click", signOut);
+watch();
+show();

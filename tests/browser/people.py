@@ -1,0 +1,109 @@
+"""Somebody comes with an invitation, makes a passkey, signs in with it and looks after his account; somebody else takes a password.
+Arguments: the link of an administrator, the link of a clinician, a folder for pictures of the screen."""
+
+import base64
+import hmac
+import struct
+import sys
+import time
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from house import Eyes, chromium, expect, page_of
+
+link, by_password, shots = sys.argv[1], sys.argv[2], Path(sys.argv[3])
+shots.mkdir(parents=True, exist_ok=True)
+parts = urlsplit(link)
+base = f"{parts.scheme}://{parts.netloc}"
+eyes = Eyes(base)
+
+
+def authenticator(page, verifies=True):
+    """A security key of Chromium's own, which knows whom it belongs to."""
+    devtools = page.context.new_cdp_session(page)
+    devtools.send("WebAuthn.enable")
+    options = {"protocol": "ctap2", "transport": "internal", "hasResidentKey": True, "hasUserVerification": True,
+               "isUserVerified": verifies, "automaticPresenceSimulation": True}
+    return devtools, devtools.send("WebAuthn.addVirtualAuthenticator", {"options": options})["authenticatorId"]
+
+
+def code(seed):
+    key = base64.b32decode(seed.replace(" ", ""))
+    digest = hmac.new(key, struct.pack(">Q", int(time.time()) // 30), "sha1").digest()
+    at = digest[-1] & 15
+    return f"{(struct.unpack('>I', digest[at:at + 4])[0] & 0x7fffffff) % 1000000:06d}"
+
+
+with chromium() as browser:
+    page = page_of(browser, eyes)
+    devtools, key = authenticator(page)
+    page.goto(link)
+    expect(page.locator("#hello")).to_contain_text("You will sign in as boss")
+    assert page.evaluate("location.hash") == "", "the secret does not stay in the address"
+    expect(page.locator("#by-password")).to_be_hidden()
+    page.screenshot(path=shots / "invitation.png")
+    page.click("#passkey")
+    expect(page.locator("#done")).to_be_visible()
+    known = devtools.send("WebAuthn.getCredentials", {"authenticatorId": key})["credentials"]
+    assert len(known) == 1 and known[0]["isResidentCredential"] and known[0]["rpId"] == "localhost", known
+
+    # One more passkey, at another authenticator, and then it goes; the last one stays.
+    page.goto(base + "/account")
+    expect(page.locator("#devices li")).to_have_count(1)
+    devtools.send("WebAuthn.removeVirtualAuthenticator", {"authenticatorId": key})
+    _, second = authenticator(page)
+    page.click("#add")
+    expect(page.locator("#passkeys li")).to_have_count(2)
+    page.screenshot(path=shots / "account.png")
+    page.locator("#passkeys button").first.click()
+    expect(page.locator("#passkeys li")).to_have_count(1)
+    eyes.forgiven = ("409",)
+    page.locator("#passkeys button").first.click()
+    expect(page.locator("#message")).to_contain_text("only way to sign in")
+    eyes.check("the account")
+
+    # Signed out, and in again with nothing typed. An administrator finds no study.
+    eyes.forgiven = ("409", "403")
+    page.click("#out")
+    page.wait_for_url(base + "/")
+    page.click("#passkey")
+    page.wait_for_url(base + "/studies")
+    session = page.evaluate("fetch('/api/v1/session').then((answer) => answer.json())")
+    assert session["role"] == "admin" and session["account"], session
+    page.goto(base + "/")
+    page.click("#out")
+    expect(page.locator("#passkey")).to_be_visible()
+
+    # Whom the authenticator did not verify is not let in.
+    eyes.forgiven = ("401", "409", "403")
+    for known in devtools.send("WebAuthn.getCredentials", {"authenticatorId": second})["credentials"]:
+        assert known["signCount"] > 0, known
+    devtools.send("WebAuthn.setUserVerified", {"authenticatorId": second, "isUserVerified": False})
+    page.click("#passkey")
+    expect(page.locator("#message")).to_contain_text("passkey was not used")
+    eyes.check("signing in")
+    page.context.close()
+
+    # A password, on a phone.
+    eyes.forgiven = ("401", "403")
+    page = page_of(browser, eyes, viewport={"width": 390, "height": 844}, has_touch=True)
+    page.goto(by_password)
+    page.click("#by-password summary")
+    page.fill("#password", "kiefer-tasse-wolke-nagel")
+    page.fill("#code", code(page.inner_text("#secret")))
+    page.screenshot(path=shots / "password.png")
+    page.click("#send")
+    expect(page.locator("#codes li")).to_have_count(10)
+    recovery = page.locator("#codes li").first.inner_text()
+    page.goto(base + "/account")
+    # "I lost my phone": this very one; it is out at once.
+    page.get_by_role("button", name="is lost").click()
+    page.wait_for_url(base + "/#next=%2Faccount")
+    page.click("#by-password summary")
+    page.fill("#login", "erika")
+    page.fill("#password", "kiefer-tasse-wolke-nagel")
+    page.fill("#code", recovery)
+    page.screenshot(path=shots / "sign-in.png")
+    page.click("#enter")
+    page.wait_for_url(base + "/account")
+    eyes.check("a password")

@@ -1,0 +1,277 @@
+//! People over real sockets: how they come, sign in, change and leave; and what an attacker of the sign-in gets.
+
+#![allow(clippy::unwrap_used, reason = "the helpers of a test end where they fail, as the test does")]
+
+use leadglass_tests::devices::entries_with;
+use leadglass_tests::http::Answer;
+use leadglass_tests::peers::{python, said};
+use leadglass_tests::process::until;
+use leadglass_tests::site::large;
+use leadglass_tests::vault::Vault;
+use leadglass_tests::{built_programs, workspace_root};
+use serde_json::{Value, json};
+use std::ffi::OsStr;
+use std::io::Read as _;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+/// A browser's requests from a page of the vault's own; it keeps its cookies.
+struct Browser<'a> {
+    vault: &'a Vault,
+    cookies: Vec<(String, String)>,
+}
+
+impl<'a> Browser<'a> {
+    const fn of(vault: &'a Vault) -> Self {
+        Self { vault, cookies: Vec::new() }
+    }
+
+    fn cookie(&self, name: &str) -> Option<&str> {
+        self.cookies.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+    }
+
+    fn ask_from(&self, origin: &str, site: &str, method: &str, path: &str, body: &Value) -> Answer {
+        let cookies: Vec<String> = self.cookies.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        let cookies = cookies.join("; ");
+        let mut headers = vec![("sec-fetch-site", site), ("user-agent", "Firefox on Linux"), ("origin", origin)];
+        if !cookies.is_empty() {
+            headers.push(("cookie", &cookies));
+        }
+        let body = if body.is_null() { Vec::new() } else { body.to_string().into_bytes() };
+        self.vault.http().send_with(method, &format!("{}{path}", self.vault.up.http.base), &headers, body)
+    }
+
+    fn ask(&self, method: &str, path: &str, body: &Value) -> Answer {
+        self.ask_from(&self.vault.up.http.base, "same-origin", method, path, body)
+    }
+
+    /// The same, keeping what the answer sets.
+    fn keep(&mut self, method: &str, path: &str, body: &Value) -> Answer {
+        let answer = self.ask(method, path, body);
+        for (_, set) in answer.headers.iter().filter(|(name, _)| name == "set-cookie") {
+            let (pair, flags) = set.split_once(';').unwrap();
+            for flag in ["Path=/", "Secure", "HttpOnly", "SameSite=Strict"] {
+                assert!(flags.contains(flag), "{set}");
+            }
+            let (name, value) = pair.split_once('=').unwrap();
+            assert!(name.starts_with("__Host-") && !flags.contains("Domain"), "{set}");
+            self.cookies.retain(|(known, _)| known != name);
+            self.cookies.push((name.to_owned(), value.to_owned()));
+        }
+        answer
+    }
+
+    fn sign_in(&mut self, login: &str, password: &str, code: &str) -> Answer {
+        self.keep("POST", "/api/v1/session", &json!({ "login": login, "password": password, "code": code }))
+    }
+
+    fn role(&self) -> Option<String> {
+        let answer = self.ask("GET", "/api/v1/session", &Value::Null);
+        (answer.status == 200).then(|| answer.json()["role"].as_str().unwrap().to_owned())
+    }
+}
+
+/// `leadglass person … --json`.
+fn person(vault: &Vault, words: &[&str]) -> Value {
+    let folder = vault.folder();
+    let data: [&OsStr; 3] = [OsStr::new("--json"), OsStr::new("--data"), folder.as_os_str()];
+    let words: Vec<&OsStr> =
+        std::iter::once("person").chain(words.iter().copied()).map(OsStr::new).chain(data).collect();
+    let output = vault.run(&words);
+    assert!(output.status.success(), "{words:?}: {}", said(&output));
+    serde_json::from_slice(&output.stdout).unwrap_or(Value::Null)
+}
+
+/// An authenticator of somebody else's making: the code of the step so many steps from now.
+fn code(seed: &str, steps: i64) -> String {
+    let script = "import sys,hmac,base64,struct,time
+h=hmac.new(base64.b32decode(sys.argv[1]),struct.pack('>Q',int(time.time())//30+int(sys.argv[2])),'sha1').digest()
+o=h[-1]&15
+print('%06d'%((struct.unpack('>I',h[o:o+4])[0]&0x7fffffff)%1000000))";
+    let output = Command::new(python()).args(["-c", script, seed, &steps.to_string()]).output().unwrap();
+    String::from_utf8(output.stdout).unwrap().trim().to_owned()
+}
+
+const PASSWORD: &str = "kiefer-tasse-wolke-nagel";
+
+/// Somebody who was invited and chose a password: signed in, with a seed and recovery codes.
+fn joined<'a>(vault: &'a Vault, login: &str) -> (Browser<'a>, String, Vec<String>) {
+    let link = person(vault, &["invite", login])["link"].as_str().unwrap().to_owned();
+    let invitation = link.split_once('#').unwrap().1;
+    let mut browser = Browser::of(vault);
+    let offer = browser.ask("POST", "/api/v1/invitation", &json!({ "invitation": invitation })).json();
+    let seed = offer["totp_secret"].as_str().unwrap().to_owned();
+    // The step before, so that the one of now and the one after it are still good.
+    let choice = json!({ "invitation": invitation, "password": PASSWORD, "code": code(&seed, -1) });
+    let answer = browser.keep("POST", "/api/v1/invitation/accept", &choice);
+    assert_eq!(answer.status, 201, "{}", answer.text());
+    let codes = answer.json()["codes"].as_array().unwrap().iter().map(|c| c.as_str().unwrap().to_owned()).collect();
+    let again = browser.ask("POST", "/api/v1/invitation/accept", &choice);
+    assert_eq!((again.status, again.json()["code"].as_str()), (400, Some("invitation")), "it works once");
+    (browser, seed, codes)
+}
+
+/// What an answer tells, without what is another one each time.
+fn told(answer: &Answer) -> (u16, Value, Vec<String>) {
+    let mut body = answer.json();
+    body["request_id"] = Value::Null;
+    let mut headers: Vec<String> = answer.headers.iter().map(|(name, _)| name.clone()).collect();
+    headers.sort();
+    (answer.status, body, headers)
+}
+
+#[test]
+fn the_sign_in_tells_nothing_takes_nothing_twice_and_hears_no_foreign_page() {
+    let vault = Vault::up();
+    let (mut browser, seed, codes) = joined(&vault, "erika@praxis.example");
+    assert_eq!(browser.role().as_deref(), Some("clinician"));
+    let first = browser.cookie("__Host-leadglass").unwrap().to_owned();
+    assert_eq!(browser.ask("GET", "/dicomweb/studies?limit=1", &Value::Null).status, 200);
+
+    // Whoever is not there and whoever is wrong are told the same.
+    let stranger = Browser::of(&vault);
+    let now = code(&seed, 0);
+    let attempt = |login: &str, password: &str, code: &str| {
+        stranger.ask("POST", "/api/v1/session", &json!({ "login": login, "password": password, "code": code }))
+    };
+    let nobody = attempt("nobody", PASSWORD, &now);
+    assert_eq!(nobody.status, 401);
+    assert_eq!(told(&attempt("erika@praxis.example", "wrong", &now)), told(&nobody));
+    assert_eq!(told(&attempt("erika@praxis.example", PASSWORD, "000000")), told(&nobody));
+    let no_passkey = json!({ "challenge": "00", "answer": {} });
+    assert_eq!(told(&stranger.ask("POST", "/api/v1/session", &no_passkey)), told(&nobody));
+
+    // A planted reference is not taken over; signing in anew ends the session before; a code is good once.
+    let mut other = Browser::of(&vault);
+    other.cookies.push(("__Host-leadglass".to_owned(), "A".repeat(43)));
+    assert_eq!(other.sign_in("Erika@Praxis.Example", PASSWORD, &now).status, 201);
+    assert_ne!(other.cookie("__Host-leadglass"), Some("A".repeat(43).as_str()));
+    assert_eq!(Browser::of(&vault).sign_in("erika@praxis.example", PASSWORD, &now).status, 401, "replayed");
+    assert_eq!(browser.sign_in("erika@praxis.example", PASSWORD, &codes[0]).status, 201);
+    let old = Browser { vault: &vault, cookies: vec![("__Host-leadglass".to_owned(), first)] };
+    assert_eq!(old.role(), None, "the reference before is dead");
+
+    // No page of elsewhere signs in, takes an invitation or changes an account.
+    let form = json!({ "login": "erika@praxis.example", "password": PASSWORD, "code": codes[1] });
+    for (origin, site) in
+        [("https://evil.test", "cross-site"), ("https://127.0.0.1:1", "same-site"), ("null", "cross-site")]
+    {
+        for (method, path, body) in [
+            ("POST", "/api/v1/session", &form),
+            ("POST", "/api/v1/session/passkey", &Value::Null),
+            ("POST", "/api/v1/invitation/accept", &json!({ "invitation": "x", "password": "x", "code": "x" })),
+            ("GET", "/api/v1/account", &Value::Null),
+            ("POST", "/api/v1/account/lost", &json!({})),
+            ("POST", "/api/v1/account/codes", &Value::Null),
+        ] {
+            let answer = browser.ask_from(origin, site, method, path, body);
+            assert_eq!((answer.status, answer.json()["code"].as_str()), (403, Some("foreign-page")), "{method} {path}");
+        }
+    }
+    assert_eq!(browser.role().as_deref(), Some("clinician"), "nothing of that did anything");
+    let account = browser.ask("GET", "/api/v1/account", &Value::Null).json();
+    assert_eq!((&account["codes"], &account["devices"].as_array().unwrap().len()), (&json!(9), &2));
+    assert_eq!(account["devices"][0]["label"], "Firefox on Linux");
+
+    // Guessing takes longer and longer, for whoever is not there as well; the owner's device is not kept out.
+    for login in ["erika@praxis.example", "nobody"] {
+        let answers: Vec<u16> = (0..6).map(|_| attempt(login, "wrong", "0").status).collect();
+        assert!(answers.ends_with(&[429]), "{login}: {answers:?}");
+    }
+    assert_eq!(browser.sign_in("erika@praxis.example", PASSWORD, &codes[2]).status, 201);
+    let words = String::from_utf8_lossy(&vault.words()).into_owned();
+    for secret in ["erika", "nobody", PASSWORD, &codes[2], &seed] {
+        assert!(!words.to_lowercase().contains(&secret.to_lowercase()), "the vault's log says {secret}");
+    }
+    for word in ["person-invited", "person-joined", "sign-in-refused", "signed-in"] {
+        assert!(until(SOON, || entries_with(&vault, word) > 0), "{word}");
+    }
+}
+
+#[test]
+fn a_role_holds_at_once_and_whoever_leaves_or_loses_a_phone_is_out_in_the_middle_of_a_download() {
+    const MIB: u32 = 64;
+    let vault = Vault::up();
+    let (f, data_set) = large(1, MIB);
+    assert_eq!(vault.store(&f, &data_set).expect("it is sent").status, 0);
+    let (mut browser, _, codes) = joined(&vault, "erika");
+    let download = |browser: &Browser<'_>| {
+        let cookie = format!("__Host-leadglass={}", browser.cookie("__Host-leadglass").unwrap());
+        let mut words = vec!["-q", "-sS", "--noproxy", "*", "--http1.1", "--cacert", &vault.up.ca, "-H"];
+        words.extend(["Sec-Fetch-Site: same-origin", "-H", "Accept: application/dicom", "-b", &cookie]);
+        let mut curl = Command::new("curl")
+            .args(&words)
+            .arg(vault.instance_url(&f))
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("curl is missing: run tests/all once, or install curl");
+        let mut body = curl.stdout.take().expect("a pipe");
+        body.read_exact(&mut [0; 4096]).expect("its first bytes");
+        (curl, body)
+    };
+    for (words, role, code) in [
+        (&["lost", "erika"][..], None, &codes[0]),
+        (&["role", "erika", "reception"], Some("reception"), &codes[1]),
+        (&["role", "erika", "clinician"], Some("clinician"), &codes[1]),
+        (&["leave", "erika"], None, &codes[1]),
+    ] {
+        let cut = words != ["role", "erika", "clinician"];
+        let going = cut.then(|| download(&browser));
+        person(&vault, words);
+        assert_eq!(browser.role().as_deref(), role, "{words:?}");
+        if let Some((mut curl, mut body)) = going {
+            let mut rest = Vec::new();
+            body.read_to_end(&mut rest).expect("a pipe");
+            assert!(!curl.wait().expect("it ends").success(), "{words:?}: it came whole");
+            assert!(rest.len() < data_set.len() / 2, "{words:?}: {} bytes came after it", rest.len());
+        }
+        if words[0] == "lost" {
+            assert_eq!(browser.sign_in("erika", PASSWORD, code).status, 201);
+        }
+    }
+    assert_eq!(browser.sign_in("erika", PASSWORD, &codes[2]).status, 401, "whoever left does not come back");
+    assert_eq!(person(&vault, &["list"]), json!([]));
+    for word in ["device-lost", "person-role-changed", "person-left"] {
+        assert!(until(SOON, || entries_with(&vault, word) > 0), "{word}");
+    }
+}
+
+/// An administrator has no other way in than a passkey. Chromium makes one, at a virtual authenticator, and signs in with it.
+#[test]
+fn a_passkey_is_made_and_opens_the_vault_in_a_browser() {
+    let here = Path::new("/usr/bin/chromium").exists()
+        && Command::new(python())
+            .args(["-c", "import playwright"])
+            .stderr(Stdio::null())
+            .status()
+            .is_ok_and(|s| s.success());
+    assert!(
+        here || std::env::var_os("LEADGLASS_ALL_TOOLS").is_none(),
+        "chromium or playwright is missing: run tests/all"
+    );
+    if !here {
+        eprintln!("chromium or playwright is not on this machine: not looked at");
+        return;
+    }
+    let vault = Vault::up();
+    let link = person(&vault, &["invite", "boss", "--role", "admin"])["link"].as_str().unwrap().to_owned();
+    let by_password = person(&vault, &["invite", "erika"])["link"].as_str().unwrap().to_owned();
+    let output = Command::new(python())
+        .arg(workspace_root().join("tests/browser/people.py"))
+        .args([&link, &by_password])
+        .arg(built_programs().join("screenshots").join("people"))
+        .stdin(Stdio::null())
+        .output()
+        .expect("Python runs");
+    assert!(output.status.success(), "{}", said(&output));
+    let people = person(&vault, &["list"]);
+    let boss = people.as_array().unwrap().iter().find(|person| person["login"] == "boss").unwrap();
+    assert_eq!((&boss["state"], &boss["passkeys"], &boss["password"]), (&json!("active"), &json!(1), &json!(false)));
+    for word in ["passkey-added", "passkey-removed"] {
+        assert!(until(SOON, || entries_with(&vault, word) == 1), "{word}");
+    }
+}
+
+const SOON: Duration = Duration::from_secs(30);
