@@ -45,7 +45,9 @@ fn main() {
         for thread in 0..8 {
             let log = &log;
             scope.spawn(move || {
-                (thread..single).step_by(8).for_each(|n| drop(log.append(vec![entry(n)], None).unwrap()))
+                for n in (thread..single).step_by(8) {
+                    log.append(vec![entry(n)], None).unwrap();
+                }
             });
         }
     });

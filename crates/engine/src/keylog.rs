@@ -7,33 +7,26 @@
 //! What was seen lies in a file of its own, written before anything is said about it. If we die before, the same entries
 //! are fetched and judged again; an alarm may then come twice, and none is lost.
 
+mod kept;
+mod matching;
+
+pub(crate) use kept::KeyLog;
+pub use kept::{KeyLogError, KeyLogPort};
+pub use matching::Unmatched;
+
 use crate::{AlarmKind, Shared};
-use leadglass_audit::{
-    ClientRef, Disk, Entry, Event, FollowError, Followed, Follower, Hash, Outcome, PublicKey, ReadError,
-};
-use leadglass_keys::{
-    ServiceError,
-    wire::{LogPage, LogRead},
-};
-use leadglass_model::{EntryId, Fault, UnixMillis};
-use serde::{Deserialize, Serialize};
+use kept::{Kept, State};
+use leadglass_audit::{ClientRef, Entry, Event, FollowError, Followed, Follower, Outcome, PublicKey};
+use leadglass_keys::wire::{LogPage, LogRead};
+use leadglass_model::{EntryId, UnixMillis};
+use matching::{Unwrap, mismatch};
+use serde::Serialize;
 use std::{
     collections::{HashMap, HashSet},
-    io,
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 use tokio_util::sync::CancellationToken;
-
-/// Where what was seen of the key service's log is kept: a folder of its own.
-#[derive(Clone)]
-pub struct KeyLogPort(pub Arc<dyn Disk>);
-
-impl std::fmt::Debug for KeyLogPort {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("KeyLogPort")
-    }
-}
 
 /// What one look at the key service's log found.
 #[derive(Debug, Clone, Default, Serialize)]
@@ -50,146 +43,6 @@ pub struct Reconciled {
     pub waiting: usize,
     /// Unwraps that no entry accounts for.
     pub unmatched: Vec<Unmatched>,
-}
-
-/// A key that was given out without an access.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Unmatched {
-    /// Its place in the key service's log.
-    pub key_log_entry: u64,
-    /// When, milliseconds since 1970, by the key service's clock.
-    pub at_ms: u64,
-    /// The entry that it was opened for, which this node's log should hold; 32 hexadecimal digits.
-    pub access: String,
-    /// The key.
-    pub key: String,
-    /// The study.
-    pub study: String,
-    /// Whom the caller named: a pseudonym.
-    pub actor: String,
-    /// Why it does not match: `no-entry`, `other-tenant`, `other-study`, `other-actor`, `other-purpose`.
-    pub why: String,
-}
-
-/// Why the key service's log could not be followed.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum KeyLogError {
-    /// It shows another history than before.
-    #[error("the key service's log is not the one that was seen before")]
-    Follow(#[from] FollowError),
-    /// The call failed.
-    #[error("the key service's log cannot be asked for")]
-    Service(#[from] ServiceError),
-    /// An answer that makes no sense.
-    #[error("the key service's answer cannot be used")]
-    Answer,
-    /// What was seen cannot be read or written.
-    #[error("what was seen of the key service's log cannot be kept")]
-    Disk(#[source] io::Error),
-    /// The own log does not read.
-    #[error("the own log does not read")]
-    Read(#[from] ReadError),
-    /// The node stops.
-    #[error("the node is stopping")]
-    Stopping,
-}
-
-impl KeyLogError {
-    /// The kind of failure.
-    pub fn fault(&self) -> Fault {
-        match self {
-            Self::Follow(error) => error.fault(),
-            Self::Service(error) => error.fault(),
-            Self::Answer => Fault::Broken,
-            Self::Disk(_) => Fault::Broken,
-            Self::Read(error) => error.fault(),
-            Self::Stopping => Fault::Busy,
-        }
-    }
-}
-
-/// The file's content.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Kept {
-    log_key: String,
-    witness_key: String,
-    size: u64,
-    peaks: Vec<String>,
-    checkpoint: String,
-    /// Unwraps that no entry accounted for when they were seen.
-    waiting: Vec<Unwrap>,
-}
-
-/// An unwrap by this node, as the key service's log has it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct Unwrap {
-    seq: u64,
-    at_ms: u64,
-    tenant: String,
-    actor: String,
-    purpose: String,
-    access: String,
-    key: String,
-    study: String,
-}
-
-/// What is held between two looks.
-#[derive(Debug)]
-pub(crate) struct KeyLog {
-    port: KeyLogPort,
-    state: tokio::sync::Mutex<Option<State>>,
-    seen: parking_lot::Mutex<(u64, u64)>,
-    told: parking_lot::Mutex<Option<String>>,
-    /// What the file holds.
-    written: parking_lot::Mutex<Vec<u8>>,
-}
-
-#[derive(Debug)]
-struct State {
-    follower: Follower,
-    kept: Kept,
-}
-
-impl KeyLog {
-    pub(crate) fn new(port: KeyLogPort) -> Self {
-        Self {
-            port,
-            state: tokio::sync::Mutex::default(),
-            seen: parking_lot::Mutex::default(),
-            told: parking_lot::Mutex::default(),
-            written: parking_lot::Mutex::default(),
-        }
-    }
-
-    /// Entries seen, and when it was last looked, milliseconds since 1970.
-    pub(crate) fn seen(&self) -> (u64, u64) {
-        *self.seen.lock()
-    }
-
-    fn read(&self) -> Result<Option<State>, KeyLogError> {
-        let Some(bytes) = self.port.0.read(FILE).map_err(KeyLogError::Disk)? else { return Ok(None) };
-        let kept: Kept = serde_json::from_slice(&bytes).map_err(|_| FollowError::Kept)?;
-        let key = PublicKey::parse(&kept.log_key).map_err(|_| FollowError::Kept)?;
-        let peaks: Option<Vec<Hash>> = kept.peaks.iter().map(|text| hash(text)).collect();
-        let follower = Follower::resume(key, kept.size, peaks.ok_or(FollowError::Kept)?)?;
-        Ok(Some(State { follower, kept }))
-    }
-
-    async fn write(&self, state: &mut State) -> Result<(), KeyLogError> {
-        state.kept.size = state.follower.head().size;
-        state.kept.peaks = state.follower.peaks().iter().map(ToString::to_string).collect();
-        let bytes = serde_json::to_vec(&state.kept).map_err(|_| KeyLogError::Answer)?;
-        if *self.written.lock() == bytes {
-            return Ok(());
-        }
-        let (disk, whole) = (self.port.0.clone(), bytes.clone());
-        let written = tokio::task::spawn_blocking(move || disk.replace(FILE, &whole)).await;
-        written.map_err(|_| KeyLogError::Stopping)?.map_err(KeyLogError::Disk)?;
-        *self.written.lock() = bytes;
-        Ok(())
-    }
 }
 
 impl Shared {
@@ -391,84 +244,8 @@ impl Shared {
     }
 }
 
-/// Why an unwrap is not accounted for by this entry.
-fn mismatch(unwrap: &Unwrap, entry: Option<&Entry>) -> Option<&'static str> {
-    let Some(entry) = entry else { return Some("no-entry") };
-    let report = &entry.report;
-    let is = |mine: Option<String>, theirs: &str| mine.is_none_or(|mine| mine == theirs);
-    if !is(report.tenant.map(|v| v.to_string()), &unwrap.tenant) {
-        Some("other-tenant")
-    } else if !is(report.study.map(|v| v.to_string()), &unwrap.study) {
-        Some("other-study")
-    } else if !is(report.actor.map(|v| v.to_string()), &unwrap.actor) {
-        Some("other-actor")
-    } else if report.event == Event::InstancesAccessed && !is(report.purpose.map(|v| v.to_string()), &unwrap.purpose) {
-        Some("other-purpose")
-    } else {
-        None
-    }
-}
-
-fn hash(text: &str) -> Option<Hash> {
-    let mut bytes = [0; 32];
-    hex::decode_to_slice(text, &mut bytes).ok()?;
-    Some(Hash(bytes))
-}
-
-const FILE: &str = "key-log.json";
 const EVERY: Duration = Duration::from_secs(10);
 /// So long an entry may take from its journal to the tree: the drain takes half a second, a full disk longer.
 const GRACE_MS: u64 = 30_000;
 /// Unwraps that are looked up together.
 const MAX_UNWRAPS: usize = 8_192;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use leadglass_audit::NewEntry;
-    use leadglass_model::{ActorRef, Purpose, StudyRef, TenantId};
-
-    fn entry() -> Entry {
-        let report = NewEntry {
-            tenant: Some(TenantId::from_bytes([1; 16])),
-            study: Some(StudyRef::from_bytes([2; 16])),
-            actor: Some(ActorRef([3; 16])),
-            purpose: Some(Purpose::Care),
-            ..NewEntry::new(EntryId::from_bytes([4; 16]), UnixMillis(5), Event::InstancesAccessed, Outcome::Success)
-        };
-        Entry { seq: 0, report, subject_seq: 0, subject_prev: None, detail_hash: None }
-    }
-
-    fn unwrap() -> Unwrap {
-        let report = entry().report;
-        Unwrap {
-            seq: 9,
-            at_ms: 5,
-            tenant: report.tenant.unwrap().to_string(),
-            actor: report.actor.unwrap().to_string(),
-            purpose: "care".to_owned(),
-            access: report.entry_id.to_string(),
-            key: String::new(),
-            study: report.study.unwrap().to_string(),
-        }
-    }
-
-    #[test]
-    fn an_unwrap_is_accounted_for_by_an_entry_that_names_the_same() {
-        assert_eq!(mismatch(&unwrap(), Some(&entry())), None);
-        assert_eq!(mismatch(&unwrap(), None), Some("no-entry"));
-        let other = |change: &dyn Fn(&mut Unwrap)| {
-            let mut unwrap = unwrap();
-            change(&mut unwrap);
-            mismatch(&unwrap, Some(&entry()))
-        };
-        assert_eq!(other(&|u| u.tenant = "x".to_owned()), Some("other-tenant"));
-        assert_eq!(other(&|u| u.study = "x".to_owned()), Some("other-study"));
-        assert_eq!(other(&|u| u.actor = "x".to_owned()), Some("other-actor"));
-        assert_eq!(other(&|u| u.purpose = "research".to_owned()), Some("other-purpose"));
-        // A check of the whole store names no study; its keys are many.
-        let mut all = entry();
-        (all.report.event, all.report.study) = (Event::StorageCheck, None);
-        assert_eq!(mismatch(&unwrap(), Some(&all)), None);
-    }
-}

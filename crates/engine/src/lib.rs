@@ -17,7 +17,6 @@ mod commit;
 mod drain;
 mod ingest;
 mod keylog;
-mod people;
 mod quarantine;
 mod readiness;
 mod record;
