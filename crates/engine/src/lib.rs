@@ -17,6 +17,7 @@ mod commit;
 mod drain;
 mod ingest;
 mod keylog;
+mod people;
 mod quarantine;
 mod readiness;
 mod record;
