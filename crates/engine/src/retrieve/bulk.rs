@@ -7,7 +7,8 @@
 use super::{
     Instance, Pixels, RetrieveError, Target,
     cut::{Cut, Items, Swap},
-    frames::{Frame, PIXELS, Place, pixel_value, turned},
+    frame_map::{PIXELS, pixel_value, turned},
+    frames::{Frame, Place},
     inflate::{Short, inflated},
     metadata::Asker,
     reader::Reader,

@@ -12,6 +12,7 @@ mod cache;
 mod cut;
 mod error;
 mod explicit;
+mod frame_map;
 mod frames;
 mod inflate;
 mod metadata;

@@ -3,7 +3,7 @@
 //!
 //! What is kept are numbers, of objects that never change; it opens nothing and names nobody.
 
-use super::{bulk::BulkMap, frames::FrameMap};
+use super::{bulk::BulkMap, frame_map::FrameMap};
 use leadglass_model::{ObjectId, StudyRef};
 use lru::LruCache;
 use parking_lot::Mutex;
