@@ -74,10 +74,8 @@ pub enum Photometric {
 /// How frames are coded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Coding {
-    /// Not at all, little endian.
+    /// Not at all, little endian: big endian numbers are turned where they are read.
     Native,
-    /// Not at all, big endian.
-    NativeBigEndian,
     /// RLE Lossless (PS3.5 Annex G).
     Rle,
     /// JPEG: baseline, extended or lossless (T.81).
@@ -92,14 +90,13 @@ impl Coding {
     /// How frames lie in the transfer syntax `uid`.
     ///
     /// # Errors
-    /// [`DecodeError::Unread`] where no decoder is at hand: video, JPIP, JPEG XL, what is private.
+    /// [`DecodeError::Unread`] where no decoder is at hand: video, JPIP, JPEG XL, what is private; and big endian.
     pub fn of(uid: &str) -> Result<Self, DecodeError> {
         let Some(rest) = uid.strip_prefix("1.2.840.10008.1.2") else {
             return Err(DecodeError::Unread(Unread::Syntax));
         };
         match rest {
             "" | ".1" | ".1.98" | ".1.99" => Ok(Self::Native),
-            ".2" => Ok(Self::NativeBigEndian),
             ".5" => Ok(Self::Rle),
             ".4.50" | ".4.51" | ".4.53" | ".4.55" | ".4.57" | ".4.70" => Ok(Self::Jpeg),
             ".4.52" | ".4.54" | ".4.56" | ".4.58" => Err(DecodeError::Unread(Unread::JpegArithmetic)),
@@ -114,7 +111,7 @@ impl Coding {
 
     /// Whether frames are coded at all.
     pub const fn is_native(self) -> bool {
-        matches!(self, Self::Native | Self::NativeBigEndian)
+        matches!(self, Self::Native)
     }
 }
 
@@ -284,8 +281,7 @@ impl Layout {
 pub fn decode(coding: Coding, layout: &Layout, bytes: &[u8]) -> Result<Frame, DecodeError> {
     let pixels = layout.check()?;
     match coding {
-        Coding::Native => native::decode(layout, pixels, bytes, native::Order::Little),
-        Coding::NativeBigEndian => native::decode(layout, pixels, bytes, native::Order::Big),
+        Coding::Native => native::decode(layout, pixels, bytes),
         _ if layout.allocated == 1 => Err(DecodeError::Unsupported { what: "compressed bits" }),
         Coding::Rle => rle::decode(layout, pixels, bytes),
         Coding::Jpeg => jpeg::decode(layout, bytes),

@@ -2,14 +2,7 @@
 
 use super::{Cells, DecodeError, Frame, Layout, Photometric};
 
-/// Which byte of a cell comes first.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Order {
-    Little,
-    Big,
-}
-
-pub(super) fn decode(layout: &Layout, pixels: usize, bytes: &[u8], order: Order) -> Result<Frame, DecodeError> {
+pub(super) fn decode(layout: &Layout, pixels: usize, bytes: &[u8]) -> Result<Frame, DecodeError> {
     if layout.allocated == 1 {
         let needed = bytes.get(..pixels.div_ceil(8)).ok_or(DecodeError::Truncated)?;
         // The first pixel lies in the lowest bit (PS3.5 §8.1.1).
@@ -25,19 +18,11 @@ pub(super) fn decode(layout: &Layout, pixels: usize, bytes: &[u8], order: Order)
     let cells = match layout.allocated {
         8 => Cells::U8(by_pixel(layout, pixels, needed.to_vec())),
         16 => {
-            let words = needed.as_chunks::<2>().0.iter();
-            let cells = match order {
-                Order::Little => words.map(|word| u16::from_le_bytes(*word)).collect(),
-                Order::Big => words.map(|word| u16::from_be_bytes(*word)).collect(),
-            };
+            let cells = needed.as_chunks::<2>().0.iter().map(|word| u16::from_le_bytes(*word)).collect();
             Cells::U16(by_pixel(layout, pixels, cells))
         }
         _ => {
-            let words = needed.as_chunks::<4>().0.iter();
-            let cells = match order {
-                Order::Little => words.map(|word| u32::from_le_bytes(*word)).collect(),
-                Order::Big => words.map(|word| u32::from_be_bytes(*word)).collect(),
-            };
+            let cells = needed.as_chunks::<4>().0.iter().map(|word| u32::from_le_bytes(*word)).collect();
             Cells::U32(by_pixel(layout, pixels, cells))
         }
     };

@@ -110,14 +110,18 @@ def files(folder):
                 continue
             frame = coded(ds, index)
             head = {"name": f"{name}#{index}", "syntax": syntax, "layout": layout(ds)}
-            if syntax == ExplicitVRBigEndian and ds.BitsAllocated == 8 and ds["PixelData"].VR == "OW":
-                frame = turned(ds.PixelData)
+            if syntax == ExplicitVRBigEndian:
+                frame = turned(ds, frame, ds["PixelData"].VR)
+                head["syntax"] = ExplicitVRLittleEndian
             record(head, frame, expected(folder, name, ds, arrays, index))
 
 
-def turned(words):
-    """Cells of eight bits as the vault gives them out, of big endian words that hold two of them each (PS3.5 §A.3)."""
-    return np.frombuffer(words, ">u2").astype("<u2").tobytes()
+def turned(ds, frame, vr):
+    """A frame of big endian cells as the vault gives it out: little endian. Of cells of eight bits OW holds two in a word (PS3.5 §A.3)."""
+    if ds.BitsAllocated == 8:
+        return np.frombuffer(ds.PixelData, ">u2").astype("<u2").tobytes() if vr == "OW" else frame
+    width = ds.BitsAllocated // 8
+    return np.frombuffer(frame, f">u{width}").astype(f"<u{width}").tobytes() if width else frame
 
 
 def expected(folder, name, ds, arrays, index):

@@ -158,8 +158,9 @@ def tell(name, ds, frames=None, wish=None):
             "tables": list(tables),
         }
         frame = coded(ds, index)
-        if ds.file_meta.TransferSyntaxUID == ExplicitVRBigEndian and ds.BitsAllocated == 8:
-            frame = turned(ds.PixelData) if vr == "OW" else ds.PixelData
+        if ds.file_meta.TransferSyntaxUID == ExplicitVRBigEndian:
+            frame = turned(ds, frame, vr)
+            head["syntax"] = ExplicitVRLittleEndian
         record(head, text.encode(), frame, little(array), *tables.values())
 
 
