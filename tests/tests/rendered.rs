@@ -159,6 +159,38 @@ fn high_throughput_jpeg_2000_gives_the_pixels_that_were_coded() {
     }
 }
 
+/// A photo with a profile of its own is uploaded elsewhere; here is one without, and a grey picture, which bears none.
+#[test]
+fn a_picture_in_colour_bears_the_profile_that_is_wished_for() {
+    let vault = Vault::up();
+    let [photo, ct] = ["photo.dcm", "ct-1.dcm"].map(Fixture::named);
+    for f in [&photo, &ct] {
+        vault.store_fixture(f);
+    }
+    let seen = |f: &Fixture, query: &str, accept: &str| {
+        get(&vault, &format!("{}/rendered{query}", vault.instance_url(f)), Some(accept))
+    };
+    let warned = |answer: &Answer| answer.headers.iter().any(|(name, _)| name == "warning");
+    let tag = |answer: &Answer| answer.headers.iter().find(|(name, _)| name == "etag").unwrap().1.clone();
+    for (accept, mark) in [("image/jpeg", b"ICC_PROFILE".as_slice()), ("image/png", b"iCCP")] {
+        let bears = |answer: &Answer| answer.body.windows(mark.len()).any(|window| window == mark);
+        let plain = seen(&photo, "", accept);
+        assert!(!bears(&plain) && !warned(&plain), "{accept}");
+        for query in ["?iccprofile=yes", "?iccprofile=srgb"] {
+            let borne = seen(&photo, query, accept);
+            assert!(bears(&borne) && !warned(&borne), "{accept} {query}");
+            assert!(picture(&borne) == picture(&plain), "{accept} {query} shows otherwise");
+            assert_ne!(tag(&borne), tag(&plain), "{accept} {query}");
+        }
+        for (f, query) in [(&photo, "?iccprofile=adobergb"), (&ct, "?iccprofile=yes")] {
+            let without = seen(f, query, accept);
+            assert!(without.status == 200 && !bears(&without) && warned(&without), "{} {accept} {query}", f.file);
+        }
+        let none = seen(&photo, "?iccprofile=no", accept);
+        assert!(!bears(&none) && !warned(&none), "{accept}");
+    }
+}
+
 #[test]
 fn pictures_come_in_the_form_the_size_and_the_window_that_are_wished() {
     let vault = Vault::up();
