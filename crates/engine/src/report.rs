@@ -132,6 +132,8 @@ impl Shared {
         let tenant = permit.tenant();
         let patient = PatientKey { id: asked.id.clone(), issuer: asked.issuer };
         let subject = self.subject_token(tenant, &patient).ok_or(ReportError::Missing)?;
+        // What was acknowledged before belongs to the report, and may make the patient known in the first place.
+        self.until_drained(self.journal.last().0).await?;
         // Nobody makes a patient up by asking about one.
         let log = self.log.clone();
         let knows = tokio::task::spawn_blocking(move || log.knows(subject)).await.map_err(|_| ReportError::Stopping)?;

@@ -6,15 +6,15 @@
 
 use super::{Caller, Service, approvals};
 use crate::{
-    approval::ACTION_LOG_RESET,
+    approval::{ACTION_LOG_RESET, Approval},
     keyring::ClientRole,
     refusal::Refusal,
     store::{Snapshot, Table, Tx},
 };
 use leadglass_audit::{CosignError, Cosigner, Event, Hash, LogKey, NewEntry, Outcome, TreeHead};
 use leadglass_keys::wire::{
-    ApprovalState, Base64Bytes, CosignAnswer, CosignRequest, Few, Hex32, INSTALLATION, LogPage, LogRead, LogReset,
-    LogResetAnswer, MAX_LOG_PAGE, ProblemCode,
+    ApprovalId, ApprovalState, Base64Bytes, CosignAnswer, CosignRequest, Few, Hex32, INSTALLATION, LogPage, LogRead,
+    LogReset, LogResetAnswer, MAX_LOG_PAGE, ProblemCode,
 };
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeSet, sync::Arc};
@@ -31,16 +31,42 @@ impl Service {
     /// Co-signs a checkpoint that extends what was seen; remembers it before the answer.
     pub async fn cosign(self: &Arc<Self>, caller: &Caller, ask: CosignRequest) -> Result<CosignAnswer, Refusal> {
         caller.needs(ClientRole::Vault)?;
-        let service = Arc::clone(self);
         let alarm = self.entry_by(caller, Event::LogAlarm, Outcome::Refused);
-        let signed: Result<CosignAnswer, Refusal> = self.store.write(move |tx| service.cosign_in(tx, &ask)).await;
-        match signed {
-            Err(refusal) if refusal.code() == ProblemCode::Fork => {
-                tracing::error!(alarm = "log-fork", "A checkpoint does not continue what the witness saw");
-                self.refuse(alarm, "fork", refusal).await
-            }
-            other => other,
+        let (service, first) = (Arc::clone(self), ask.clone());
+        let signed: Result<CosignAnswer, Refusal> = self.store.write(move |tx| service.cosign_in(tx, &first)).await;
+        let refusal = match signed {
+            Err(refusal) if refusal.code() == ProblemCode::Fork => refusal,
+            other => return other,
+        };
+        // After an honest restore: an approval, given on the key host, lets the witness begin anew with what it is shown.
+        let now = self.clock.now();
+        let covers = |a: &Approval| a.covers_action(INSTALLATION, ACTION_LOG_RESET, &BTreeSet::new(), now);
+        if let Some(approval) = self.approvals_for(None)?.into_iter().find(covers) {
+            let service = Arc::clone(self);
+            let anew = self.store.write(move |tx| service.cosign_anew(tx, &approval.id, &ask)).await?;
+            self.report(vec![self.entry_by(caller, Event::LogReset, Outcome::Success)]).await?;
+            return Ok(anew);
         }
+        tracing::error!(alarm = "log-fork", "A checkpoint does not continue what the witness saw");
+        self.refuse(alarm, "fork", refusal).await
+    }
+
+    fn cosign_anew(
+        &self,
+        tx: &mut Tx<'_>,
+        approval: &ApprovalId,
+        ask: &CosignRequest,
+    ) -> Result<CosignAnswer, Refusal> {
+        let now = self.clock.now();
+        let mut approval = approvals::read(tx, approval)?
+            .filter(|a| a.covers_action(INSTALLATION, ACTION_LOG_RESET, &BTreeSet::new(), now))
+            .ok_or_else(|| Refusal::new(ProblemCode::ApprovalNeeded, "no approval covers this reset"))?;
+        approval.state = ApprovalState::Ended;
+        approvals::put(tx, &approval)?;
+        let origin = ask.checkpoint.lines().next().unwrap_or_default();
+        let begun = Seen { origin: origin.to_owned(), size: 0, root: Hex32([0; 32]) };
+        tx.put(Table::Witness, CURRENT, &serde_json::to_vec(&begun).map_err(Refusal::broken)?)?;
+        self.cosign_in(tx, &CosignRequest { old_size: 0, proof: Few::default(), ..ask.clone() })
     }
 
     fn cosign_in(&self, tx: &mut Tx<'_>, ask: &CosignRequest) -> Result<CosignAnswer, Refusal> {

@@ -91,6 +91,12 @@ async fn a_log_that_was_rolled_back_is_a_fork() {
     let (status, body) = api.post(path::LOG_COSIGN, &request(&yesterday, 0)).await;
     assert_eq!((status, problem(&body).code, problem(&body).known_size), (409, ProblemCode::Fork, Some(2)));
     assert!(running.log().contains("log-fork"));
+    // After an honest restore somebody says so on the key host; once.
+    host.done(&["approve", "--action", "log-reset"]);
+    assert_eq!(api.post(path::LOG_COSIGN, &request(&yesterday, 0)).await.0, 200);
+    grow(&yesterday, 9);
+    assert_eq!(api.post(path::LOG_COSIGN, &request(&yesterday, 1)).await.0, 200);
+    assert_eq!(api.post(path::LOG_COSIGN, &request(&today, 2)).await.0, 409);
 }
 
 #[tokio::test]

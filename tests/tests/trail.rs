@@ -1,0 +1,168 @@
+//! Who looked, with proof: a patient's report, the log checked from outside, the two logs matched, the witness.
+
+#![allow(clippy::unwrap_used, reason = "the helpers of a test end where they fail, as the test does")]
+
+use leadglass_tests::fixture::Fixture;
+use leadglass_tests::http::Ask;
+use leadglass_tests::process::until;
+use leadglass_tests::site::{alarms, drained, halt, metric};
+use leadglass_tests::vault::Vault;
+use serde_json::{Value, json};
+use std::ffi::OsStr;
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+use std::time::Duration;
+
+const SOON: Duration = Duration::from_secs(60);
+
+/// The same patient, another study.
+fn study(number: u64) -> (Fixture, Vec<u8>) {
+    let patient = Fixture::named("ct-3.dcm");
+    let (f, mut data_set) = patient.renamed(number);
+    for at in 0..data_set.len() - f.patient_id.len() {
+        if data_set[at..].starts_with(f.patient_id.as_bytes()) {
+            data_set[at..at + patient.patient_id.len()].copy_from_slice(patient.patient_id.as_bytes());
+        }
+    }
+    (Fixture { patient_id: patient.patient_id, ..f }, data_set)
+}
+
+fn audit(vault: &Vault, arguments: &[&str]) -> (i32, String) {
+    let all: Vec<&OsStr> = ["audit"].iter().chain(arguments).map(OsStr::new).collect();
+    spoken(vault.run(&all))
+}
+
+fn spoken(output: Output) -> (i32, String) {
+    let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    (output.status.code().unwrap(), said)
+}
+
+fn python(verifier: &Path, report: &Path, keys: &Value) -> (i32, String) {
+    let key = |name: &str| keys[name].as_str().unwrap().to_owned();
+    let run = Command::new("python3").arg(verifier).arg(report).args([key("vault_key"), key("witness_key")]).output();
+    spoken(run.unwrap())
+}
+
+#[test]
+fn a_report_of_fifty_accesses_shows_exactly_fifty_and_whoever_doubts_it_can_check() {
+    let vault = Vault::up();
+    let data = vault.folder().display().to_string();
+    let studies: Vec<(Fixture, Vec<u8>)> = (1..=25).map(study).collect();
+    for (f, data_set) in &studies {
+        assert_eq!(vault.store(f, data_set).unwrap().status, 0);
+    }
+    // 25 studies by two people; what is looked at again within an access is none of its own.
+    for (f, _) in &studies {
+        for token in [&vault.up.token, &vault.up.tokens.dpo] {
+            for _ in 0..2 {
+                let answer =
+                    vault.ask(&format!("/studies/{}/metadata", f.study), Some(token), "application/dicom+json");
+                assert_eq!(answer.status, 200, "{}", answer.text());
+            }
+        }
+    }
+    let (code, keys) = audit(&vault, &["keys", "--data", &data, "--json"]);
+    assert_eq!(code, 0, "{keys}");
+    let keys: Value = serde_json::from_str(&keys).unwrap();
+    let at = |name: &str| vault.folder().join(name);
+    let path = |name: &str| at(name).display().to_string();
+    fs::write(at("keys.json"), keys.to_string()).unwrap();
+    fs::write(at("patient"), &studies[0].0.patient_id).unwrap();
+    let (code, said) = audit(
+        &vault,
+        &[
+            "report",
+            "--data",
+            &data,
+            "--patient-file",
+            &path("patient"),
+            "--html",
+            &path("r.html"),
+            "--pdf",
+            &path("r.pdf"),
+            "--proof",
+            &path("r.json"),
+        ],
+    );
+    assert_eq!(code, 0, "{said}");
+    assert!(said.contains("50 accesses, 0 of them refused"), "{said}");
+
+    // The house's verifier, and another's.
+    let (code, said) = audit(&vault, &["verify-report", &path("r.json"), "--keys", &path("keys.json")]);
+    assert_eq!(code, 0, "{said}");
+    assert!(said.contains("holds      50 accesses"), "{said}");
+    let verifier = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/verify_access_report.py");
+    let (code, said) = python(&verifier, &at("r.json"), &keys);
+    assert!(code == 0 && said.contains("holds: 50 accesses"), "{said}");
+
+    // One is taken out of the middle, of proofs and table both.
+    let mut report: Value = serde_json::from_slice(&fs::read(at("r.json")).unwrap()).unwrap();
+    let access = report["accesses"].as_array_mut().unwrap().remove(20);
+    report["entries"].as_array_mut().unwrap().retain(|entry| entry["seq"] != access["entry"]);
+    fs::write(at("cut.json"), report.to_string()).unwrap();
+    let (code, said) = audit(&vault, &["verify-report", &path("cut.json"), "--keys", &path("keys.json")]);
+    assert!(code == 1 && said.contains("there is a gap"), "{said}");
+    let (code, said) = python(&verifier, &at("cut.json"), &keys);
+    assert!(code == 1 && said.contains("there is a gap"), "{said}");
+
+    let page = fs::read_to_string(at("r.html")).unwrap();
+    assert_eq!(page.matches("<tr><td>").count(), 50);
+    assert!(!page.contains("http://") && !page.contains("<script"), "the page fetches nothing");
+    assert!(fs::read(at("r.pdf")).unwrap().starts_with(b"%PDF-1.4"));
+
+    // A patient whom the log does not know, and somebody who may not ask, get nothing.
+    let body = |id: &str| json!({ "patient_id": id }).to_string().into_bytes();
+    let address = format!("{}/api/v1/audit/report", vault.up.http.base);
+    let ask = |token: &str, id: &str| {
+        vault.http().send("POST", &address, Ask { token: Some(token), ..Ask::default() }, body(id)).status
+    };
+    assert_eq!(ask(&vault.up.tokens.dpo, "NOBODY-EVER"), 404);
+    assert_eq!(ask(&vault.up.token, &studies[0].0.patient_id), 403);
+
+    // Every key that was given out belongs to an access.
+    drained(&vault);
+    let (code, said) = audit(&vault, &["reconcile", "--data", &data, "--json"]);
+    assert_eq!(code, 0, "{said}");
+    let found: Value = serde_json::from_str(said.lines().next().unwrap()).unwrap();
+    assert_eq!((&found["unmatched"], &found["waiting"]), (&json!([]), &json!(0)));
+    assert_eq!(alarms(&vault, "unmatched-unwrap"), 0);
+
+    for (form, word) in [("csv", "110103"), ("dicom", "<AuditMessage>"), ("fhir", "\"AuditEvent\"")] {
+        let (code, said) = audit(&vault, &["export", "--data", &data, "--format", form]);
+        assert!(code == 0 && said.matches(word).count() >= 50, "{form}: {said:.300}");
+    }
+
+    // The log itself, from outside: while the vault runs, and after it stopped.
+    assert!(until(SOON, || metric(&vault, "leadglass_audit_cosigned_entries") > 75), "it was not cosigned");
+    let log = vault.up.data.vault.join("audit").display().to_string();
+    halt(&vault);
+    let (code, said) = audit(&vault, &["verify", &log, "--keys", &path("keys.json"), "--seen", &path("r.json")]);
+    assert_eq!(code, 0, "{said}");
+    assert!(said.contains("whole") && said.contains("witnessed"), "{said}");
+    let (code, said) = audit(&vault, &["verify", &log, "--json"]);
+    assert_eq!(code, 3, "without keys nobody can be sure: {said}");
+}
+
+/// Whoever dies in the middle of a load loses no access, and the witness agrees with what is left.
+#[test]
+fn after_kill_9_the_witness_agrees_and_every_unwrap_has_its_access() {
+    let vault = Vault::up();
+    let data = vault.folder().display().to_string();
+    for number in 1..=12 {
+        let (f, data_set) = study(number);
+        assert_eq!(vault.store(&f, &data_set).unwrap().status, 0);
+        let read =
+            vault.ask(&format!("/studies/{}/metadata", f.study), Some(&vault.up.token), "application/dicom+json");
+        assert_eq!(read.status, 200);
+        if number % 4 == 0 {
+            vault.kill_vault();
+        }
+    }
+    drained(&vault);
+    let cosigned = || metric(&vault, "leadglass_audit_cosigned_entries") > 0;
+    assert!(until(SOON, cosigned), "the witness does not agree");
+    assert_eq!((metric(&vault, "leadglass_audit_witness_refuses"), alarms(&vault, "fork")), (0, 0));
+    let (code, said) = audit(&vault, &["reconcile", "--data", &data]);
+    assert_eq!((code, alarms(&vault, "unmatched-unwrap")), (0, 0), "{said}");
+}
