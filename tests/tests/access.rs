@@ -5,7 +5,7 @@
 
 #![allow(clippy::unwrap_used, reason = "the helpers of a test end where they fail, as the test does")]
 
-use Needs::{Audit, Report, Account, Administer, Manage, Anybody, Browser, Find, Read, Search, Somebody, Store};
+use Needs::{Account, Administer, Anybody, Audit, Browser, Find, Manage, Read, Report, Search, Somebody, Store};
 use leadglass_tests::cast::{self, Caller, Place, Role, told};
 use leadglass_tests::http::Answer;
 use leadglass_tests::scratch;

@@ -181,7 +181,7 @@ fn chest(salt: u64) -> (Fixture, Vec<u8>) {
         body[at..at + 2].copy_from_slice(&value.to_le_bytes());
     }
     body.truncate(at(&body, b"\xe0\x7f\x10\0OW\0\0"));
-    body.extend((CHEST_BYTES as u32).to_le_bytes());
+    body.extend(u32::try_from(CHEST_BYTES).unwrap().to_le_bytes());
     body.extend(
         (0..CHEST_BYTES / 2).flat_map(|n| (n.wrapping_mul(2_654_435_761) >> 18 & 0x3fff).to_le_bytes()[..2].to_vec()),
     );

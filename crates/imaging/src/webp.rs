@@ -43,7 +43,9 @@ impl WebP {
                 }
                 b"ALPH" if alpha.is_none() => alpha = Some(at..at + 8 + len),
                 b"ANIM" | b"ANMF" => return Err(UploadError::Unsupported { what: "an animated picture" }),
-                b"ICCP" if profile == Carrier::None => profile = Carrier::Plain([at + 8..at + 8 + len].into()),
+                b"ICCP" if profile == Carrier::None => {
+                    profile = Carrier::Plain(std::iter::once(at + 8..at + 8 + len).collect());
+                }
                 b"EXIF" if orientation.is_none() => {
                     // Some writers put JPEG's prefix in front.
                     orientation = Some(exif::orientation(body.strip_prefix(b"Exif\0\0").unwrap_or(body)));

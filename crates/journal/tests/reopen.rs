@@ -47,7 +47,7 @@ async fn long_pieces_lie_at_blocks_and_records_come_back() {
         let mut tray = trays.take(LONG);
         tray.room(LONG).fill(n);
         // Every third one does not lie at a block.
-        let long = tray.into_bytes().slice(usize::from(n % 3 == 0)..);
+        let long = tray.into_bytes().slice(usize::from(n.is_multiple_of(3))..);
         vec![Bytes::from(vec![0xee; usize::from(n) * 37]), long, Bytes::from_static(b"end")]
     };
     let alone = journal.commit(record(1)).await.unwrap();

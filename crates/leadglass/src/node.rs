@@ -54,7 +54,13 @@ impl Layout {
     pub fn of(config: &Config) -> anyhow::Result<Self> {
         files::make_dir(&config.data)?;
         let at = |name: &str| config.data.join(name);
-        Ok(Self { journal: at("journal"), index: at("index"), audit: at("audit"), records: at("records.redb"), key_log: at("key-log") })
+        Ok(Self {
+            journal: at("journal"),
+            index: at("index"),
+            audit: at("audit"),
+            records: at("records.redb"),
+            key_log: at("key-log"),
+        })
     }
 }
 

@@ -138,8 +138,9 @@ mod tests {
     #[test]
     fn the_table_is_as_written() {
         use Purpose::*;
-        let record = &[SubjectRequest, LegalClaim, StorageCheck][..];
-        let table: [(Role, &[Purpose], &[Purpose], bool, bool, bool); 8] = [
+        let record: &'static [Purpose] = &[SubjectRequest, LegalClaim, StorageCheck];
+        type Row = (Role, &'static [Purpose], &'static [Purpose], bool, bool, bool);
+        let table: [Row; 8] = [
             (Role::Device, &[], &[], true, false, false),
             (Role::Clinician, &[Care], &[Care], true, false, false),
             (Role::Radiographer, &[], &[], true, false, false),

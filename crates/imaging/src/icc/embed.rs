@@ -91,8 +91,9 @@ mod tests {
 
     #[test]
     fn a_picture_in_colour_bears_the_profile_and_shows_the_same() {
-        let colour =
-            DynamicImage::ImageRgb8(image::RgbImage::from_fn(20, 10, |x, y| image::Rgb([x as u8, y as u8, 7])));
+        let colour = DynamicImage::ImageRgb8(image::RgbImage::from_fn(20, 10, |x, y| {
+            image::Rgb([x.to_le_bytes()[0], y.to_le_bytes()[0], 7])
+        }));
         // Longer than one segment holds; what is behind the tags belongs to nobody.
         let mut profile = srgb_profile();
         profile.resize(150_000, 0);

@@ -281,8 +281,9 @@ mod tests {
         let srgb = Profile::srgb();
         assert_eq!((Profile::read(&srgb.bytes()), srgb.space()), (Some(srgb.clone()), Some("SRGB")));
         let sampled = |exponent: f64| {
-            let sample = |n: u32| (f64::from(n) / 1_023.0).powf(exponent) * 65_535.0;
-            Curve::Sampled((0..1_024).map(|n| sample(n) as u16).collect())
+            #[allow(clippy::cast_possible_truncation, reason = "at most 65,535")]
+            let sample = |n: u32| ((f64::from(n) / 1_023.0).powf(exponent) * 65_535.0) as u16;
+            Curve::Sampled((0..1_024).map(sample).collect())
         };
         let adobe = Profile {
             version: 2,

@@ -54,7 +54,7 @@ pub(super) fn document(lines: &[String]) -> Vec<u8> {
             }
             text.extend_from_slice(b") Tj T*\n");
         }
-        let _ = write!(PageNumber(&mut text), "ET BT /F1 8 Tf 42 24 Td (page {} of {}) Tj ET\n", n + 1, pages.len());
+        let _ = writeln!(PageNumber(&mut text), "ET BT /F1 8 Tf 42 24 Td (page {} of {}) Tj ET", n + 1, pages.len());
         let mut stream = format!("<< /Length {} >>\nstream\n", text.len()).into_bytes();
         stream.extend_from_slice(&text);
         stream.extend_from_slice(b"\nendstream");
@@ -90,7 +90,7 @@ impl Writer {
         let count = self.places.len() + 1;
         let mut tail = format!("xref\n0 {count}\n0000000000 65535 f \n");
         for place in &self.places {
-            let _ = write!(tail, "{place:010} 00000 n \n");
+            let _ = writeln!(tail, "{place:010} 00000 n ");
         }
         let _ = write!(tail, "trailer\n<< /Size {count} /Root 1 0 R >>\nstartxref\n{table}\n%%EOF\n");
         self.bytes.extend_from_slice(tail.as_bytes());
