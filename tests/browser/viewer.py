@@ -259,10 +259,10 @@ def leaving(page):
     expect(page.locator("#list a").first).to_be_visible()
     page.click("#out")
     page.wait_for_url(base + "/")
-    expect(page.locator("#form")).to_be_visible()
+    expect(page.locator("#passkey")).to_be_visible()
     page.go_back()
     page.wait_for_url(re.compile("#next="))
-    expect(page.locator("#form")).to_be_visible()
+    expect(page.locator("#passkey")).to_be_visible()
 
 
 with chromium() as browser:
