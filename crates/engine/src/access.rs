@@ -86,6 +86,24 @@ pub(crate) struct Accesses {
     open: Mutex<HashMap<Key, Arc<OnceCell<Arc<Access>>>>>,
     /// Over for new requests, while something is still being given out: counted to its last byte.
     ending: Mutex<Vec<Arc<Access>>>,
+    /// What ended a short while ago, for accesses whose entry was on its way to the disk then.
+    ended: Mutex<Vec<(Ended, UnixMillis)>>,
+}
+
+/// Whose accesses ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ended {
+    Session([u8; 16]),
+    Actor(ActorRef),
+}
+
+impl Ended {
+    fn is(self, access: &Access) -> bool {
+        match self {
+            Self::Session(session) => access.session == session,
+            Self::Actor(actor) => access.closing.actor == Some(actor),
+        }
+    }
 }
 
 impl Access {
@@ -180,7 +198,13 @@ impl Shared {
                 bytes: AtomicU64::new(0),
             }))
         };
-        cell.get_or_try_init(begin).await.cloned()
+        let access = cell.get_or_try_init(begin).await.cloned()?;
+        let ended = self.accesses.ended.lock();
+        if ended.iter().any(|(ended, at)| *at >= access.opened && ended.is(&access)) {
+            access.over.store(true, Ordering::Relaxed);
+        }
+        drop(ended);
+        Ok(access)
     }
 
     /// Makes one entry durable, in a task of its own.
@@ -210,14 +234,14 @@ impl Shared {
 
     /// Ends the accesses of a session, those too that are over for new requests, and drops what was opened in it.
     pub(crate) fn end_session(&self, session: [u8; 16]) {
-        self.end_accesses(|access| access.session == session);
+        self.end_accesses(Ended::Session(session));
         // Also where no access is left: what was opened lies as long as its lease.
         self.cache.end_session(session);
     }
 
     /// The same for all sessions of a person or program. How many accesses went on until now.
     pub(crate) fn end_actor(&self, actor: ActorRef) -> usize {
-        self.end_accesses(|access| access.closing.actor == Some(actor))
+        self.end_accesses(Ended::Actor(actor))
     }
 
     /// Who has an access that is open, or is being given something out.
@@ -232,7 +256,14 @@ impl Shared {
         readers
     }
 
-    fn end_accesses(&self, ends: impl Fn(&Access) -> bool) -> usize {
+    fn end_accesses(&self, whose: Ended) -> usize {
+        let now = self.clock.now();
+        {
+            let mut ended = self.accesses.ended.lock();
+            ended.retain(|(_, at)| now.millis_since(*at) <= ABSOLUTE_MILLIS);
+            ended.push((whose, now));
+        }
+        let ends = |access: &Access| whose.is(access);
         let mut over = Vec::new();
         self.accesses.open.lock().retain(|_, cell| match cell.get() {
             Some(access) if ends(access) => {

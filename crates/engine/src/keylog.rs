@@ -48,8 +48,15 @@ pub struct Reconciled {
 impl Shared {
     /// Takes what is new in the key service's log and matches it with the own.
     ///
-    /// Cancel safety: yes; what was fetched and not written down is fetched again.
+    /// Cancel safety: it is finished in any case.
     pub(crate) async fn reconcile(self: &Arc<Self>) -> Result<Reconciled, KeyLogError> {
+        let shared = self.clone();
+        let looked = self.tasks.spawn(async move { shared.look_at_key_log().await });
+        looked.await.map_err(|_| KeyLogError::Stopping)?
+    }
+
+    /// What is seen is held only once it is written down: what is lost on the way is fetched and judged again.
+    async fn look_at_key_log(self: &Arc<Self>) -> Result<Reconciled, KeyLogError> {
         let mut held = self.key_log.state.lock().await;
         if held.is_none() {
             let key_log = self.key_log.clone();
@@ -57,21 +64,28 @@ impl Shared {
         }
         let mut found = Reconciled::default();
         let mut unwraps = Vec::new();
+        let mut seen = held.clone();
         loop {
-            let from = held.as_ref().map_or(0, |state| state.follower.head().size);
+            let from = seen.as_ref().map_or(0, |state| state.follower.head().size);
             let page = self.keys.service().read_log(&LogRead { from }).await?;
-            let state = self.known(&mut held, &page)?;
+            let state = match self.known(&mut seen, &page) {
+                Ok(state) => state,
+                // Another log from now on, seen from its first entry.
+                Err(error) => {
+                    *held = seen;
+                    return Err(error);
+                }
+            };
             let more = self.take(state, &page, &mut found, &mut unwraps)?;
+            if !more || unwraps.len() >= MAX_UNWRAPS {
+                self.judge(state, std::mem::take(&mut unwraps), &mut found).await?;
+                *held = Some(state.clone());
+            }
             if !more {
+                found.key_log_entries = state.follower.head().size;
                 break;
             }
-            if unwraps.len() >= MAX_UNWRAPS {
-                self.judge(state, std::mem::take(&mut unwraps), &mut found).await?;
-            }
         }
-        let Some(state) = held.as_mut() else { return Err(KeyLogError::Answer) };
-        self.judge(state, unwraps, &mut found).await?;
-        found.key_log_entries = state.follower.head().size;
         *self.key_log.seen.lock() = (found.key_log_entries, self.clock.now().0);
         *self.key_log.told.lock() = None;
         Ok(found)
@@ -196,6 +210,7 @@ impl Shared {
             } else {
                 lost.push(Unmatched {
                     key_log_entry: unwrap.seq,
+                    tenant: unwrap.tenant,
                     at_ms: unwrap.at_ms,
                     access: unwrap.access,
                     key: unwrap.key,

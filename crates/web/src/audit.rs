@@ -62,16 +62,19 @@ pub(crate) async fn report(State(app): State<App>, caller: Caller, Small(body): 
     Ok(([(header::CACHE_CONTROL, "no-store")], Json(report)).into_response())
 }
 
-/// Pseudonyms in words, as the tokens' list has them.
+/// Pseudonyms in words: people by their names, programs as the tokens' list has them.
 async fn people(app: &App, tenant: TenantId) -> Result<BTreeMap<String, String>, Problem> {
     let tokens = app.tokens.list(Some(tenant)).await;
     let tokens = tokens.map_err(|e| Problem::new(e.fault(), "records", "Names cannot be looked up now."))?;
-    Ok(tokens.into_iter().map(|token| (token.grant.actor.to_string(), token.grant.label)).collect())
+    let tokens = tokens.into_iter().map(|token| (token.grant.actor.to_string(), token.grant.label));
+    let people = app.people.names(tenant).into_iter().map(|(actor, name)| (actor.to_string(), name));
+    Ok(tokens.chain(people).collect())
 }
 
 /// `POST /api/v1/audit/reconcile`
 pub(crate) async fn reconcile(State(app): State<App>, caller: Caller) -> Result<Response, Problem> {
     let permit = may_audit(&caller)?;
+    app.engine.record_log_use(&permit).await.map_err(|e| no_report(&e))?;
     let found = app.engine.reconcile(&permit).await.map_err(|e| not_matched(&e))?;
     Ok(Json(found).into_response())
 }

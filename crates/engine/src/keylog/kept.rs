@@ -79,7 +79,7 @@ pub(crate) struct KeyLog {
     pub(super) written: parking_lot::Mutex<Vec<u8>>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct State {
     pub(super) follower: Follower,
     pub(super) kept: Kept,

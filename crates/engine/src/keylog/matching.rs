@@ -1,6 +1,6 @@
 //! Whether an unwrap is accounted for by an entry of this node's log.
 
-use leadglass_audit::{Entry, Event};
+use leadglass_audit::{Entry, Event, Outcome};
 use serde::{Deserialize, Serialize};
 
 /// A key that was given out without an access.
@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 pub struct Unmatched {
     /// Its place in the key service's log.
     pub key_log_entry: u64,
+    /// Whose key; 32 hexadecimal digits.
+    pub tenant: String,
     /// When, milliseconds since 1970, by the key service's clock.
     pub at_ms: u64,
     /// The entry that it was opened for, which this node's log should hold; 32 hexadecimal digits.
@@ -18,7 +20,7 @@ pub struct Unmatched {
     pub study: String,
     /// Whom the caller named: a pseudonym.
     pub actor: String,
-    /// Why it does not match: `no-entry`, `other-tenant`, `other-study`, `other-actor`, `other-purpose`.
+    /// Why it does not match: `no-entry`, `no-access`, `other-tenant`, `other-study`, `other-actor`, `other-purpose`.
     pub why: String,
 }
 
@@ -40,7 +42,10 @@ pub(super) fn mismatch(unwrap: &Unwrap, entry: Option<&Entry>) -> Option<&'stati
     let Some(entry) = entry else { return Some("no-entry") };
     let report = &entry.report;
     let is = |mine: Option<String>, theirs: &str| mine.is_none_or(|mine| mine == theirs);
-    if !is(report.tenant.map(|v| v.to_string()), &unwrap.tenant) {
+    // That somebody signed in, or was refused, gives no key.
+    if !opens_keys(report.event) || report.outcome != Outcome::Success {
+        Some("no-access")
+    } else if !is(report.tenant.map(|v| v.to_string()), &unwrap.tenant) {
         Some("other-tenant")
     } else if !is(report.study.map(|v| v.to_string()), &unwrap.study) {
         Some("other-study")
@@ -51,6 +56,20 @@ pub(super) fn mismatch(unwrap: &Unwrap, entry: Option<&Entry>) -> Option<&'stati
     } else {
         None
     }
+}
+
+/// Whether what such an entry is about needs keys.
+const fn opens_keys(event: Event) -> bool {
+    matches!(
+        event,
+        Event::InstancesAccessed
+            | Event::InstancesTransferred
+            | Event::Quarantined
+            | Event::QuarantineDecision
+            | Event::Query
+            | Event::StorageCheck
+            | Event::Reindex
+    )
 }
 
 #[cfg(test)]
