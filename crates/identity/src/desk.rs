@@ -155,7 +155,9 @@ impl People {
         id: ActorRef,
         which: impl Fn(&SessionInfo) -> bool + Send,
     ) -> Result<usize, IdentityError> {
-        let ended = self.0.sessions.end_where(|info| info.seat.person == id && which(info)).await?;
+        let ended = self.0.sessions.end_where(|info| info.seat.person == id && which(info)).await;
+        // They speak for nobody any more, whether or not that could be written down.
+        let ended = ended.inspect_err(|_| self.stop(id))?;
         for session in &ended {
             self.0.chronicle.end_session(*session);
         }

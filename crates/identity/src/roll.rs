@@ -2,7 +2,7 @@
 
 use crate::{IdentityError, person::Person};
 use leadglass_model::{ActorRef, TenantId};
-use leadglass_records::{MAX_SCAN, PersonRoll, Table, TenantRecords, TokenGrant};
+use leadglass_records::{MAX_SCAN, PersonRoll, Seat, Table, TenantRecords, TokenGrant};
 use parking_lot::RwLock;
 use std::{collections::HashMap, sync::Arc};
 
@@ -66,9 +66,12 @@ impl Roll {
 }
 
 impl PersonRoll for Roll {
-    fn grant_of(&self, tenant: TenantId, person: ActorRef) -> Option<TokenGrant> {
+    fn grant_of(&self, seat: &Seat) -> Option<TokenGrant> {
         let all = self.0.read();
-        all.get(&person).filter(|entry| entry.tenant == tenant)?.person.grant(tenant, person)
+        let person = &all.get(&seat.person).filter(|entry| entry.tenant == seat.tenant)?.person;
+        // A session of a device that was lost may have outlived a crash.
+        let is_known = person.devices.iter().any(|device| device.id == seat.device);
+        is_known.then(|| person.grant(seat.tenant, seat.person)).flatten()
     }
 }
 

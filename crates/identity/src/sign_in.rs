@@ -202,8 +202,10 @@ impl People {
     fn counted(&self, login: &str, entry: Option<&Entry>, arrival: &Arrival) -> Vec<Counted> {
         let hash = arrival.device.as_deref().and_then(device::hash_of);
         let devices = entry.map_or(&[][..], |entry| &entry.person.devices);
-        let known = devices.iter().find(|device| Some(device.secret) == hash).map(|device| device.id);
-        let account = known.map_or_else(|| Counted::Login(secret::hash("login", login.as_bytes())), Counted::Device);
-        std::iter::once(account).chain(arrival.address.and_then(Counted::address)).collect()
+        if let Some(known) = devices.iter().find(|device| Some(device.secret) == hash) {
+            return vec![Counted::Device(known.id)];
+        }
+        let login = Counted::Login(secret::hash("login", login.as_bytes()));
+        std::iter::once(login).chain(arrival.address.and_then(Counted::address)).collect()
     }
 }

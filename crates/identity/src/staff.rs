@@ -7,7 +7,7 @@ use crate::{
     person::{Person, login_of, name_of},
     roll::Entry,
 };
-use leadglass_model::{ActorRef, ManagePeople, Permit, Role};
+use leadglass_model::{ActorRef, ManagePeople, Permit, Role, TenantId};
 use leadglass_records::Expected;
 use std::{net::IpAddr, sync::Arc};
 
@@ -27,6 +27,12 @@ impl People {
     /// Everybody of the permit's tenant, those who left too.
     pub fn list(&self, permit: &Permit<ManagePeople>) -> Vec<PersonView> {
         self.0.roll.of_tenant(permit.tenant()).iter().map(|entry| self.view(entry)).collect()
+    }
+
+    /// Names for people of everybody of a tenant, those who left too: for a report that a patient is given.
+    pub fn names(&self, tenant: TenantId) -> Vec<(ActorRef, String)> {
+        let all = self.0.roll.of_tenant(tenant);
+        all.iter().map(|entry| (entry.id, entry.person.name.expose().clone())).collect()
     }
 
     /// Invites somebody.
@@ -97,7 +103,8 @@ impl People {
         .await
     }
 
-    /// Gives somebody another role; it holds with his next request, and what he is being given stops.
+    /// Gives somebody another role; it holds with his next request, and what he is being given stops. Who gets one that asks for
+    /// more at the door has to sign in again.
     ///
     /// Cancel safety: a dropped call changes it or not; asking again is harmless.
     pub async fn change_role(
@@ -114,8 +121,10 @@ impl People {
             not_oneself(&permit, id)?;
             is_a_persons(role)?;
             let mut person = (*entry.person).clone();
+            let before = entry.person.principal(entry.tenant, id);
             person.set_role(role);
-            let must = person.principal(entry.tenant, id).needs_passkey();
+            let after = person.principal(entry.tenant, id);
+            let must = after.needs_passkey();
             if must && person.state == State::Active && person.passkeys.is_empty() {
                 let sentence =
                     "Whoever decides about others signs in with a passkey: let him add one to his account first.";
@@ -124,6 +133,10 @@ impl People {
             this.record(&entry, Deed::RoleChanged, (permit.actor(), permit.role()), address).await?;
             this.write(&entry, person, Expected::Version(entry.version)).await?;
             this.stop(id);
+            // A session is as good as what it began with: another proof, or a shorter time, wants another sign-in.
+            if must || after.session_times() < before.session_times() {
+                this.end_sessions(id, |_| true).await?;
+            }
             Ok(())
         })
         .await
@@ -152,9 +165,8 @@ impl People {
                 person.state = State::Left;
             };
             this.change(&entry, leave).await?;
-            this.end_sessions(id, |_| true).await?;
             this.stop(id);
-            Ok(())
+            this.end_sessions(id, |_| true).await.map(drop)
         })
         .await
     }

@@ -6,8 +6,9 @@ use std::{net::IpAddr, time::Duration};
 
 /// Who people are now. It is asked each time, so what it answers holds at once.
 pub trait PersonRoll: Send + Sync + 'static {
-    /// Whom this person may speak for: nobody, if he has left or is not known.
-    fn grant_of(&self, tenant: TenantId, person: ActorRef) -> Option<TokenGrant>;
+    /// Whom this person may speak for, at this device: nobody, if he has left or is not known, or the device is none of his
+    /// any more.
+    fn grant_of(&self, seat: &Seat) -> Option<TokenGrant>;
 }
 
 /// A node without people of its own.
@@ -15,7 +16,7 @@ pub trait PersonRoll: Send + Sync + 'static {
 pub struct Nobody;
 
 impl PersonRoll for Nobody {
-    fn grant_of(&self, _: TenantId, _: ActorRef) -> Option<TokenGrant> {
+    fn grant_of(&self, _: &Seat) -> Option<TokenGrant> {
         None
     }
 }

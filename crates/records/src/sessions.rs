@@ -130,7 +130,7 @@ impl Sessions {
         times: SessionTimes,
         from: Option<IpAddr>,
     ) -> Result<Option<(SessionReference, SessionGrant)>, TokenError> {
-        let Some(grant) = self.0.people.grant_of(seat.tenant, seat.person) else { return Ok(None) };
+        let Some(grant) = self.0.people.grant_of(&seat) else { return Ok(None) };
         self.begin_of(Holder::Person(seat), grant, times, from).await.map(Some)
     }
 
@@ -191,7 +191,7 @@ impl Sessions {
     fn grant_of(&self, holder: &Holder) -> Result<Option<TokenGrant>, TokenError> {
         match holder {
             Holder::Token(hash) => self.0.tokens.grant_of(hash),
-            Holder::Person(seat) => Ok(self.0.people.grant_of(seat.tenant, seat.person)),
+            Holder::Person(seat) => Ok(self.0.people.grant_of(seat)),
         }
     }
 
