@@ -40,7 +40,12 @@ fn spoken(output: Output) -> (i32, String) {
 
 fn python(verifier: &Path, report: &Path, keys: &Value) -> (i32, String) {
     let key = |name: &str| keys[name].as_str().unwrap().to_owned();
-    let run = Command::new("python3").arg(verifier).arg(report).args([key("vault_key"), key("witness_key")]).output();
+    let run = Command::new("python3")
+        .arg("-O")
+        .arg(verifier)
+        .arg(report)
+        .args([key("vault_key"), key("witness_key")])
+        .output();
     spoken(run.unwrap())
 }
 

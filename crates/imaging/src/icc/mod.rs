@@ -169,13 +169,13 @@ impl<'a> Tags<'a> {
     fn xyz(&self, name: &[u8; 4]) -> Option<Xyz> {
         let value = self.find(name).filter(|value| value.starts_with(b"XYZ "))?;
         let xyz = [fixed(value, 8)?, fixed(value, 12)?, fixed(value, 16)?];
-        xyz.iter().all(|value| value.abs() <= MAX_FIXED).then_some(xyz)
+        xyz.iter().all(|value| value.unsigned_abs() <= MAX_FIXED).then_some(xyz)
     }
 
     fn matrix(&self, value: &[u8]) -> Option<[i32; 9]> {
         let mut matrix = [0; 9];
         for (n, cell) in matrix.iter_mut().enumerate() {
-            *cell = fixed(value, 8 + 4 * n).filter(|value| value.abs() <= MAX_FIXED)?;
+            *cell = fixed(value, 8 + 4 * n).filter(|value| value.unsigned_abs() <= MAX_FIXED)?;
         }
         value.starts_with(b"sf32").then_some(matrix)
     }
@@ -269,7 +269,7 @@ const MAX_TAGS: usize = 100;
 pub(crate) const MAX_BYTES: usize = 1 << 20;
 const MAX_SAMPLES: usize = 4_096;
 /// Colours lie between 0 and 2.
-const MAX_FIXED: i32 = 4 << 16;
+const MAX_FIXED: u32 = 4 << 16;
 
 #[cfg(test)]
 mod tests {
