@@ -4,7 +4,7 @@ use crate::{Objects, StoreError, folder_upload::FolderUpload, name, objects::Cla
 use bytes::Bytes;
 use leadglass_model::{Durable, ObjectId};
 use object_store::{MultipartUpload, ObjectStore, PutPayload};
-use std::path::Path;
+use std::{path::Path, time::Duration};
 use tokio::task::JoinSet;
 
 /// An upload under way. Nothing of it is visible before [`Upload::finish`] answers; dropped, it is given up.
@@ -195,7 +195,11 @@ impl Parts {
 
     async fn abort(mut self) {
         let id = self.claim.id();
-        self.flying.shutdown().await;
+        // A part that a store still writes when the upload is taken back may come to lie there for good.
+        let landed = async { while self.flying.join_next().await.is_some() {} };
+        if tokio::time::timeout(LANDING, landed).await.is_err() {
+            self.flying.shutdown().await;
+        }
         let Some(mut upload) = self.upload else { return };
         // What cannot be removed now stays in the ledger for the next sweep.
         match upload.abort().await {
@@ -237,3 +241,5 @@ async fn end(objects: &Objects, id: ObjectId) {
 }
 
 const FLYING_MAX: usize = 2;
+/// So long a part that is under way may take to arrive before its upload is taken back.
+const LANDING: Duration = Duration::from_secs(5);
