@@ -139,7 +139,7 @@ def main(path, vault=None, witness=None):
     need(seen or not witness, "the witness did not sign the checkpoint")
     origin, size, root = note.splitlines()[:3]
     need(origin == vault.split("+")[0], "the checkpoint is another log's")
-    previous, opened, accesses = None, {}, []
+    previous, opened, accesses, others, event, asked = None, {}, [], [], None, None
     inside = lambda ms: report.get("from_ms", 0) <= ms < report.get("to_ms", 2**64)
     for number, proven in enumerate(report["entries"]):
         raw, seq = b64decode(proven["leaf"]), proven["seq"]
@@ -147,15 +147,24 @@ def main(path, vault=None, witness=None):
         need(entry[1] == seq and entry.get(11, b"").hex() == report["subject"], f"entry {seq} is not the patient's")
         need(included(leaf, seq, int(size), map(b64decode, proven["proof"]), b64decode(root)), f"entry {seq} is not in the log")
         need(entry[12] == number and entry.get(13) == previous, f"there is a gap before entry {seq}")
-        previous = leaf
-        if entry[3] == 110103 and inside(entry[2]):
-            opened[entry[5]] = len(accesses)
-            accesses.append([seq, None, entry[2], entry.get(7, b"").hex(), entry.get(10, "")])
-        elif entry[3] == 1000001 and entry.get(22) in opened:
-            accesses[opened[entry[22]]][1] = seq
-    shown = [[a["entry"], a.get("closed_by"), a["at_ms"], a["actor"], a["purpose"]] for a in report["accesses"]]
-    need(shown == accesses, "the table is not what the entries say")
-    print(f"holds: {len(accesses)} accesses, {len(report['entries'])} entries of {size}; witnessed at {max(seen, default=None)}")
+        previous, event, asked = leaf, entry[3], entry[2]
+        row = {"entry": seq, "at_ms": asked, "actor": entry.get(7, b"").hex(), "study": entry.get(14, b"").hex()}
+        row["outcome"] = ("success", "refused", "failed")[entry[4]]
+        if 23 in entry:
+            row["reason"] = entry[23]
+        if event == 110103 and inside(asked):
+            counts = {"instances": 0, "frames": 0, "bytes": 0}
+            accesses.append(row | counts | {"role": entry.get(9, ""), "purpose": entry.get(10, "")})
+            opened[entry[5]] = accesses[-1]
+        elif event == 1000001 and entry.get(22) in opened:
+            counts = {"instances": entry.get(18, 0), "frames": entry.get(19, 0), "bytes": entry.get(20, 0)}
+            opened[entry[22]].update(counts, closed_by=seq, until_ms=asked)
+        elif event not in (110103, 1000001) and inside(asked):
+            others.append(row | {"event": event})
+    need(event == 110101, "it does not end with its being asked for: the newest entries were left out")
+    need(report["accesses"] == accesses and report["others"] == others, "the table is not what the entries say")
+    print(f"holds: {len(accesses)} accesses, {len(report['entries'])} entries of {size}, none missing up to {asked} ms")
+    print(f"witnessed at {max(seen, default=None)}")
 
 
 if __name__ == "__main__":

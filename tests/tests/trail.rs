@@ -111,6 +111,23 @@ fn a_report_of_fifty_accesses_shows_exactly_fifty_and_whoever_doubts_it_can_chec
     let (code, said) = python(&verifier, &at("cut.json"), &keys);
     assert!(code == 1 && said.contains("there is a gap"), "{said}");
 
+    // The newest are left out, and the words of one are changed.
+    let whole: Value = serde_json::from_slice(&fs::read(at("r.json")).unwrap()).unwrap();
+    let mut short = whole.clone();
+    let asked = short["others"].as_array_mut().unwrap().pop().unwrap();
+    assert_eq!(asked["event"], 110_101);
+    let left = short["entries"].as_array_mut().unwrap();
+    assert_eq!(left.pop().unwrap()["seq"], asked["entry"]);
+    let mut reworded = whole;
+    reworded["accesses"][3]["role"] = json!("patient");
+    for (report, words) in [(short, "being asked for"), (reworded, "the table")] {
+        fs::write(at("other.json"), report.to_string()).unwrap();
+        let (code, said) = audit(&vault, &["verify-report", &path("other.json"), "--keys", &path("keys.json")]);
+        assert!(code == 1 && said.contains(words), "{said}");
+        let (code, said) = python(&verifier, &at("other.json"), &keys);
+        assert!(code == 1 && said.contains(words), "{said}");
+    }
+
     let page = fs::read_to_string(at("r.html")).unwrap();
     assert_eq!(page.matches("<tr><td>").count(), 50);
     assert!(!page.contains("http://") && !page.contains("<script"), "the page fetches nothing");

@@ -144,6 +144,7 @@ impl Shared {
         let log = self.log.clone();
         let knows = tokio::task::spawn_blocking(move || log.knows(subject)).await.map_err(|_| ReportError::Stopping)?;
         if !knows {
+            self.used(permit, None).await?;
             return Err(ReportError::Missing);
         }
         let position = self.used(permit, Some(subject)).await?;
@@ -153,7 +154,10 @@ impl Shared {
         let log = self.log.clone();
         let read = tokio::task::spawn_blocking(move || log.subject(subject, at_least));
         let of = read.await.map_err(|_| ReportError::Stopping)??;
-        let entries: Vec<Entry> = of.entries.iter().filter_map(|proved| Entry::decode(&proved.leaf).ok()).collect();
+        let mut entries: Vec<Entry> = of.entries.iter().filter_map(|proved| Entry::decode(&proved.leaf).ok()).collect();
+        // It ends with its being asked for: by that a reader sees that the newest are in it.
+        let asked_at = entries.iter().rposition(|entry| entry.report.event == Event::AuditLogUsed);
+        entries.truncate(asked_at.map_or(0, |at| at + 1));
         let (accesses, others) = table(&entries, asked.from_ms, asked.to_ms);
         let studies = entries.iter().filter_map(|entry| entry.report.study).collect();
         Ok(AccessReport {
@@ -171,7 +175,7 @@ impl Shared {
             studies: self.studies_in_words(tenant, studies),
             accesses,
             others,
-            entries: of.entries.iter().map(ProvenEntry::from).collect(),
+            entries: of.entries.iter().take(entries.len()).map(ProvenEntry::from).collect(),
         })
     }
 

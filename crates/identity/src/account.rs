@@ -40,10 +40,7 @@ impl People {
         self.is_recent(owner)?;
         let entry = self.entry(owner.seat.person)?;
         let person = &entry.person;
-        if person.passkeys.len() >= MOST_PASSKEYS {
-            let sentence = "There are 16 passkeys already; remove one first.";
-            return Err(IdentityError::Conflict { code: "too-many", sentence });
-        }
+        has_room(person)?;
         let (login, name) = (person.login.expose(), person.name.expose());
         let (options, state) = self.0.passkeys.begin(entry.id, login, name, &person.passkeys)?;
         Ok(self.challenge(options, Ceremony::Adding(entry.id, state)))
@@ -61,6 +58,8 @@ impl People {
         }
         let stored = StoredPasskey::new(&self.0.passkeys.finish(answer, &state)?, owner.seat.device, now)?;
         let add = move |person: &mut Person| {
+            // Many may have been begun at once.
+            has_room(person)?;
             person.passkeys.push(stored);
             Ok(())
         };
@@ -165,6 +164,13 @@ impl People {
         let ago = self.0.clock.now().millis_since(owner.begun);
         if ago <= RECENT_MS { Ok(()) } else { Err(IdentityError::StepUp) }
     }
+}
+
+fn has_room(person: &Person) -> Result<(), IdentityError> {
+    if person.passkeys.len() < MOST_PASSKEYS {
+        return Ok(());
+    }
+    Err(IdentityError::Conflict { code: "too-many", sentence: "There are 16 passkeys already; remove one first." })
 }
 
 const RECENT_MS: u64 = 10 * 60 * 1_000;

@@ -16,6 +16,13 @@ pub(crate) enum Ceremony {
     SigningIn(DiscoverableAuthentication),
 }
 
+impl Ceremony {
+    /// Whether anybody may begin it.
+    const fn is_anybodys(&self) -> bool {
+        matches!(self, Self::SigningIn(_))
+    }
+}
+
 #[derive(Default)]
 pub(crate) struct Ceremonies(Mutex<HashMap<String, (UnixMillis, Ceremony)>>);
 
@@ -28,9 +35,11 @@ impl Ceremonies {
         let ends = now.plus_secs(CEREMONY_TIME.as_secs());
         let mut all = self.0.lock();
         all.retain(|_, (ends, _)| now < *ends);
-        if all.len() >= MOST {
-            // Whoever floods us loses old ones; whoever is quick is served.
-            if let Some(oldest) = all.iter().min_by_key(|(_, (ends, _))| *ends).map(|(name, _)| name.clone()) {
+        // Whoever floods us with sign-ins, which anybody may begin, costs none of those who were let in something.
+        let of_its_kind = |(_, other): &(UnixMillis, Ceremony)| other.is_anybodys() == ceremony.is_anybodys();
+        if all.values().filter(|kept| of_its_kind(kept)).count() >= MOST {
+            let kept = all.iter().filter(|(_, kept)| of_its_kind(kept));
+            if let Some(oldest) = kept.min_by_key(|(_, (ends, _))| *ends).map(|(name, _)| name.clone()) {
                 all.remove(&oldest);
             }
         }
@@ -45,5 +54,5 @@ impl Ceremonies {
     }
 }
 
-/// Challenges at one time.
+/// Challenges at one time, of those that anybody may begin and of the others.
 const MOST: usize = 2_000;

@@ -1,7 +1,7 @@
 //! Checks a report without the vault: signatures, proofs, the patient's chain, the table.
 
 use super::{AccessReport, FORMAT, table};
-use crate::{Entry, Hash, NoteError, PublicKey, leaf_hash, verify::inclusion};
+use crate::{Entry, Event, Hash, NoteError, PublicKey, leaf_hash, verify::inclusion};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use serde::Serialize;
 
@@ -14,6 +14,8 @@ pub struct Summary {
     pub refused: usize,
     /// Entries about the patient.
     pub entries: usize,
+    /// Up to when nothing is missing, milliseconds since 1970: it was asked for then, which is its last entry.
+    pub up_to_ms: u64,
     /// Entries in the log when it was made: what came later is not in the report.
     pub log_entries: u64,
     /// When the witness cosigned, in seconds since 1970; `None`: no witness, or its key is not known.
@@ -67,6 +69,9 @@ pub enum ReportFlaw {
         /// Its place.
         seq: u64,
     },
+    /// Its end is missing.
+    #[error("the report does not end with its being asked for: its newest entries were left out")]
+    End,
     /// The table was changed.
     #[error("the table of accesses is not what the proven entries say")]
     Table,
@@ -84,6 +89,7 @@ impl ReportFlaw {
             Self::NotProven { .. } => "not-proven",
             Self::Gap { .. } => "gap",
             Self::Chain { .. } => "chain",
+            Self::End => "end",
             Self::Table => "table",
         }
     }
@@ -129,6 +135,9 @@ pub fn verify(
         follows(entries.last(), &entry)?;
         entries.push(entry);
     }
+    // Asking for it is an entry about the patient, so that nobody can leave out the newest and seem to be whole.
+    let asked = entries.last().filter(|last| last.report.event == Event::AuditLogUsed).ok_or(ReportFlaw::End)?;
+    let up_to_ms = asked.report.time.0;
     let (accesses, others) = table(&entries, report.from_ms, report.to_ms);
     if accesses != report.accesses || others != report.others {
         return Err(ReportFlaw::Table);
@@ -137,6 +146,7 @@ pub fn verify(
         accesses: accesses.len(),
         refused: accesses.iter().filter(|access| access.outcome != "success").count(),
         entries: entries.len(),
+        up_to_ms,
         log_entries: head.size,
         witnessed_at,
     })
@@ -161,7 +171,7 @@ fn hash(text: &str) -> Option<Hash> {
 mod tests {
     use super::*;
     use crate::{
-        CodeWord, Cosigner, Event, Log, LogOptions, MemoryDisk, NewEntry, Outcome, SubjectToken, report::ProvenEntry,
+        CodeWord, Cosigner, Log, LogOptions, MemoryDisk, NewEntry, Outcome, SubjectToken, report::ProvenEntry,
     };
     use leadglass_model::{ActorRef, EntryId, Purpose, Role, StudyRef, UnixMillis};
 
@@ -195,7 +205,7 @@ mod tests {
         let mut refused = entry(300, Event::InstancesAccessed);
         refused.outcome = Outcome::Refused;
         refused.code = CodeWord::parse("restricted");
-        log.append(vec![refused], None).unwrap();
+        log.append(vec![refused, entry(900, Event::AuditLogUsed)], None).unwrap();
         let note = log.checkpoint();
         let witness = Cosigner::from_seed("witness", &[6; 32]).unwrap();
         let line = witness.cosign(log.public_key(), None, &note, &[], 77).unwrap().line;
@@ -229,7 +239,8 @@ mod tests {
         let (report, log, witness) = fifty();
         let report: AccessReport = serde_json::from_str(&serde_json::to_string(&report).unwrap()).unwrap();
         let summary = verify(&report, Some(&log), Some(&witness)).unwrap();
-        assert_eq!((summary.accesses, summary.refused, summary.entries), (51, 1, 102));
+        assert_eq!((summary.accesses, summary.refused, summary.entries), (51, 1, 103));
+        assert_eq!(summary.up_to_ms, 1_900);
         assert_eq!(summary.witnessed_at, Some(77));
         let by: std::collections::BTreeSet<_> = report.accesses.iter().map(|a| &a.actor).collect();
         assert_eq!(by.len(), 5);
@@ -245,6 +256,15 @@ mod tests {
             report.entries.remove(at);
             let found = check(&report);
             assert_eq!(found, ReportFlaw::Gap { seq: whole.entries[at + 1].seq, missing: 1 }, "{found}");
+        }
+        // The newest, with proofs and table to match.
+        for left in [102, 101, 1, 0] {
+            let mut report = whole.clone();
+            report.entries.truncate(left);
+            let entries: Vec<Entry> =
+                report.entries.iter().map(|p| Entry::decode(&STANDARD.decode(&p.leaf).unwrap()).unwrap()).collect();
+            (report.accesses, report.others) = table(&entries, None, None);
+            assert_eq!(check(&report), ReportFlaw::End, "{left} left");
         }
         // Only in the table.
         let mut report = whole;
@@ -264,7 +284,7 @@ mod tests {
         assert_eq!(check(&report), ReportFlaw::NotProven { seq });
 
         let mut report = whole.clone();
-        report.checkpoint = report.checkpoint.replacen("\n152\n", "\n153\n", 1);
+        report.checkpoint = report.checkpoint.replacen("\n153\n", "\n154\n", 1);
         assert_eq!(check(&report), ReportFlaw::Checkpoint(NoteError::NotSigned));
 
         let mut report = whole.clone();

@@ -138,8 +138,9 @@ pub(super) fn verify_report(args: &ReportArgs) -> anyhow::Result<ExitCode> {
         Ok(summary) => {
             admin::print(&format!("holds      {} accesses, {} of them refused", summary.accesses, summary.refused));
             admin::print(&format!(
-                "           {} entries about this patient, none missing in between",
-                summary.entries
+                "           {} entries about this patient, none missing up to {}",
+                summary.entries,
+                words::time(summary.up_to_ms)
             ));
             match summary.witnessed_at {
                 Some(at) => admin::print(&format!("witnessed  at {}", words::time(at.saturating_mul(1000)))),
