@@ -86,7 +86,7 @@ fn intro(report: &AccessReport, summary: &Summary) -> Vec<String> {
     vec![
         format!("Patient: {}", report.patient),
         format!("Period: {} to {}", bound(report.from_ms, "the beginning"), bound(report.to_ms, "now")),
-        format!("Made: {}", words::time(report.made_ms)),
+        format!("Made: {}; nothing is missing up to {}", words::time(report.made_ms), words::time(summary.up_to_ms)),
         format!(
             "{} accesses, {} of them refused. One access is one opening of a study by one person for one purpose; what is \
              looked at again within it is not counted again.",
@@ -149,7 +149,7 @@ mod tests {
             others: Vec::new(),
             entries: Vec::new(),
         };
-        let summary = Summary { accesses: 0, refused: 0, entries: 0, log_entries: 0, witnessed_at: None };
+        let summary = Summary { accesses: 0, refused: 0, entries: 0, up_to_ms: 0, log_entries: 0, witnessed_at: None };
         let page = html(&report, &summary);
         assert!(page.contains("&lt;script&gt;") && !page.contains("<script"));
         assert_eq!(who(&report, "aa"), "Dr <b>");
