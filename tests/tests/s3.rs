@@ -280,6 +280,38 @@ fn a_storm_loses_nothing_that_was_acknowledged() {
 }
 
 #[test]
+fn an_upload_that_was_begun_twice_leaves_no_beginning_behind() {
+    let site = Site::new();
+    let big = body(PART_BYTES_MIN + 1, 1);
+    let (objects, hasty) =
+        (site.objects(), S3 { patience: Patience(Duration::from_millis(300)), ..bucket(site.proxy.address()) });
+    // The first beginning succeeds and its answer is lost; later the store is slow to say which ones there are.
+    let begin = |objects: &Objects| {
+        site.during(Script::NthOf(Step::Begin, 0, Harm::CutAfter), async {
+            let mut upload = objects.begin(new()).await.unwrap();
+            upload.write(big.clone()).await.unwrap();
+            upload
+        })
+    };
+    let twice = begin(&objects);
+    assert_eq!(site.weed.unfinished(), 2);
+    site.during(Script::NthOf(Step::Uploads, 0, Harm::Refuse(500)), twice.finish()).unwrap();
+    assert_eq!(site.weed.unfinished(), 0);
+
+    // It does not say so at all: the object stands, and the next sweep looks for what was left.
+    let node = tempfile::tempdir().unwrap();
+    let hasty = open(&hasty, node.path());
+    let twice = begin(&hasty);
+    let object = twice.object().unwrap();
+    site.during(Script::Every(Step::Uploads, Harm::Refuse(500)), twice.finish()).unwrap();
+    assert_eq!(site.weed.unfinished(), 1);
+    assert!(site.calmly(read(&hasty, object)).unwrap() == big);
+    let swept = site.calmly(async { hasty.sweep().await.unwrap() });
+    assert_eq!(swept.finished, [object]);
+    assert_eq!(site.weed.unfinished(), 0);
+}
+
+#[test]
 fn errors_repeat_nothing_secret_and_https_trusts_its_own_authority_only() {
     let weed = Weed::with_tls();
     let (https, ca) = weed.https().unwrap();

@@ -31,6 +31,10 @@ pub(crate) trait Unfinished: Send + Sync {
     async fn abort_all(&self, name: &Path) -> Result<()>;
 }
 
+/// With the answer to a completion: an earlier beginning under the same name may still stand in the store.
+#[derive(Clone, Copy)]
+pub(crate) struct BegunTwice;
+
 /// A store that asks again. Clones share it.
 #[derive(Clone)]
 pub(crate) struct Steady(Arc<Shared>);
@@ -285,7 +289,7 @@ impl MultipartUpload for SteadyUpload {
         }
         let Shared { remote, unfinished, patience, .. } = &*self.steady.0;
         let mut waits = patience.waits(&self.full);
-        let done = loop {
+        let mut done = loop {
             match remote.complete_multipart(&self.full, &self.id, parts.clone()).await {
                 Ok(done) => break done,
                 // An earlier attempt may have succeeded. The name was free when we began and is ours alone.
@@ -306,10 +310,11 @@ impl MultipartUpload for SteadyUpload {
             }
         };
         if self.doubtful
-            && let Err(error) = unfinished.abort_all(&self.full).await
+            && let Err(error) = patience.keep(&self.full, || unfinished.abort_all(&self.full)).await
         {
             let told = Told::of(&error).map(|told| told.to_string());
-            tracing::warn!(told, "Could not look for a second beginning of an upload; it holds no bytes");
+            tracing::warn!(told, "Could not look for a second beginning of an upload yet; it holds no bytes");
+            done.extensions.insert(BegunTwice);
         }
         Ok(done)
     }

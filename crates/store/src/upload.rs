@@ -1,6 +1,6 @@
 //! An object that is written while its bytes arrive.
 
-use crate::{Objects, StoreError, folder_upload::FolderUpload, name, objects::Claim};
+use crate::{Objects, StoreError, folder_upload::FolderUpload, name, objects::Claim, steady::BegunTwice};
 use bytes::Bytes;
 use leadglass_model::{Durable, ObjectId};
 use object_store::{MultipartUpload, ObjectStore, PutPayload};
@@ -73,9 +73,12 @@ impl Upload {
         }
         let Some(upload) = &mut parts.upload else { return Err(StoreError::Missing) };
         match upload.complete().await {
-            Ok(_) => {
+            Ok(done) => {
                 let receipt = Durable::attest(id, parts.sent_bytes);
-                end(&parts.objects, id).await;
+                // What was begun twice stays in the ledger: the next sweep takes the other beginning away.
+                if done.extensions.get::<BegunTwice>().is_none() {
+                    end(&parts.objects, id).await;
+                }
                 Ok(receipt)
             }
             Err(e) => {
