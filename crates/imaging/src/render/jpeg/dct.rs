@@ -60,10 +60,16 @@ impl Blocks {
     #[allow(clippy::inline_always, reason = "the caller's vector instructions are for what is inlined into it")]
     pub(super) fn load(&mut self, strip: &[u8], stride: usize, left: usize) {
         for (row, samples) in strip.chunks_exact(stride).zip(self.samples.as_chunks_mut::<8>().0) {
-            let (cells, _) = row[left..left + 8 * LANES].as_chunks::<8>();
-            for (lane, cells) in cells.iter().enumerate() {
-                for (column, cell) in cells.iter().enumerate() {
-                    samples[column][lane] = f32::from(*cell) - 128.0;
+            let mut cells = [0; 8 * LANES];
+            cells.copy_from_slice(&row[left..left + 8 * LANES]);
+            // Block by block becomes column by column: of the seven bits of an index the upper four change places with the
+            // lower three, one at a time.
+            for _ in 0..4 {
+                cells = shuffled(&cells);
+            }
+            for (samples, cells) in samples.iter_mut().zip(cells.as_chunks::<LANES>().0) {
+                for (sample, cell) in samples.iter_mut().zip(cells) {
+                    *sample = f32::from(*cell) - 128.0;
                 }
             }
         }
@@ -89,23 +95,35 @@ impl Blocks {
             let to = &mut self.levels.levels[at];
             for lane in 0..LANES {
                 // The nearest whole number, by leaving no bits for anything else.
-                let level = from[lane] * factor;
-                let level = if level > MOST { MOST } else { level };
-                let level = if level < -MOST { -MOST } else { level } + WHOLE;
+                let level = from[lane] * factor + WHOLE;
                 let [low, high, ..] = level.to_bits().to_le_bytes();
-                to[lane] = i16::from_le_bytes([low, high]);
+                to[lane] = i16::from_le_bytes([low, high]).clamp(-MOST, MOST);
             }
         }
         for (levels, present) in self.levels.levels.as_chunks::<16>().0.iter().zip(&mut self.levels.present) {
-            *present = [0; LANES];
-            for (bit, levels) in levels.iter().enumerate() {
-                for lane in 0..LANES {
-                    present[lane] |= u16::from(levels[lane] != 0) << bit;
+            let (mut there, mut bit) = ([0; LANES], 1);
+            for levels in levels {
+                for (there, level) in there.iter_mut().zip(levels) {
+                    *there |= if *level == 0 { 0 } else { bit };
                 }
+                bit <<= 1;
             }
+            *present = there;
         }
         &self.levels
     }
+}
+
+/// The first half and the second, one of each in turn.
+#[inline(always)]
+#[allow(clippy::inline_always, reason = "the caller's vector instructions are for what is inlined into it")]
+fn shuffled(cells: &[u8; 8 * LANES]) -> [u8; 8 * LANES] {
+    let mut out = [0; 8 * LANES];
+    for at in 0..4 * LANES {
+        out[2 * at] = cells[at];
+        out[2 * at + 1] = cells[4 * LANES + at];
+    }
+    out
 }
 
 /// The transform of eight samples of every block.
@@ -141,7 +159,7 @@ const HALF_ROOT: f32 = std::f32::consts::FRAC_1_SQRT_2;
 /// 1.5 · 2^23: added to a small number, the lowest bits are that number's, rounded.
 const WHOLE: f32 = 12_582_912.0;
 /// A baseline coefficient has ten bits (T.81 §F.1.2.2).
-const MOST: f32 = 1_023.0;
+const MOST: i16 = 1_023;
 /// cos(kπ/16) · √2, the first 1.
 const AAN: [f32; 8] = [1.0, 1.387_039_9, 1.306_563, 1.175_875_6, 1.0, 0.785_694_96, 0.541_196_1, 0.275_899_38];
 
