@@ -121,6 +121,8 @@ pub const ACTION_DESTROY: &str = "destroy";
 pub const ACTION_ESCROW: &str = "escrow";
 /// The action under which a vault's log begins anew.
 pub const ACTION_LOG_RESET: &str = "log-reset";
+/// The action under which an epoch ends.
+pub const ACTION_EPOCH: &str = "epoch-advance";
 /// A lodged job waits so long for its yes.
 const GIVE_WITHIN_S: u64 = 600;
 

@@ -131,6 +131,11 @@ pub fn open(folder: &Path, number: KeyGen, sheet: &RecoverySheet) -> Result<(Epo
     Ok((Epoch { id: KeyId::from_bytes(id), number }, opened))
 }
 
+/// Deletes the capsule of an epoch that is over; one that is not there is fine.
+pub fn remove(folder: &Path, number: KeyGen) -> Result<(), CapsuleError> {
+    Ok(disk::remove(&folder.join(file_name(number)))?)
+}
+
 fn file_name(number: KeyGen) -> String {
     format!("epoch-{:08}.age", number.get())
 }

@@ -31,6 +31,12 @@ pub struct Config {
     /// How often a backup is taken besides at each keyring change.
     #[serde(default = "default_backup_every", with = "humantime_serde")]
     pub backup_every: Duration,
+    /// How long an epoch's key is disabled before it is destroyed. Within this time an end that nobody wanted is noticed.
+    #[serde(default = "default_epoch_hold", with = "humantime_serde")]
+    pub epoch_hold: Duration,
+    /// Days after its end at which an epoch's recovery capsule is deleted.
+    #[serde(default = "default_recovery_days")]
+    pub recovery_days: u32,
     /// Who keeps the epoch key.
     pub provider: ProviderConfig,
     /// How many studies may be opened.
@@ -171,6 +177,8 @@ impl Config {
             backups: None,
             capsules: None,
             backup_every: default_backup_every(),
+            epoch_hold: default_epoch_hold(),
+            recovery_days: default_recovery_days(),
             provider,
             budgets: BudgetConfig::default(),
         }
@@ -218,6 +226,14 @@ fn default_listen() -> SocketAddr {
 
 const fn default_backup_every() -> Duration {
     Duration::from_secs(3600)
+}
+
+const fn default_epoch_hold() -> Duration {
+    Duration::from_secs(24 * 3600)
+}
+
+const fn default_recovery_days() -> u32 {
+    35
 }
 
 const MAX_CONFIG_BYTES: u64 = 256 * 1024;

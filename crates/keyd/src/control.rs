@@ -12,7 +12,7 @@ use crate::{
     refusal::Refusal,
     service::{EscrowAsk, NewClient, Service},
 };
-use leadglass_keys::wire::{Base64Bytes, Job, Problem, ProblemCode, RotateWhat, Word};
+use leadglass_keys::wire::{Base64Bytes, Hex32, Job, Problem, ProblemCode, RotateWhat, Word};
 use leadglass_model::TenantId;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -40,6 +40,13 @@ pub enum Command {
     Doctor,
     /// Takes a backup.
     Backup,
+    /// Ends the epoch.
+    EpochAdvance {
+        /// SHA-256 of a fresh backup; without it one is taken.
+        backup: Option<Hex32>,
+    },
+    /// Tells the epochs that began here.
+    Epochs,
     /// Lists approvals and suspensions.
     Approvals,
     /// Gives a lodged approval.
@@ -132,6 +139,14 @@ pub fn run(service: &Arc<Service>, command: Command) -> Result<Value, Refusal> {
         Command::Status => to_value(&service.standing()?),
         Command::Doctor => to_value(&doctor::examine(service)?),
         Command::Backup => to_value(&service.backup()?),
+        Command::EpochAdvance { backup } => {
+            let digest = match backup {
+                Some(digest) => digest,
+                None => service.backup()?.sha256.parse().map_err(Refusal::broken)?,
+            };
+            to_value(&service.advance(digest, None)?)
+        }
+        Command::Epochs => to_value(&service.epochs()?),
         Command::Approvals => Ok(json!({ "approvals": service.approvals()?, "suspended": service.suspensions() })),
         Command::Approve { id } => to_value(&service.approve(&id)?),
         Command::ApproveJob { job } => to_value(&service.approve_job(*job)?),

@@ -63,7 +63,7 @@ fn restore_tried(service: &Service) -> Finding {
             Light::Red,
             "no restore was ever tried: run `leadglass-keyd restore --try --sheet FILE` with the printed recovery sheet".to_owned(),
         ),
-        Some(proof) if proof.opened.epoch != service.epoch.number.get() => finding(
+        Some(proof) if proof.opened.epoch != service.epoch().number.get() => finding(
             "restore-outdated",
             Light::Red,
             "the last restore was tried in an earlier epoch: try one again".to_owned(),

@@ -276,6 +276,13 @@ impl Keyring {
         Self::open(disk::read_bounded(path, MAX_FILE_BYTES)?, epoch, key)
     }
 
+    /// The name of the epoch whose key opens the file. It stands in the header in clear; opening the file proves it.
+    pub fn epoch_of(path: &Path) -> Result<KeyId, KeyringError> {
+        let sealed = disk::read_bounded(path, MAX_FILE_BYTES)?;
+        let header = sealed.first_chunk::<HEADER_LEN>().ok_or(KeyringError::Damaged)?;
+        Ok(Header::parse(header).map_err(KeyringError::Open)?.key_id())
+    }
+
     /// Compares with what the database keeps: the same keyring, and never an older one.
     pub fn check_against(&self, known_id: KeyId, known: u64) -> Result<(), KeyringError> {
         let found = self.sequence;

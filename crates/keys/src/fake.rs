@@ -8,11 +8,12 @@ use crate::{
     lease::{LEASE_S, opens_restricted},
     wire::{
         Approval, ApprovalId, ApprovalState, Assertion, Attestation, BindRequest, CosignAnswer, CosignRequest,
-        CreateRequest, CreateTenant, DestroyRequest, DestroyStatement, Few, Health, Hex32, IndexKeyRecord, IndexPage,
-        IndexRequest, KeyBytes, KeyRefusal, LogPage, LogRead, MAX_BATCH, MAX_INDEX_PAGE, MacAnswer, MacRequest, NewKey,
-        OpenApproval, Opened, OpenedKeys, Problem, ProblemCode, RestrictAnswer, RestrictRequest, Revocation,
-        RevocationEvent, RevocationKind, SECRET_LEASE_S, Scope, SecretName, SecretRecord, SecretRequest,
-        SignedStatement, TenantInfo, TenantList, UnwrapOutcome, UnwrapRequest, Word,
+        CreateRequest, CreateTenant, DestroyRequest, DestroyStatement, EpochAdvance, EpochAdvanced, EpochList, Few,
+        Health, Hex32, IndexKeyRecord, IndexPage, IndexRequest, KeyBytes, KeyRefusal, LogPage, LogRead, MAX_BATCH,
+        MAX_INDEX_PAGE, MacAnswer, MacRequest, NewKey, OpenApproval, Opened, OpenedKeys, Problem, ProblemCode,
+        RestrictAnswer, RestrictRequest, Revocation, RevocationEvent, RevocationKind, SECRET_LEASE_S, Scope,
+        SecretName, SecretRecord, SecretRequest, SignedStatement, TenantInfo, TenantList, UnwrapOutcome, UnwrapRequest,
+        Word,
     },
 };
 use futures::{StreamExt, stream};
@@ -446,6 +447,15 @@ impl KeyService for FakeKeyService {
             },
         )
         .await
+    }
+
+    /// It has one epoch, which does not end.
+    async fn advance_epoch(&self, _: &EpochAdvance) -> Result<EpochAdvanced, ServiceError> {
+        self.serve(|calls| calls.other += 1, |_, _| Err(refused(ProblemCode::NotFound))).await
+    }
+
+    async fn epochs(&self) -> Result<EpochList, ServiceError> {
+        self.serve(|calls| calls.other += 1, |_, _| Ok(EpochList { epochs: Vec::new() })).await
     }
 
     async fn open_approval(&self, _: &OpenApproval) -> Result<Approval, ServiceError> {

@@ -4,9 +4,9 @@ use crate::{
     ServiceError,
     wire::{
         Approval, ApprovalId, Assertion, Attestation, BindRequest, CosignAnswer, CosignRequest, CreateRequest,
-        DestroyRequest, Health, Hex32, IndexPage, IndexRequest, LogPage, LogRead, MacAnswer, MacRequest, NewKey,
-        OpenApproval, RestrictAnswer, RestrictRequest, RevocationEvent, SecretRecord, SecretRequest, SignedStatement,
-        TenantList, UnwrapOutcome, UnwrapRequest,
+        DestroyRequest, EpochAdvance, EpochAdvanced, EpochList, Health, Hex32, IndexPage, IndexRequest, LogPage,
+        LogRead, MacAnswer, MacRequest, NewKey, OpenApproval, RestrictAnswer, RestrictRequest, RevocationEvent,
+        SecretRecord, SecretRequest, SignedStatement, TenantList, UnwrapOutcome, UnwrapRequest,
     },
 };
 use futures::stream::BoxStream;
@@ -50,6 +50,10 @@ pub trait KeyService: Send + Sync + 'static {
     async fn unrestrict(&self, request: &RestrictRequest) -> Result<RestrictAnswer, ServiceError>;
     /// Destroys keys under an approval; the receipt's statement is a [`crate::wire::DestroyStatement`].
     async fn destroy(&self, request: &DestroyRequest) -> Result<SignedStatement, ServiceError>;
+    /// Ends the epoch under an approval; the same approval again tells how far it is.
+    async fn advance_epoch(&self, request: &EpochAdvance) -> Result<EpochAdvanced, ServiceError>;
+    /// Every epoch that began, signed.
+    async fn epochs(&self) -> Result<EpochList, ServiceError>;
     /// Asks for an approval.
     async fn open_approval(&self, request: &OpenApproval) -> Result<Approval, ServiceError>;
     /// Hands in a person's assertion.

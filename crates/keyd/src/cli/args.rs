@@ -2,7 +2,7 @@
 
 use crate::{config::PersonClass, keyring::ClientRole};
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use leadglass_keys::wire::{Scope, Word};
+use leadglass_keys::wire::{Hex32, Scope, Word};
 use leadglass_model::{Purpose, StudyRef, TenantId};
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
@@ -61,6 +61,9 @@ pub enum Task {
     Doctor,
     /// Take a backup now. It holds wrapped keys only and opens nothing without capsule and sheet.
     Backup,
+    /// End an epoch, so that no earlier backup opens any more; or tell the epochs.
+    #[command(subcommand)]
+    Epoch(EpochTask),
     /// Bring a dead key host back: newest backup (or mirror) + capsule + recovery sheet, into an empty data directory.
     Restore(Restore),
     /// Give an approval on the key host: one that waits, or a new one.
@@ -159,6 +162,20 @@ pub struct Serve {
     pub stdin_guard: bool,
 }
 
+/// `epoch`.
+#[derive(Debug, Subcommand)]
+pub enum EpochTask {
+    /// End the epoch: new keyring, fresh backup, and after `epoch_hold` the old key is destroyed. Every backup taken
+    /// before opens nothing from then on.
+    Advance {
+        /// SHA-256 of a backup that was copied to its second place and is of today's keyring. Left out: one is taken.
+        #[arg(long, value_name = "SHA256", value_parser = digest)]
+        backup: Option<Hex32>,
+    },
+    /// Every epoch that began here, with what became of the one before, signed.
+    List,
+}
+
 /// `restore`.
 #[derive(Debug, Args)]
 pub struct Restore {
@@ -200,10 +217,10 @@ pub struct Approve {
     /// The approval that waits (see `approvals`).
     #[arg(value_name = "ID", conflicts_with_all = ["action", "tenant", "study", "count", "readmit"], value_parser = word)]
     pub id: Option<Word>,
-    /// What a new approval is for: unwrap, destroy, escrow or log-reset.
+    /// What a new approval is for: unwrap, destroy, escrow, epoch-advance or log-reset.
     #[arg(long, value_parser = word, default_value = "unwrap")]
     pub action: Word,
-    /// Whose studies; left out only for log-reset.
+    /// Whose studies; left out only for log-reset and epoch-advance.
     #[arg(long, value_name = "TENANT")]
     pub tenant: Option<TenantId>,
     /// The purpose that studies are opened for.
@@ -354,6 +371,10 @@ pub enum Issue {
         #[arg(long, value_name = "FILE")]
         key: Option<PathBuf>,
     },
+}
+
+fn digest(text: &str) -> Result<Hex32, &'static str> {
+    text.parse().map_err(|_| "64 lower-case hexadecimal digits")
 }
 
 fn word(text: &str) -> Result<Word, &'static str> {

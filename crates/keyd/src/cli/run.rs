@@ -2,13 +2,13 @@
 
 use super::{
     EXIT_RED,
-    args::{Approve, Ca, Cli, Client, Init, Issue, ProviderKind, Restore, Settings, Task, Tenant, What},
+    args::{Approve, Ca, Cli, Client, EpochTask, Init, Issue, ProviderKind, Restore, Settings, Task, Tenant, What},
     ask, exit_code,
     print::{self, Form},
     serve,
 };
 use crate::{
-    approval::ACTION_LOG_RESET,
+    approval::{ACTION_EPOCH, ACTION_LOG_RESET},
     backup,
     ca::{self, LeafKind},
     capsule::RecoverySheet,
@@ -103,7 +103,7 @@ fn ask_service(cli: &Cli, layout: &Layout, command: Command) -> Result<Value, Re
         ask::passphrase(cli.passphrase_file.as_deref())
     })?;
     let started = Started { layout: layout.clone(), config, clock: Arc::new(SystemClock), entropy };
-    let service = Arc::new(Service::open(started, provider.as_ref()).map_err(Refusal::from_open)?);
+    let service = Service::open(started, provider).map_err(Refusal::from_open)?;
     let before = service.keyring().sequence;
     let answer = control::run(&service, command)?;
     if service.keyring().sequence != before {
@@ -126,6 +126,8 @@ fn command(cli: &Cli, task: &Task) -> Result<Command, Refusal> {
         }
         Task::Status => Command::Status,
         Task::Backup => Command::Backup,
+        Task::Epoch(EpochTask::Advance { backup }) => Command::EpochAdvance { backup: *backup },
+        Task::Epoch(EpochTask::List) => Command::Epochs,
         Task::Approvals => Command::Approvals,
         Task::Approve(approve) => approval(approve)?,
         Task::Rotate(rotate) => Command::Rotate {
@@ -189,7 +191,7 @@ fn approval(approve: &Approve) -> Result<Command, Refusal> {
     if let Some(id) = &approve.id {
         return Ok(Command::Approve { id: id.clone() });
     }
-    let reset = approve.action.as_str() == ACTION_LOG_RESET;
+    let reset = matches!(approve.action.as_str(), ACTION_LOG_RESET | ACTION_EPOCH);
     let tenant = match approve.tenant {
         Some(tenant) => tenant,
         None if reset => INSTALLATION,

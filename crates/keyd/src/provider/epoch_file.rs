@@ -5,7 +5,10 @@ use crate::disk;
 use leadglass_model::{Entropy, KeyGen, KeyId, TenantId};
 use leadglass_seal::{EpochKey, WRAP_LEN, WrapBinding, WrapPurpose, WrappingKey};
 use serde::{Deserialize, Serialize};
-use std::path::Path;
+use std::{
+    io::Write,
+    path::{Path, PathBuf},
+};
 
 /// One epoch key as it lies on the disk.
 #[derive(Debug, Serialize, Deserialize)]
@@ -65,6 +68,49 @@ impl EpochFile {
         let text = serde_json::to_vec_pretty(self).expect("plain fields always serialize");
         Ok(disk::replace(path, &text)?)
     }
+}
+
+/// Where the next epoch waits beside the one in force.
+pub(super) fn next(path: &Path) -> PathBuf {
+    path.with_extension("next.json")
+}
+
+/// Where the epoch before is held until it is destroyed. Nothing opens it from there.
+fn disabled(path: &Path) -> PathBuf {
+    path.with_extension("disabled.json")
+}
+
+/// Puts the prepared epoch in force if it has this name. Dying between the renames, the next start does the second.
+pub(super) fn promote(path: &Path, epoch: KeyId) -> Result<(), ProviderError> {
+    let next = next(path);
+    if !next.exists() || EpochFile::read(&next)?.epoch_id != epoch {
+        return Ok(());
+    }
+    let rename = |from: &Path, to: &Path| {
+        std::fs::rename(from, to).map_err(|source| disk::DiskError::new("rename to", to, source))?;
+        disk::sync_parent(to)
+    };
+    if path.exists() {
+        rename(path, &disabled(path))?;
+    }
+    Ok(rename(&next, path)?)
+}
+
+/// Overwrites and removes the epoch before.
+pub(super) fn destroy_disabled(path: &Path, entropy: &dyn Entropy) -> Result<(), ProviderError> {
+    let file = disabled(path);
+    let failed = |source| disk::DiskError::new("overwrite", &file, source);
+    match std::fs::File::options().write(true).open(&file) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(failed(error).into()),
+        Ok(mut opened) => {
+            let len = opened.metadata().map_err(failed)?.len().min(MAX_FILE_BYTES);
+            let mut noise = vec![0; usize::try_from(len).unwrap_or_default()];
+            entropy.fill(&mut noise);
+            opened.write_all(&noise).and_then(|()| opened.sync_all()).map_err(failed)?;
+        }
+    }
+    Ok(disk::remove(&file)?)
 }
 
 /// The provider's key has no name of its own: it is known by the file it lies in, or by nobody's memory but a person's.

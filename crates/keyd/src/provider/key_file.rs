@@ -3,9 +3,9 @@
 //! For a machine that must come up without a hand: a systemd credential (`LoadCredentialEncrypted=`, bound to the TPM),
 //! a file on a USB stick, or, for evaluation, a file on the same disk.
 
-use super::{Epoch, EpochFile, ProviderError, SealProvider};
+use super::{Epoch, EpochFile, ProviderError, SealProvider, epoch_file};
 use crate::disk;
-use leadglass_model::Entropy;
+use leadglass_model::{Entropy, KeyId};
 use leadglass_seal::{EpochKey, WrappingKey};
 use std::{
     path::{Path, PathBuf},
@@ -87,6 +87,27 @@ impl SealProvider for KeyFileProvider {
     fn open(&self) -> Result<(Epoch, EpochKey), ProviderError> {
         EpochFile::read(&self.epoch_file)?.open(&self.read()?)
     }
+
+    fn prepare(&self, epoch: Epoch, key: &EpochKey) -> Result<(), ProviderError> {
+        let wrapping = self.read()?;
+        EpochFile::seal(epoch, key, &wrapping, None, self.entropy.as_ref()).write(&epoch_file::next(&self.epoch_file))
+    }
+
+    fn prepared(&self) -> Result<Option<(Epoch, EpochKey)>, ProviderError> {
+        let next = epoch_file::next(&self.epoch_file);
+        if !next.exists() {
+            return Ok(None);
+        }
+        Ok(Some(EpochFile::read(&next)?.open(&self.read()?)?))
+    }
+
+    fn promote(&self, epoch: KeyId) -> Result<(), ProviderError> {
+        epoch_file::promote(&self.epoch_file, epoch)
+    }
+
+    fn destroy_disabled(&self) -> Result<(), ProviderError> {
+        epoch_file::destroy_disabled(&self.epoch_file, self.entropy.as_ref())
+    }
 }
 
 /// Whether `file` lies under `dir`, links followed as far as they exist.
@@ -104,7 +125,7 @@ fn inside(dir: &Path, file: &Path) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use leadglass_model::{KeyGen, KeyId, SystemEntropy};
+    use leadglass_model::{KeyGen, SystemEntropy};
 
     #[test]
     fn a_key_file_inside_the_data_directory_is_refused() {

@@ -41,6 +41,19 @@ pub trait SealProvider: Send + Sync {
 
     /// Gives out the epoch key that is kept.
     fn open(&self) -> Result<(Epoch, EpochKey), ProviderError>;
+
+    /// Takes the next epoch's key beside the one in force. Durable when it returns; done again it replaces the first try.
+    fn prepare(&self, epoch: Epoch, key: &EpochKey) -> Result<(), ProviderError>;
+
+    /// Gives out the key that was prepared, if one is.
+    fn prepared(&self) -> Result<Option<(Epoch, EpochKey)>, ProviderError>;
+
+    /// If the prepared epoch has this name, it is in force from here; the one before is disabled and not yet destroyed.
+    /// Repeating it is fine, and so is a name that was not prepared.
+    fn promote(&self, epoch: KeyId) -> Result<(), ProviderError>;
+
+    /// Destroys the disabled epoch's key. Repeating it is fine.
+    fn destroy_disabled(&self) -> Result<(), ProviderError>;
 }
 
 /// Why an epoch key could not be kept or given out.

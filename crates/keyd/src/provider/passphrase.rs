@@ -1,11 +1,14 @@
 //! The passphrase provider: a person unseals the service after each start.
 
-use super::{Epoch, EpochFile, ProviderError, SealProvider};
+use super::{Epoch, EpochFile, ProviderError, SealProvider, epoch_file};
 use argon2::{Algorithm, Argon2, Params, Version};
-use leadglass_model::Entropy;
+use leadglass_model::{Entropy, KeyId};
 use leadglass_seal::{EpochKey, WrappingKey};
 use serde::{Deserialize, Serialize};
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 use zeroize::{Zeroize, Zeroizing};
 
 /// What a person typed. Wiped when dropped, mute in `Debug`.
@@ -95,6 +98,12 @@ impl PassphraseProvider {
     ) -> Self {
         Self { passphrase, epoch_file, memory_kib, entropy }
     }
+
+    fn read(&self, path: &Path) -> Result<(Epoch, EpochKey), ProviderError> {
+        let file = EpochFile::read(path)?;
+        let stretch = file.stretch().ok_or(ProviderError::Damaged { what: "no stretching parameters" })?;
+        file.open(&stretch.stretch(&self.passphrase)?)
+    }
 }
 
 impl std::fmt::Debug for PassphraseProvider {
@@ -119,9 +128,30 @@ impl SealProvider for PassphraseProvider {
     }
 
     fn open(&self) -> Result<(Epoch, EpochKey), ProviderError> {
-        let file = EpochFile::read(&self.epoch_file)?;
-        let stretch = file.stretch().ok_or(ProviderError::Damaged { what: "no stretching parameters" })?;
-        file.open(&stretch.stretch(&self.passphrase)?)
+        self.read(&self.epoch_file)
+    }
+
+    fn prepare(&self, epoch: Epoch, key: &EpochKey) -> Result<(), ProviderError> {
+        let stretch = Stretch::fresh(self.memory_kib, self.entropy.as_ref());
+        let wrapping = stretch.stretch(&self.passphrase)?;
+        EpochFile::seal(epoch, key, &wrapping, Some(stretch), self.entropy.as_ref())
+            .write(&epoch_file::next(&self.epoch_file))
+    }
+
+    fn prepared(&self) -> Result<Option<(Epoch, EpochKey)>, ProviderError> {
+        let next = epoch_file::next(&self.epoch_file);
+        if !next.exists() {
+            return Ok(None);
+        }
+        self.read(&next).map(Some)
+    }
+
+    fn promote(&self, epoch: KeyId) -> Result<(), ProviderError> {
+        epoch_file::promote(&self.epoch_file, epoch)
+    }
+
+    fn destroy_disabled(&self) -> Result<(), ProviderError> {
+        epoch_file::destroy_disabled(&self.epoch_file, self.entropy.as_ref())
     }
 }
 
@@ -140,7 +170,7 @@ const MAX_LANES: u32 = 8;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use leadglass_model::{KeyGen, KeyId, SystemEntropy};
+    use leadglass_model::{KeyGen, SystemEntropy};
 
     fn typed(text: &str) -> Passphrase {
         Passphrase::new(text.to_owned()).unwrap()

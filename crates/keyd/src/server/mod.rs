@@ -122,9 +122,9 @@ impl Server {
             clock: Arc::clone(&self.clock),
             entropy: Arc::clone(&self.entropy),
         };
-        let opened = tokio::task::spawn_blocking(move || Service::open(started, provider.as_ref())).await;
+        let opened = tokio::task::spawn_blocking(move || Service::open(started, provider)).await;
         let service = match opened.map_err(Refusal::broken)? {
-            Ok(service) => Arc::new(service),
+            Ok(service) => service,
             Err(error) => {
                 tracing::error!(alarm = "unseal", error = %error, "The key service was not unsealed");
                 return Err(Refusal::from_open(error));
@@ -132,6 +132,8 @@ impl Server {
         };
         let backups = Arc::clone(&service).keep_backups(self.stop.clone());
         self.tasks.spawn(backups);
+        let epochs = Arc::clone(&service).keep_epochs(self.stop.clone());
+        self.tasks.spawn(epochs);
         service.backup_wanted.notify_one();
         *self.service.write() = Some(service);
         tracing::info!("Unsealed");
@@ -143,7 +145,7 @@ impl Server {
         let service = self.service.read();
         wire::Health {
             sealed: service.is_none(),
-            epoch: service.as_ref().map(|s| s.epoch.number.get()),
+            epoch: service.as_ref().map(|s| s.epoch().number.get()),
             uptime_s: self.started.elapsed().as_secs(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
         }

@@ -44,6 +44,8 @@ pub(super) fn router(server: Arc<Server>, key_hash: [u8; 32]) -> Router {
         .route(path::RESTRICT, post(restrict))
         .route(path::UNRESTRICT, post(unrestrict))
         .route(path::DESTROY, post(destroy))
+        .route(path::EPOCH_ADVANCE, post(advance_epoch))
+        .route(path::EPOCHS, get(epochs))
         .route(path::TENANTS, get(tenants).post(create_tenant))
         .route(path::ROTATE, post(rotate))
         .route(path::REWRAP, post(rewrap))
@@ -134,6 +136,14 @@ async fn unrestrict(State(at): State<Connection>, body: Body) -> Reply {
 
 async fn destroy(State(at): State<Connection>, body: Body) -> Reply {
     at.call(|service, caller| async move { Ok(json(&service.destroy(&caller, read(body).await?).await?)) }).await
+}
+
+async fn advance_epoch(State(at): State<Connection>, body: Body) -> Reply {
+    at.call(|service, caller| async move { Ok(json(&service.advance_epoch(&caller, read(body).await?).await?)) }).await
+}
+
+async fn epochs(State(at): State<Connection>) -> Reply {
+    at.call(|service, _caller| async move { Ok(json(&service.epochs()?)) }).await
 }
 
 async fn tenants(State(at): State<Connection>) -> Reply {

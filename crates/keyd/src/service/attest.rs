@@ -15,7 +15,7 @@ impl Service {
             build: concat!("leadglass-keyd ", env!("CARGO_PKG_VERSION")).to_owned(),
             config_digest: Hex32(self.config.digest()),
             provider: Word::new(self.provider_kind).expect("provider kinds are words"),
-            epoch: self.epoch.number.get(),
+            epoch: self.epoch().number.get(),
             budgets: self.config.budgets.on_wire(),
             checkpoint: self.log.checkpoint(),
         };

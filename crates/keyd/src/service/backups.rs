@@ -64,7 +64,7 @@ impl Service {
         let sealed = crate::disk::read_bounded(&self.layout.keyring(), MAX_KEYRING_BYTES)?;
         let folder = self.config.backups(&self.layout);
         let snapshot = self.store.snapshot()?;
-        let taken = backup::take(&folder, &snapshot, &sealed, &keyring, self.epoch, self.clock.now())?;
+        let taken = backup::take(&folder, &snapshot, &sealed, &keyring, self.epoch(), self.clock.now())?;
         self.report_blocking(vec![self.entry(Event::Backup, Outcome::Success)])?;
         Ok(taken)
     }
@@ -98,7 +98,7 @@ impl Service {
             sealed: false,
             keyring: keyring.id.to_string(),
             sequence: keyring.sequence,
-            epoch: self.epoch.number.get(),
+            epoch: self.epoch().number.get(),
             provider: self.provider_kind.to_owned(),
             class: self.provider_class,
             tenants: keyring.tenants.len(),

@@ -2,12 +2,12 @@
 //!
 //! 1. One commit: approval used up, rows `destroying`, revocation, and the job itself. Dying here, the next start goes on.
 //! 2. Listeners hear of it; unwrap refuses from here.
-//! 3. One commit: wraps deleted, rows `destroyed`, tombstones, signed receipt, job gone. Dying before it, step 3 is done
-//!    again; nobody was told yet.
-//! 4. The own log names every key; the caller gets the receipt. The same order under the same approval gets it again.
+//! 3. One commit: wraps deleted, rows `destroyed`, tombstones. Dying before it, step 3 is done again.
+//! 4. Every shard that lost a wrap gets a new key (`rekey.rs`), so that old bytes of the database file open nothing.
+//! 5. One commit: signed receipt, job gone. Dying before it, steps 3 to 5 are done again; nobody was told yet.
+//! 6. The own log names every key; the caller gets the receipt. The same order under the same approval gets it again.
 //!
-//! Until the shard is re-keyed old bytes of the database file could still be joined with the keyring; the receipt states
-//! only since when no running component opens the keys.
+//! What the receipt dates is the end of step 4. A backup from before still opens the keys until its epoch ends (`epoch.rs`).
 
 use super::{Caller, RevocationRow, Service, approvals, attest};
 use crate::{
@@ -97,30 +97,31 @@ impl Service {
 }
 
 /// Goes on with every destruction that a crash left half done.
-pub(super) fn resume(service: &Service) -> Result<(), Refusal> {
+///
+/// One that cannot be finished, for a wrap of its shard that is damaged, say, does not keep the others from their keys.
+pub(super) fn resume(service: &Arc<Service>) -> Result<(), Refusal> {
     for (_, value) in service.store.snapshot()?.scan(Table::Jobs, JOB_PREFIX, None, usize::MAX)? {
         let job: Job = serde_json::from_slice(&value).map_err(Refusal::broken)?;
-        finish(service, &job)?;
+        if let Err(refusal) = finish(service, &job) {
+            tracing::error!(
+                alarm = "erasure",
+                cause = refusal.causes(),
+                "A destruction that was begun could not be finished"
+            );
+        }
     }
     Ok(())
 }
 
-/// Steps 3 and 4. Blocks.
-fn finish(service: &Service, job: &Job) -> Result<SignedStatement, Refusal> {
-    let now = service.clock.now();
-    let statement = DestroyStatement {
-        tenant: job.request.tenant,
-        order_id: job.request.order_id.clone(),
-        approval: job.request.approval.clone(),
-        key_ids: job.keys.clone(),
-        live_erased_at: now,
-        epoch: service.epoch.number.get(),
-    };
-    let receipt = attest::sign(service, &statement)?;
-    let (done, kept) = (job.clone(), receipt.clone());
+/// Steps 3 to 6. Blocks.
+fn finish(service: &Arc<Service>, job: &Job) -> Result<SignedStatement, Refusal> {
+    let (done, now) = (job.clone(), service.clock.now());
     service.store.write_blocking::<(), Refusal, _>(move |tx| {
         for id in &done.keys {
             let Some(mut row) = tx.row::<KeyRow>(Table::Keys, id.as_bytes())? else { continue };
+            if row.state == KeyState::Destroyed {
+                continue;
+            }
             row.state = KeyState::Destroyed;
             row.wrap.clear();
             tx.put_row(Table::Keys, id.as_bytes(), &row)?;
@@ -129,6 +130,23 @@ fn finish(service: &Service, job: &Job) -> Result<SignedStatement, Refusal> {
             let tombstone = Tombstone { tenant: row.tenant, study_ref: row.study_ref, order, at_ms: now.0 };
             tx.put_row(Table::Tombstones, id.as_bytes(), &tombstone)?;
         }
+        Ok(())
+    })?;
+    let tenant = job.request.tenant;
+    let cost = service.retire(tenant, &service.shards_of(tenant, &job.keys)?)?;
+    tracing::info!(visited = cost.visited, moved = cost.moved, keys = job.keys.len(), "Shards re-keyed");
+
+    let statement = DestroyStatement {
+        tenant,
+        order_id: job.request.order_id.clone(),
+        approval: job.request.approval.clone(),
+        key_ids: job.keys.clone(),
+        live_erased_at: service.clock.now(),
+        epoch: service.epoch().number.get(),
+    };
+    let receipt = attest::sign(service, &statement)?;
+    let (done, kept) = (job.clone(), receipt.clone());
+    service.store.write_blocking::<(), Refusal, _>(move |tx| {
         tx.put(Table::Receipts, &job_name(&done.request), &to_json(&kept))?;
         Ok(tx.delete(Table::Jobs, &job_name(&done.request))?)
     })?;

@@ -59,6 +59,7 @@ impl Service {
 
     /// Moves at most `limit` wraps to the newest version of their shard; drops the old versions when none is left. Blocks.
     pub fn rewrap_keys(self: &Arc<Self>, tenant: TenantId, limit: u32) -> Result<RewrapProgress, Refusal> {
+        let _one = self.rekeying.lock();
         let keyring = self.keyring();
         let ring = keyring.tenant(tenant).ok_or_else(no_tenant)?;
         let mut moved = 0;
@@ -70,17 +71,15 @@ impl Service {
             }
         }
         let left = self.left(tenant)?;
-        if left == 0 && ring.shards.iter().any(Shard::is_rekeying) {
-            self.change_keyring(|keyring| {
-                let ring = keyring.tenant_mut(tenant).ok_or_else(no_tenant)?;
-                ring.shards.iter_mut().for_each(Shard::drop_old);
-                Ok(())
-            })?;
+        if left == 0 {
+            for shard in ring.shards.iter().filter(|s| s.is_rekeying()) {
+                self.drop_old_version(tenant, shard)?;
+            }
         }
         Ok(RewrapProgress { moved, left })
     }
 
-    fn move_wraps(self: &Arc<Self>, shard: KeyId, ids: Vec<KeyId>) -> Result<u64, Refusal> {
+    pub(super) fn move_wraps(self: &Arc<Self>, shard: KeyId, ids: Vec<KeyId>) -> Result<u64, Refusal> {
         let service = Arc::clone(self);
         self.store.write_blocking(move |tx| {
             let keyring = service.keyring();
@@ -122,8 +121,8 @@ impl Service {
         Ok(left)
     }
 
-    /// A write that is still waiting cannot add to these: `create` refuses a version that is not the newest.
-    fn old_wraps(&self, shard: &Shard, limit: usize) -> Result<Vec<KeyId>, Refusal> {
+    /// Wraps of a shard that hang on a version that is not its newest.
+    pub(super) fn old_wraps(&self, shard: &Shard, limit: usize) -> Result<Vec<KeyId>, Refusal> {
         let snapshot = self.store.snapshot()?;
         let mut old = Vec::new();
         for (name, _) in snapshot.scan(Table::ByShard, shard.id.as_bytes(), None, usize::MAX)? {

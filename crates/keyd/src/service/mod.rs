@@ -10,16 +10,21 @@ mod backups;
 mod bind;
 mod create;
 mod destroy;
+mod epoch;
 mod escrow;
 mod index;
 mod maintenance;
 mod open;
+mod rekey;
 mod restrict;
 mod revocations;
 mod secrets;
 mod tenants;
 mod unwrap;
 mod witness;
+
+#[cfg(test)]
+mod erase_tests;
 
 pub use approvals::{ApprovalInfo, Suspension};
 pub use backups::Standing;
@@ -34,7 +39,7 @@ use crate::{
     config::Config,
     keyring::{Client, ClientRole, Keyring},
     layout::Layout,
-    provider::Epoch,
+    provider::{Epoch, SealProvider},
     refusal::Refusal,
     store::{Store, Table},
 };
@@ -54,8 +59,10 @@ pub struct Service {
     pub(crate) entropy: Arc<dyn Entropy>,
     pub(crate) provider_kind: &'static str,
     pub(crate) provider_class: char,
-    pub(crate) epoch: Epoch,
-    epoch_key: EpochKey,
+    provider: Box<dyn SealProvider>,
+    sealing: RwLock<Arc<Sealing>>,
+    advancing: Mutex<()>,
+    rekeying: Mutex<()>,
     keyring: RwLock<Arc<Keyring>>,
     changing: Mutex<()>,
     pub(crate) store: Store,
@@ -66,6 +73,12 @@ pub struct Service {
     fill: Mutex<HashMap<TenantId, u64>>,
     revoked: watch::Sender<u64>,
     pub(crate) backup_wanted: Notify,
+}
+
+/// The epoch in force and its key.
+struct Sealing {
+    epoch: Epoch,
+    key: EpochKey,
 }
 
 /// Who calls: an enrolled client.
@@ -121,6 +134,15 @@ impl Service {
         Arc::clone(&self.keyring.read())
     }
 
+    /// The epoch in force.
+    pub fn epoch(&self) -> Epoch {
+        self.sealing.read().epoch
+    }
+
+    fn sealing(&self) -> Arc<Sealing> {
+        Arc::clone(&self.sealing.read())
+    }
+
     /// Changes the keyring: file durable, database told, then in force. Blocks.
     ///
     /// If we die after the file and before the database, the next start finds a keyring one ahead and goes on with it.
@@ -131,7 +153,8 @@ impl Service {
         let _changing = self.changing.lock();
         let mut draft = self.keyring().draft();
         let answer = change(&mut draft)?;
-        let sealed = draft.seal(self.epoch, &self.epoch_key, self.entropy.as_ref());
+        let sealing = self.sealing();
+        let sealed = draft.seal(sealing.epoch, &sealing.key, self.entropy.as_ref());
         if let Some(mirror) = self.config.mirror(&self.layout) {
             crate::backup::mirror_keyring(&mirror, &sealed)?;
         }

@@ -1,6 +1,6 @@
 //! From sealed to unsealed: provider, keyring, database, log, in this order.
 
-use super::{Service, Suspension, destroy, revocations};
+use super::{Sealing, Service, Suspension, destroy, epoch, revocations};
 use crate::{
     backup::{self, BackupError},
     budget::{Budgets, DAY_S},
@@ -79,8 +79,10 @@ impl OpenError {
 
 impl Service {
     /// Unseals. Blocks: stretching a passphrase takes about a second, verifying the log its length.
-    pub fn open(started: Started, provider: &dyn SealProvider) -> Result<Self, OpenError> {
+    pub fn open(started: Started, provider: Box<dyn SealProvider>) -> Result<Arc<Self>, OpenError> {
         let Started { layout, config, clock, entropy } = started;
+        // A crash in the middle of an advance leaves the new epoch prepared; the keyring says which one is in force.
+        provider.promote(Keyring::epoch_of(&layout.keyring())?)?;
         let (epoch, epoch_key) = provider.open()?;
         let keyring = Keyring::read(&layout.keyring(), epoch, &epoch_key)?;
         let store = Store::open(&layout.database(), None)?;
@@ -110,15 +112,17 @@ impl Service {
         let suspended = Suspension::all(&snapshot)?;
         let revoked = revocations::last(&snapshot)?;
         drop(snapshot);
-        let service = Self {
+        let service = Arc::new(Self {
             layout,
             config,
             clock,
             entropy,
             provider_kind: provider.kind(),
             provider_class: provider.class(),
-            epoch,
-            epoch_key,
+            provider,
+            sealing: RwLock::new(Arc::new(Sealing { epoch, key: epoch_key })),
+            advancing: Mutex::new(()),
+            rekeying: Mutex::new(()),
             keyring: RwLock::new(Arc::new(keyring)),
             changing: Mutex::new(()),
             store,
@@ -129,9 +133,10 @@ impl Service {
             fill: Mutex::new(HashMap::new()),
             revoked: watch::Sender::new(revoked),
             backup_wanted: Notify::new(),
-        };
+        });
         service.report_blocking(vec![service.entry(Event::Unsealed, Outcome::Success)])?;
         destroy::resume(&service)?;
+        epoch::resume(&service)?;
         Ok(service)
     }
 }

@@ -117,6 +117,11 @@ impl Store {
         self.database.begin_read().map(Snapshot).map_err(StoreError::engine)
     }
 
+    /// Begins the mirror anew over what is committed; writes wait meanwhile.
+    pub fn remirror<E: From<StoreError>>(&self, start: impl FnOnce(&Snapshot) -> Result<Mirror, E>) -> Result<(), E> {
+        self.writer.remirror(|| start(&self.snapshot()?))
+    }
+
     /// Runs a write and answers when it is durable. `change` must decide before it writes: an error it returns after a
     /// write would leave that write in the shared commit.
     ///

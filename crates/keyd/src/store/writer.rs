@@ -166,17 +166,32 @@ enum Urgency {
 pub(super) struct Writer {
     queue: Option<mpsc::SyncSender<Waiting>>,
     room: Arc<Semaphore>,
+    mirror: Arc<Mutex<Option<Mirror>>>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Writer {
     pub(super) fn start(database: Arc<Database>, mirror: Option<Mirror>) -> Self {
         let (queue, jobs) = mpsc::sync_channel(MAX_WAITING * 2);
+        let mirror = Arc::new(Mutex::new(mirror));
+        let written = Arc::clone(&mirror);
         let thread = std::thread::Builder::new()
             .name("key-database".to_owned())
-            .spawn(move || run(&database, mirror, &jobs))
+            .spawn(move || run(&database, &written, &jobs))
             .expect("a process that cannot start its first threads cannot run");
-        Self { queue: Some(queue), room: Arc::new(Semaphore::new(MAX_WAITING)), thread: Mutex::new(Some(thread)) }
+        Self {
+            queue: Some(queue),
+            room: Arc::new(Semaphore::new(MAX_WAITING)),
+            mirror,
+            thread: Mutex::new(Some(thread)),
+        }
+    }
+
+    /// Begins the mirror anew; no commit happens meanwhile.
+    pub(super) fn remirror<E>(&self, start: impl FnOnce() -> Result<Mirror, E>) -> Result<(), E> {
+        let mut mirror = self.mirror.lock().unwrap_or_else(PoisonError::into_inner);
+        *mirror = Some(start()?);
+        Ok(())
     }
 
     pub(super) async fn submit(&self, work: Work) -> Result<(), StoreError> {
@@ -214,7 +229,7 @@ impl Drop for Writer {
     }
 }
 
-fn run(database: &Database, mut mirror: Option<Mirror>, jobs: &mpsc::Receiver<Waiting>) {
+fn run(database: &Database, mirror: &Mutex<Option<Mirror>>, jobs: &mpsc::Receiver<Waiting>) {
     while let Ok(first) = jobs.recv() {
         let latest = Instant::now() + SOON;
         let mut urgent = false;
@@ -231,7 +246,7 @@ fn run(database: &Database, mut mirror: Option<Mirror>, jobs: &mpsc::Receiver<Wa
                 };
             }
         }
-        commit(database, mirror.as_mut(), batch);
+        commit(database, mirror.lock().unwrap_or_else(PoisonError::into_inner).as_mut(), batch);
     }
 }
 

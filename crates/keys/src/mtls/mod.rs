@@ -13,10 +13,10 @@ use crate::{
     KeyService, RevocationStream, ServiceError,
     wire::{
         self, Approval, ApprovalId, Assertion, Attestation, BindRequest, CosignAnswer, CosignRequest, CreateRequest,
-        DestroyRequest, Health, Hex32, IndexPage, IndexRequest, LogPage, LogRead, MAX_ANSWER_BYTES, MAX_BATCH,
-        MacAnswer, MacRequest, NewKey, OpenApproval, Problem, RestrictAnswer, RestrictRequest, RevocationLines,
-        SecretRecord, SecretRequest, SignedStatement, TenantList, UnwrapOutcome, UnwrapRequest, decode_records,
-        json_from, json_to, path,
+        DestroyRequest, EpochAdvance, EpochAdvanced, EpochList, Health, Hex32, IndexPage, IndexRequest, LogPage,
+        LogRead, MAX_ANSWER_BYTES, MAX_BATCH, MacAnswer, MacRequest, NewKey, OpenApproval, Problem, RestrictAnswer,
+        RestrictRequest, RevocationLines, SecretRecord, SecretRequest, SignedStatement, TenantList, UnwrapOutcome,
+        UnwrapRequest, decode_records, json_from, json_to, path,
     },
 };
 use bytes::Bytes;
@@ -212,6 +212,14 @@ impl KeyService for MtlsKeyService {
 
     async fn destroy(&self, request: &DestroyRequest) -> Result<SignedStatement, ServiceError> {
         self.post_json(path::DESTROY, request).await
+    }
+
+    async fn advance_epoch(&self, request: &EpochAdvance) -> Result<EpochAdvanced, ServiceError> {
+        self.post_json(path::EPOCH_ADVANCE, request).await
+    }
+
+    async fn epochs(&self) -> Result<EpochList, ServiceError> {
+        self.get_json(path::EPOCHS).await
     }
 
     async fn open_approval(&self, request: &OpenApproval) -> Result<Approval, ServiceError> {

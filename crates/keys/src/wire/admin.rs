@@ -1,7 +1,7 @@
 //! Health, unseal, epochs and rotation.
 
-use super::{ApprovalId, Base64Bytes, Hex32, SignedStatement};
-use leadglass_model::TenantId;
+use super::{ApprovalId, Base64Bytes, Hex32, SignedStatement, Word};
+use leadglass_model::{TenantId, UnixMillis};
 use serde::{Deserialize, Serialize};
 
 /// How the service is. Answered while sealed, so it says little.
@@ -42,8 +42,42 @@ pub struct EpochAdvanced {
     pub old: u32,
     /// The one that began.
     pub new: u32,
-    /// What the seal provider says about the old key's end.
+    /// How far it is: an [`EpochStatement`].
     pub receipt: SignedStatement,
+}
+
+/// How far the end of an epoch is; its JSON text is what the service signs ([`SignedStatement`]).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EpochStatement {
+    /// The epoch that ended.
+    pub old: u32,
+    /// The one that began.
+    pub new: u32,
+    /// Seal provider.
+    pub provider: Word,
+    /// `S`: kept in software, overwritten and discarded. `H`: kept in and destroyed by hardware.
+    pub class: char,
+    /// Under which approval; without one it was done on the key host.
+    pub approval: Option<ApprovalId>,
+    /// SHA-256 of the backup under the new epoch that was verified before.
+    pub backup_sha256: Option<Hex32>,
+    /// When it began.
+    pub began_at: UnixMillis,
+    /// Until when the old key is disabled and not destroyed.
+    pub held_until: Option<UnixMillis>,
+    /// Since when no earlier backup opens.
+    pub epoch_destroyed_at: Option<UnixMillis>,
+    /// When the old epoch's recovery capsule will be deleted.
+    pub capsule_until: Option<UnixMillis>,
+    /// When it was.
+    pub backup_erased_at: Option<UnixMillis>,
+}
+
+/// Every epoch that began: statements of [`EpochStatement`], oldest first, the newest 256.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EpochList {
+    /// One an epoch.
+    pub epochs: Vec<SignedStatement>,
 }
 
 /// What to rotate.

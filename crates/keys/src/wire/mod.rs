@@ -30,8 +30,8 @@ mod tenant;
 mod unwrap;
 
 pub use admin::{
-    EpochAdvance, EpochAdvanced, Health, RewrapProgress, RewrapRequest, RotateRequest, RotateWhat, Rotated,
-    UnsealRequest,
+    EpochAdvance, EpochAdvanced, EpochList, EpochStatement, Health, RewrapProgress, RewrapRequest, RotateRequest,
+    RotateWhat, Rotated, UnsealRequest,
 };
 pub use approval::{
     Approval, ApprovalId, ApprovalState, Assertion, Job, MAX_JOB_BYTES, OpenApproval, approval_challenge,
@@ -74,6 +74,8 @@ pub mod path {
     pub const DESTROY: &str = "/v1/keys/destroy";
     /// `POST`: [`super::EpochAdvance`] → [`super::EpochAdvanced`].
     pub const EPOCH_ADVANCE: &str = "/v1/epoch/advance";
+    /// `GET` → [`super::EpochList`].
+    pub const EPOCHS: &str = "/v1/epochs";
     /// `GET` → [`super::TenantList`]; `POST`: [`super::CreateTenant`] → [`super::TenantInfo`].
     pub const TENANTS: &str = "/v1/tenants";
     /// `POST`: [`super::RotateRequest`] → [`super::Rotated`].
