@@ -144,6 +144,11 @@ pub struct Http {
     /// our own.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub hosts: Vec<String>,
+    /// Addresses of TLS proxies in front, `127.0.0.1` for one at `plain`: they are believed whom they name in
+    /// `X-Forwarded-For`. Of anybody else that header is not looked at. Without this, attempts to sign in that come through a
+    /// proxy are not counted by address.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub fronts: Vec<IpAddr>,
     /// Address for `/metrics`, `/readyz` and `/healthz` in clear and without a token, for Prometheus or its agent on this very
     /// host. Off unless given, loopback only. At the other doors `/metrics` wants the token of somebody who may administer.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -15,7 +15,7 @@ use leadglass_dimse::{Echo, Limits, Listener, Service, Storage, StoragePolicy, T
 use leadglass_engine::{Refusals, Rooms};
 use leadglass_model::SystemEntropy;
 use leadglass_records::Sessions;
-use leadglass_web::{App, Crowd, Identity, Origins, Renderer, Site};
+use leadglass_web::{App, Crowd, Fronts, Identity, Origins, Renderer, Site};
 use metrics_exporter_prometheus::PrometheusHandle;
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeSet, net::SocketAddr, path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
@@ -93,7 +93,11 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         people,
         devices: Arc::new(book),
         refusals,
-        origins: Arc::new(Origins { hosts: config.hosts().unwrap_or_default(), ..Origins::default() }),
+        origins: Arc::new(Origins {
+            hosts: config.hosts().unwrap_or_default(),
+            fronts: Fronts::new(config.http.fronts.iter().copied()),
+            ..Origins::default()
+        }),
         renderer: renderer(config.decode_without_filter),
         decoded: Arc::new(Rooms::new(DECODED_KIB)),
         metrics,

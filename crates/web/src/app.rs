@@ -1,7 +1,7 @@
 //! The routes, what they share, and who is asking.
 
 use crate::{
-    DeviceDesk, Origins, Problem, Renderer, admin, audit, devices, head, health, pages, people, places, qido, refusals,
+    DeviceDesk, Origins, Problem, Renderer, admin, audit, devices, front, head, health, pages, people, places, qido, refusals,
     rendered, session, small, stow, trace, upload, wado, wado_uri,
 };
 use axum::{
@@ -165,6 +165,7 @@ pub(crate) fn layered(routes: Router<App>, always: Router<App>, app: App) -> Rou
         .layer(middleware::from_fn_with_state(places::AtWork::new(app.clone()), places::enter))
         .layer(middleware::from_fn_with_state(app.clone(), head::ours))
         .merge(always)
+        .layer(middleware::from_fn_with_state(app.origins.clone(), front::see))
         .layer(middleware::from_fn(head::bounded))
         .layer(middleware::from_fn(trace::label))
         .with_state(app)

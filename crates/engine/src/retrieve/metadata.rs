@@ -3,12 +3,11 @@
 //! Rows are fetched, opened and inflated a batch at a time, in the order of the instances' numbers. Only what is current has
 //! a part in it; an instance that came late or in a newer version is there as soon as it is stored.
 
-use super::{RetrieveError, Target};
+use super::{RetrieveError, Target, gunzip::gunzip};
 use crate::{
     Engine, Shared,
     access::{Access, Given},
 };
-use flate2::read::GzDecoder;
 use futures::{Stream, StreamExt, TryStreamExt, stream};
 use leadglass_index::{IndexError, InstanceRow, SealedMeta, Table};
 use leadglass_keys::ObjectLease;
@@ -19,7 +18,6 @@ use leadglass_model::{
 use serde_json::json;
 use std::{
     collections::{HashMap, VecDeque},
-    io::Read as _,
     mem,
     sync::{Arc, atomic::Ordering},
 };
@@ -295,7 +293,7 @@ fn open(
         let json = match kept {
             Kept::All(meta) => {
                 let lease = leases.get(&meta.key_id()).ok_or(IndexError::NoKey { table: Table::Meta })?;
-                gunzip(&meta.open(lease.meta_key())?).ok_or(IndexError::Corrupt { table: Table::Meta })?
+                gunzip(&meta.open(lease.meta_key())?, MAX_BYTES).ok_or(IndexError::Corrupt { table: Table::Meta })?
             }
             Kept::Name(json) => json,
         };
@@ -337,14 +335,6 @@ fn name(study: &StudyUid, row: &InstanceRow) -> Vec<u8> {
     attributes.to_string().into_bytes()
 }
 
-/// One gzip member, which says its length at its end.
-fn gunzip(packed: &[u8]) -> Option<Vec<u8>> {
-    let len = u32::from_le_bytes(*packed.last_chunk::<4>()?) as usize;
-    let mut plain = Vec::with_capacity(len.min(MAX_BYTES) + 1);
-    GzDecoder::new(packed).take(MAX_BYTES as u64 + 1).read_to_end(&mut plain).ok()?;
-    (plain.len() == len).then_some(plain)
-}
-
 /// Instances a batch: a few hundred KiB.
 const BATCH: usize = 64;
 /// Batches in work for one reader.
@@ -358,20 +348,3 @@ const FETCH_BYTES: usize = 4 << 20;
 const GROUP_BYTES: usize = 4 << 20;
 /// More than the tap keeps of one instance.
 const MAX_BYTES: usize = 16 << 20;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use flate2::{Compression, write::GzEncoder};
-    use std::io::Write as _;
-
-    #[test]
-    fn a_member_comes_out_whole_or_not_at_all() {
-        let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
-        encoder.write_all(&[b'x'; 70_000]).unwrap();
-        let packed = encoder.finish().unwrap();
-        assert_eq!(gunzip(&packed), Some(vec![b'x'; 70_000]));
-        assert_eq!(gunzip(&packed[..packed.len() - 9]), None);
-        assert_eq!(gunzip(b""), None);
-    }
-}

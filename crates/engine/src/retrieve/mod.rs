@@ -14,6 +14,7 @@ mod error;
 mod explicit;
 mod frame_map;
 mod frames;
+mod gunzip;
 mod inflate;
 mod metadata;
 mod pool;

@@ -132,6 +132,7 @@ fn first_config(home: &Home, tenant: TenantId, other_tenant: TenantId, ports: Po
             key: home.tls("server-key.pem"),
             plain: None,
             hosts: Vec::new(),
+            fronts: Vec::new(),
             metrics: None,
         },
         viewer: None,
@@ -175,10 +176,9 @@ fn place(config: &mut Config, home: &Home, ports: Ports) {
         ca: Some(ca),
         client_ca,
     });
-    let Http { hosts, metrics, .. } = &config.http;
-    let (hosts, metrics) = (hosts.clone(), *metrics);
-    config.http =
-        Http { listen: local(ports.https), certificate, key, plain: Some(local(ports.plain)), hosts, metrics };
+    let http = &mut config.http;
+    (http.listen, http.plain) = (local(ports.https), Some(local(ports.plain)));
+    (http.certificate, http.key) = (certificate, key);
 }
 
 /// Sets what is `up`'s in the key service's own file; the rest stays as `init` wrote it or a person changed it.

@@ -7,7 +7,7 @@ mod site;
 
 pub use site::{Site, SiteError};
 
-use crate::{App, Problem, app, head::Hosts, session};
+use crate::{App, Problem, app, front::Fronts, head::Hosts, session};
 use axum::{
     Router,
     extract::State,
@@ -26,6 +26,8 @@ pub struct Origins {
     pub viewer: OnceLock<u16>,
     /// Both.
     pub hosts: Hosts,
+    /// What stands before them.
+    pub fronts: Fronts,
 }
 
 /// All routes of the viewer's origin.
