@@ -1,0 +1,208 @@
+//! Orders: given, approved, taken back, listed.
+
+use super::{
+    Approved, EraseError, ErasureId, ErasureRules, Ground, Level, MAX_STUDIES, Order, Retention, Stage, WhatToErase,
+    order::PREFIX, tombstone::scan,
+};
+use crate::{Engine, Shared, ingest::PatientKey};
+use leadglass_audit::{CodeWord, Counts, Event, NewEntry, Outcome};
+use leadglass_index::StudyEntry;
+use leadglass_model::{ActorRef, Administer, EntryId, Permit, TenantId};
+use leadglass_records::{Expected, Table};
+use std::sync::Arc;
+use zeroize::Zeroizing;
+
+impl Engine {
+    /// What a house demands before something is erased.
+    pub fn set_erasure(&self, rules: ErasureRules) {
+        *self.shared.erased.rules.lock() = rules;
+    }
+
+    /// Who knows what has to be kept.
+    pub fn set_retention(&self, retention: Arc<dyn Retention>) {
+        *self.shared.erased.retention.lock() = retention;
+    }
+
+    /// Orders an erasure. Nothing happens to anything yet.
+    ///
+    /// Cancel safety: a dropped call may have written the order.
+    pub async fn order_erasure(
+        &self,
+        permit: &Permit<Administer>,
+        what: &WhatToErase,
+        ground: Ground,
+        reason: String,
+    ) -> Result<Order, EraseError> {
+        self.shared.order_erasure(permit, what, ground, reason).await
+    }
+
+    /// Every order of the tenant, newest last.
+    pub async fn erasures(&self, permit: &Permit<Administer>) -> Result<Vec<Order>, EraseError> {
+        self.shared.orders(permit.tenant()).await
+    }
+
+    /// One order.
+    pub async fn erasure(&self, permit: &Permit<Administer>, id: ErasureId) -> Result<Order, EraseError> {
+        Ok(self.shared.order(permit.tenant(), id).await?.0)
+    }
+
+    /// Approves an order of somebody else.
+    pub async fn approve_erasure(&self, permit: &Permit<Administer>, id: ErasureId) -> Result<Order, EraseError> {
+        let (mut order, version) = self.shared.order(permit.tenant(), id).await?;
+        if order.stage != Stage::Ordered {
+            return Err(EraseError::Begun(order.stage));
+        }
+        if order.is_by(permit.actor()) {
+            return Err(EraseError::OwnOrder);
+        }
+        let by = permit.actor().to_string();
+        if order.approvals.iter().all(|given| given.by != by) {
+            let entry = self.shared.erasure_entry(permit.tenant(), &order, "approved");
+            self.shared.commit_entry(by_permit(entry, permit), None).await?;
+            order.approvals.push(Approved { by, at: self.shared.clock.now() });
+            self.shared.keep_order(permit.tenant(), &order, Expected::Version(version)).await?;
+        }
+        Ok(order)
+    }
+
+    /// Takes an order back that has not begun.
+    pub async fn withdraw_erasure(&self, permit: &Permit<Administer>, id: ErasureId) -> Result<Order, EraseError> {
+        let (mut order, version) = self.shared.order(permit.tenant(), id).await?;
+        if order.stage != Stage::Ordered {
+            return Err(EraseError::Begun(order.stage));
+        }
+        let entry = self.shared.erasure_entry(permit.tenant(), &order, "withdrawn");
+        self.shared.commit_entry(by_permit(entry, permit), None).await?;
+        order.stage = Stage::Withdrawn;
+        self.shared.keep_order(permit.tenant(), &order, Expected::Version(version)).await?;
+        Ok(order)
+    }
+}
+
+impl Shared {
+    async fn order_erasure(
+        self: &Arc<Self>,
+        permit: &Permit<Administer>,
+        what: &WhatToErase,
+        ground: Ground,
+        reason: String,
+    ) -> Result<Order, EraseError> {
+        let tenant = permit.tenant();
+        let found = self.clone().studies_of(tenant, what.clone()).await?;
+        let Some(first) = found.first() else { return Err(EraseError::Missing) };
+        if found.len() > MAX_STUDIES {
+            return Err(EraseError::TooMany { studies: found.len() });
+        }
+        self.may_be_erased(tenant, &found)?;
+        let now = self.clock.now();
+        let rules = *self.erased.rules.lock();
+        let mut id = [0; 16];
+        self.entropy.fill(&mut id);
+        let tokens =
+            found.iter().filter(|s| s.row.quarantine.is_none()).filter_map(|s| self.uid_token(tenant, &s.row.uid));
+        let order = Order {
+            id: ErasureId(id),
+            level: match what {
+                WhatToErase::Study(_) => Level::Study,
+                WhatToErase::Patient { .. } => Level::Patient,
+            },
+            ground,
+            reason,
+            ordered_by: permit.actor().to_string(),
+            ordered_at: now,
+            not_before: now.plus_secs(rules.cooling_off_s),
+            needs: rules.approvals,
+            approvals: Vec::new(),
+            studies: found.iter().map(|study| study.study_ref).collect(),
+            uid_tokens: tokens.map(hex::encode).collect(),
+            subject: self.subject_token(tenant, &crate::patient_key(first)).map(|token| hex::encode(token.0)),
+            stage: Stage::Ordered,
+            key_approval: None,
+            key_approval_until: None,
+            objects: 0,
+            instances: 0,
+            receipt: None,
+            ciphertext_deleted_at: None,
+            done_at: None,
+        };
+        let entry = self.erasure_entry(tenant, &order, "ordered");
+        self.commit_entry(by_permit(entry, permit), None).await?;
+        self.keep_order(tenant, &order, Expected::Absent).await?;
+        Ok(order)
+    }
+
+    /// The studies and cases of quarantine that are meant. One look at every study in memory.
+    async fn studies_of(self: Arc<Self>, tenant: TenantId, what: WhatToErase) -> Result<Vec<StudyEntry>, EraseError> {
+        let look = move || match what {
+            WhatToErase::Study(uid) => {
+                let Some(study) = self.catalog.study(tenant, &uid) else { return Vec::new() };
+                let patient = crate::patient_key(&study);
+                let cases = self.catalog.quarantined(tenant, Some(&uid)).into_iter();
+                let cases: Vec<_> = cases.filter(|case| crate::patient_key(case).is_same(&patient)).collect();
+                std::iter::once(study).chain(cases).collect()
+            }
+            WhatToErase::Patient { id, issuer } => {
+                let patient = PatientKey { id, issuer };
+                let all = self.catalog.study_refs(tenant).into_iter();
+                let entries = all.filter_map(|study| self.catalog.study_by_ref(tenant, study));
+                entries.filter(|entry| crate::patient_key(entry).is_same(&patient)).collect()
+            }
+        };
+        tokio::task::spawn_blocking(look).await.map_err(|_| EraseError::Stopping)
+    }
+
+    /// Whether it may be erased now, and if not, why.
+    pub(super) fn may_be_erased(&self, tenant: TenantId, studies: &[StudyEntry]) -> Result<(), EraseError> {
+        let (retention, now) = (self.erased.retention.lock().clone(), self.clock.now());
+        match studies.iter().find_map(|study| retention.keeps(tenant, study, now)) {
+            Some(kept) => Err(EraseError::Kept(kept)),
+            None => Ok(()),
+        }
+    }
+
+    pub(super) async fn orders(&self, tenant: TenantId) -> Result<Vec<Order>, EraseError> {
+        let records = self.records(tenant).ok_or(EraseError::Missing)?;
+        let found = scan(records, PREFIX).await?;
+        let mut orders: Vec<Order> = found.iter().filter_map(|(_, value)| serde_json::from_slice(value).ok()).collect();
+        orders.sort_by_key(|order| order.ordered_at);
+        Ok(orders)
+    }
+
+    pub(super) async fn order(&self, tenant: TenantId, id: ErasureId) -> Result<(Order, u64), EraseError> {
+        let records = self.records(tenant).ok_or(EraseError::Missing)?;
+        let record = records.get(Table::Cases, &Order::record_key(id)).await?.ok_or(EraseError::Missing)?;
+        let order = serde_json::from_slice(record.value.expose()).map_err(|_| EraseError::Missing)?;
+        Ok((order, record.version))
+    }
+
+    pub(super) async fn keep_order(
+        &self,
+        tenant: TenantId,
+        order: &Order,
+        expected: Expected,
+    ) -> Result<u64, EraseError> {
+        let records = self.records(tenant).ok_or(EraseError::Missing)?;
+        let value = Zeroizing::new(serde_json::to_vec(order).expect("an order has string keys and plain fields"));
+        Ok(records.put(Table::Cases, &Order::record_key(order.id), value, expected).await?)
+    }
+
+    /// An entry about an order. It names the patient by her token alone.
+    pub(super) fn erasure_entry(&self, tenant: TenantId, order: &Order, code: &str) -> NewEntry {
+        let id = EntryId::random(&*self.entropy);
+        let mut entry = NewEntry::new(id, self.clock.now(), Event::Erasure, Outcome::Success);
+        entry.tenant = Some(tenant);
+        entry.subject = order.subject_token();
+        entry.study = if let [only] = order.studies.as_slice() { Some(*only) } else { None };
+        entry.code = CodeWord::parse(code);
+        entry.counts = Counts { studies: order.studies.len() as u64, instances: order.instances, ..Counts::default() };
+        entry
+    }
+}
+
+pub(super) fn by_permit(mut entry: NewEntry, permit: &Permit<Administer>) -> NewEntry {
+    let actor: ActorRef = permit.actor();
+    entry.actor = Some(actor);
+    entry.role = Some(permit.role());
+    entry.purpose = Some(leadglass_model::Purpose::SubjectRequest);
+    entry
+}

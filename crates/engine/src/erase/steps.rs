@@ -1,0 +1,309 @@
+//! The steps of an order, one function each. Each says what survives if we die in it.
+
+use super::{EraseError, ErasureId, Level, Order, Stage, order};
+use crate::{Engine, Shared, retrieve::thumbnail_name};
+use futures::{StreamExt, TryStreamExt, stream};
+use leadglass_keys::{
+    ServiceError,
+    wire::{Base64Bytes, DestroyRequest, DestroyStatement, Few, Job, OpenApproval, ProblemCode, Word, json_from},
+};
+use leadglass_model::{ActorRef, Administer, EntryId, KeyId, ObjectId, Permit, Purpose, TenantId};
+use leadglass_records::{Expected, Table};
+use leadglass_store::StoreError;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+use zeroize::Zeroizing;
+
+impl Engine {
+    /// Carries an order on as far as it goes. `approval` is one that was given on the key host for it; without one the key
+    /// service is asked for it, and the answer says what has to be typed there.
+    ///
+    /// Cancel safety: what has begun goes on in a task of its own; asking again goes on, too.
+    pub async fn run_erasure(
+        &self,
+        permit: &Permit<Administer>,
+        id: ErasureId,
+        approval: Option<String>,
+    ) -> Result<Order, EraseError> {
+        let (shared, tenant, actor) = (self.shared.clone(), permit.tenant(), permit.actor());
+        let work = async move { shared.run_erasure(tenant, actor, id, approval).await };
+        self.shared.tasks.spawn(work).await.map_err(|_| EraseError::Stopping)?
+    }
+}
+
+impl Shared {
+    /// Orders that a stop or a crash left under way go on; at start.
+    pub(crate) async fn resume_erasures(self: Arc<Self>) {
+        for tenant in self.tenants.clone() {
+            let Ok(orders) = self.orders(tenant).await else { continue };
+            for order in orders.into_iter().filter(|order| order.stage.is_under_way()) {
+                // Before anything else: nothing comes in again.
+                self.erased.close(tenant, &order.studies).await;
+                let actor =
+                    ActorRef(hex::decode(&order.ordered_by).ok().and_then(|id| id.try_into().ok()).unwrap_or_default());
+                if let Err(error) = self.run_erasure(tenant, actor, order.id, None).await {
+                    tracing::warn!(order = %order.id, %error, "an erasure that had begun waits; run it again");
+                }
+            }
+        }
+    }
+
+    async fn run_erasure(
+        self: &Arc<Self>,
+        tenant: TenantId,
+        actor: ActorRef,
+        id: ErasureId,
+        approval: Option<String>,
+    ) -> Result<Order, EraseError> {
+        let _turn = self.erased.turn.lock().await;
+        let (mut order, mut version) = self.order(tenant, id).await?;
+        loop {
+            match order.stage {
+                Stage::Ordered => self.list(tenant, actor, &mut order).await?,
+                Stage::Listed => match self.destroy(tenant, &mut order, approval.as_deref()).await {
+                    Ok(()) => {}
+                    Err(error) => {
+                        // Which approval was asked for is kept.
+                        self.keep_order(tenant, &order, Expected::Version(version)).await?;
+                        return Err(error);
+                    }
+                },
+                Stage::Destroyed => self.unlist(tenant, &mut order).await?,
+                Stage::Unlisted => self.delete(tenant, &mut order).await?,
+                Stage::Deleted => self.finish_erasure(tenant, &mut order).await?,
+                Stage::Done => return Ok(order),
+                Stage::Withdrawn => return Err(EraseError::Begun(order.stage)),
+            }
+            version = self.keep_order(tenant, &order, Expected::Version(version)).await?;
+            tracing::info!(order = %order.id, stage = order.stage.as_str(), "an erasure went on");
+        }
+    }
+
+    /// Closes the studies and writes down what they consist of. Dying here, the order still waits and is begun again.
+    async fn list(self: &Arc<Self>, tenant: TenantId, actor: ActorRef, order: &mut Order) -> Result<(), EraseError> {
+        let now = self.clock.now();
+        if now < order.not_before {
+            return Err(EraseError::CoolingOff(order.not_before));
+        }
+        if order.approvals.len() < order.needs {
+            return Err(EraseError::NotApproved { missing: order.needs - order.approvals.len() });
+        }
+        let found: Vec<_> =
+            order.studies.iter().filter_map(|study| self.catalog.study_by_ref(tenant, *study)).collect();
+        self.may_be_erased(tenant, &found)?;
+        let entry = self.erasure_entry(tenant, order, "begun");
+        let entry_id = entry.entry_id;
+        self.commit_entry(entry, None).await?;
+        self.erased.close(tenant, &order.studies).await;
+        self.drained_so_far().await?;
+
+        let mut keys: BTreeMap<KeyId, Vec<ObjectId>> = BTreeMap::new();
+        let mut objects = BTreeSet::new();
+        for study in &order.studies {
+            for row in self.catalog.instances(tenant, *study).await? {
+                keys.entry(row.key_id).or_default().push(row.object_id);
+                objects.insert(row.object_id);
+                for earlier in &row.earlier {
+                    keys.entry(earlier.key_id).or_default().push(earlier.object_id);
+                    objects.insert(earlier.object_id);
+                }
+            }
+        }
+        order.instances = objects.len() as u64;
+        objects.extend(self.thumbnails(tenant, actor, entry_id, keys).await?);
+        order.objects = objects.len() as u64;
+        let records = self.records(tenant).ok_or(EraseError::Missing)?;
+        let all: Vec<ObjectId> = objects.into_iter().collect();
+        for (piece, ids) in (0..).zip(all.chunks(order::PIECE)) {
+            let bytes: Vec<u8> = ids.iter().flat_map(|id| *id.as_bytes()).collect();
+            let key = Order::objects_key(order.id, piece);
+            records.put(Table::Cases, &key, Zeroizing::new(bytes), Expected::Anything).await?;
+        }
+        order.stage = Stage::Listed;
+        Ok(())
+    }
+
+    /// The names of thumbnails follow from the keys, so they are worked out before those are gone. A key that is gone
+    /// already (an order that was begun twice) has none that anybody could find.
+    async fn thumbnails(
+        &self,
+        tenant: TenantId,
+        actor: ActorRef,
+        entry: EntryId,
+        keys: BTreeMap<KeyId, Vec<ObjectId>>,
+    ) -> Result<Vec<ObjectId>, EraseError> {
+        let mut names = Vec::new();
+        let ids: Vec<KeyId> = keys.keys().copied().collect();
+        for ids in ids.chunks(leadglass_keys::wire::MAX_BATCH) {
+            let opened = self.keys.open(tenant, ids, Purpose::StorageCheck, actor, entry).await?;
+            for (id, lease) in opened {
+                let (Ok(lease), Some(objects)) = (lease, keys.get(&id)) else { continue };
+                names.extend(objects.iter().map(|object| thumbnail_name(&lease, *object)));
+            }
+        }
+        Ok(names)
+    }
+
+    /// Until everything that was durable in the journal lies in its place: else a replay could bring rows back.
+    async fn drained_so_far(&self) -> Result<(), EraseError> {
+        let upto = self.journal.last().0;
+        let drained = async {
+            while self.drained.load(Ordering::Acquire) < upto {
+                tokio::time::sleep(DRAIN_LOOK).await;
+            }
+        };
+        tokio::time::timeout(DRAIN_WAIT, drained).await.map_err(|_| EraseError::Pending)
+    }
+
+    /// The key service destroys every key of the studies. Dying after its answer, the same order under the same approval
+    /// gets the same receipt again.
+    async fn destroy(&self, tenant: TenantId, order: &mut Order, given: Option<&str>) -> Result<(), EraseError> {
+        if let Some(given) = given {
+            order.key_approval = Some(given.to_owned());
+            order.key_approval_until = None;
+        }
+        let studies = || Few::new(order.studies.clone()).ok_or(EraseError::TooMany { studies: order.studies.len() });
+        let asked = match &order.key_approval {
+            None => None,
+            Some(approval) => {
+                let request = DestroyRequest {
+                    tenant,
+                    study_refs: studies()?,
+                    key_ids: Few::default(),
+                    order_id: Word::new(&order.id.to_string()).ok_or(EraseError::Receipt)?,
+                    approval: Word::new(approval).ok_or(EraseError::Missing)?,
+                };
+                Some((approval.clone(), self.keys.service().destroy(&request).await))
+            }
+        };
+        let refused = match asked {
+            Some((_, Ok(receipt))) => {
+                let said: DestroyStatement =
+                    json_from(receipt.statement.as_bytes(), MAX_RECEIPT_BYTES).map_err(|_| EraseError::Receipt)?;
+                if said.tenant != tenant || said.order_id.as_str() != order.id.to_string() {
+                    return Err(EraseError::Receipt);
+                }
+                order.receipt = Some(receipt);
+                order.stage = Stage::Destroyed;
+                return Ok(());
+            }
+            Some((approval, Err(ServiceError::Refused { problem }))) if problem.code == ProblemCode::ApprovalNeeded => {
+                Some(approval)
+            }
+            Some((_, Err(error))) => return Err(error.into()),
+            None => None,
+        };
+        let now = self.clock.now();
+        let still_open = order.key_approval_until.is_some_and(|until| now < until);
+        if let (Some(approval), true) = (refused, still_open) {
+            return Err(EraseError::KeyHost { approval });
+        }
+        let job = Job {
+            tenant,
+            action: Word::new("destroy").ok_or(EraseError::Receipt)?,
+            purpose: None,
+            scope: None,
+            study_refs: studies()?,
+            count: None,
+            until: now.plus_secs(APPROVAL_LASTS_S),
+        };
+        let json = serde_json::to_vec(&job).map_err(|_| EraseError::Receipt)?;
+        let job = Base64Bytes::new(&json).ok_or(EraseError::TooMany { studies: order.studies.len() })?;
+        let lodged = self.keys.service().open_approval(&OpenApproval { job }).await?;
+        order.key_approval = Some(lodged.id.as_str().to_owned());
+        order.key_approval_until = Some(lodged.expires_at);
+        Err(EraseError::KeyHost { approval: lodged.id.as_str().to_owned() })
+    }
+
+    /// Rows go from memory and index; what was open under the keys with them. Dying here, the rows that are left do not open,
+    /// and are removed again.
+    async fn unlist(&self, tenant: TenantId, order: &mut Order) -> Result<(), EraseError> {
+        for token in &order.uid_tokens {
+            let mut bytes = [0; 16];
+            if hex::decode_to_slice(token, &mut bytes).is_ok() {
+                self.bury(tenant, bytes).await?;
+            }
+        }
+        for study in &order.studies {
+            self.catalog.erase(tenant, *study).await?;
+        }
+        self.cache.sweep();
+        order.stage = Stage::Unlisted;
+        Ok(())
+    }
+
+    /// Objects go from the store, and are looked for again one by one. Dying here, those that are gone are as good as deleted.
+    async fn delete(&self, tenant: TenantId, order: &mut Order) -> Result<(), EraseError> {
+        let objects = self.listed_objects(tenant, order.id).await?;
+        let deletions = objects.clone().into_iter().map(|id| {
+            let store = self.objects.clone();
+            async move { store.delete(id).await }
+        });
+        let mut deletions = stream::iter(deletions).buffer_unordered(DELETED_AT_ONCE);
+        while deletions.try_next().await?.is_some() {}
+        let looks = objects.into_iter().map(|id| {
+            let store = self.objects.clone();
+            async move {
+                match store.len(id).await {
+                    Err(StoreError::Missing) => Ok(0_u64),
+                    Ok(_) => Ok(1),
+                    Err(error) => Err(error),
+                }
+            }
+        });
+        let mut looks = stream::iter(looks).buffer_unordered(DELETED_AT_ONCE);
+        let mut left = 0;
+        while let Some(one) = looks.try_next().await? {
+            left += one;
+        }
+        if left > 0 {
+            return Err(EraseError::StillThere { left });
+        }
+        order.ciphertext_deleted_at = Some(self.clock.now());
+        order.stage = Stage::Deleted;
+        Ok(())
+    }
+
+    async fn listed_objects(&self, tenant: TenantId, id: ErasureId) -> Result<Vec<ObjectId>, EraseError> {
+        let records = self.records(tenant).ok_or(EraseError::Missing)?;
+        let mut objects = Vec::new();
+        for piece in 0.. {
+            let Some(record) = records.get(Table::Cases, &Order::objects_key(id, piece)).await? else { break };
+            objects.extend(order::read_objects(record.value.expose()));
+        }
+        Ok(objects)
+    }
+
+    /// The patient's audit details are closed, and the log hears of the end. Dying here, both are done again.
+    async fn finish_erasure(self: &Arc<Self>, tenant: TenantId, order: &mut Order) -> Result<(), EraseError> {
+        if let (Level::Patient, Some(subject)) = (order.level, order.subject_token()) {
+            // Entries of this very erasure may carry the patient's wrap on their way to the records.
+            self.drained_so_far().await?;
+            self.forget_subject(tenant, subject).await?;
+        }
+        let entry = self.erasure_entry(tenant, order, "done");
+        self.commit_entry(entry, None).await?;
+        let records = self.records(tenant).ok_or(EraseError::Missing)?;
+        for piece in 0.. {
+            if !records.delete(Table::Cases, &Order::objects_key(order.id, piece)).await? {
+                break;
+            }
+        }
+        order.done_at = Some(self.clock.now());
+        order.stage = Stage::Done;
+        Ok(())
+    }
+}
+
+/// How long the drain may take, and how often it is looked.
+const DRAIN_WAIT: Duration = Duration::from_secs(30);
+const DRAIN_LOOK: Duration = Duration::from_millis(20);
+/// Deletions on their way at one time.
+const DELETED_AT_ONCE: usize = 16;
+/// An approval that was given on the key host holds so long.
+const APPROVAL_LASTS_S: u64 = 24 * 3600;
+/// A receipt names up to 4,096 keys.
+const MAX_RECEIPT_BYTES: usize = 512 * 1024;

@@ -1,0 +1,144 @@
+//! What stays of an erased study: that it must not come back unnoticed.
+//!
+//! The keyed token of its Study Instance UID lies sealed with the tenant's records, in table `Cases` under `tombstone:`, for
+//! 90 days. Whatever names it within that time goes into quarantine, where a person decides. In memory also: studies that
+//! are being erased, into which nothing is committed any more.
+
+use super::{ErasureRules, NoRetention, Retention};
+use crate::{Shared, subject::Subjects};
+use leadglass_model::{StudyRef, StudyUid, TenantId, UnixMillis};
+use leadglass_records::{Expected, RecordError, Table, TenantRecords};
+use parking_lot::{Mutex, RwLock};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
+use zeroize::Zeroizing;
+
+/// The studies that are being erased, the tokens of those that were, and whose turn it is.
+pub(crate) struct Erased {
+    ending: tokio::sync::RwLock<HashSet<(TenantId, StudyRef)>>,
+    tokens: RwLock<HashMap<(TenantId, [u8; 16]), UnixMillis>>,
+    /// One order at a time.
+    pub(super) turn: tokio::sync::Mutex<()>,
+    pub(super) rules: Mutex<ErasureRules>,
+    pub(super) retention: Mutex<Arc<dyn Retention>>,
+}
+
+impl Default for Erased {
+    fn default() -> Self {
+        Self {
+            ending: tokio::sync::RwLock::default(),
+            tokens: RwLock::default(),
+            turn: tokio::sync::Mutex::default(),
+            rules: Mutex::default(),
+            retention: Mutex::new(Arc::new(NoRetention)),
+        }
+    }
+}
+
+/// As long as it is held, nobody begins to erase the study.
+pub(crate) struct StillThere<'a>(
+    #[expect(dead_code, reason = "held for its lock, never read")]
+    tokio::sync::RwLockReadGuard<'a, HashSet<(TenantId, StudyRef)>>,
+);
+
+impl Erased {
+    /// The right to commit something into a study; `None` when it is being erased.
+    pub(crate) async fn still_there(&self, tenant: TenantId, study: StudyRef) -> Option<StillThere<'_>> {
+        let ending = self.ending.read().await;
+        (!ending.contains(&(tenant, study))).then_some(StillThere(ending))
+    }
+
+    /// Nothing is committed into these studies after this answers.
+    pub(super) async fn close(&self, tenant: TenantId, studies: &[StudyRef]) {
+        self.ending.write().await.extend(studies.iter().map(|study| (tenant, *study)));
+    }
+}
+
+impl Shared {
+    pub(super) fn records(&self, tenant: TenantId) -> Option<&TenantRecords> {
+        self.subjects.get(&tenant).map(Subjects::records)
+    }
+
+    /// Whether a study of this UID was erased lately.
+    pub(crate) fn was_erased(&self, tenant: TenantId, uid: &StudyUid) -> bool {
+        if self.erased.tokens.read().is_empty() {
+            return false;
+        }
+        let Some(token) = self.uid_token(tenant, uid) else { return false };
+        let now = self.clock.now();
+        self.erased.tokens.read().get(&(tenant, token)).is_some_and(|until| now < *until)
+    }
+
+    /// The keyed token of a Study Instance UID: what stands in row keys, too.
+    pub(super) fn uid_token(&self, tenant: TenantId, uid: &StudyUid) -> Option<[u8; 16]> {
+        Some(self.catalog.study_key(tenant, StudyRef::from_bytes([0; 16]), uid)?.uid_mac)
+    }
+
+    /// A person let the study come back.
+    pub(crate) async fn let_come_back(&self, tenant: TenantId, uid: &StudyUid) -> Result<(), RecordError> {
+        let (Some(token), Some(records)) = (self.uid_token(tenant, uid), self.records(tenant)) else { return Ok(()) };
+        if self.erased.tokens.write().remove(&(tenant, token)).is_some() {
+            records.delete(Table::Cases, &name(token)).await?;
+        }
+        Ok(())
+    }
+
+    pub(super) async fn bury(&self, tenant: TenantId, token: [u8; 16]) -> Result<(), RecordError> {
+        let until = self.clock.now().plus_secs(REMEMBERED_S);
+        if let Some(records) = self.records(tenant) {
+            let value = Zeroizing::new(until.0.to_be_bytes().to_vec());
+            records.put(Table::Cases, &name(token), value, Expected::Anything).await?;
+        }
+        self.erased.tokens.write().insert((tenant, token), until);
+        Ok(())
+    }
+
+    /// Reads what stands in the records, and removes what is over; at start.
+    pub(crate) async fn load_tombstones(&self) -> Result<(), RecordError> {
+        for tenant in &self.tenants {
+            let Some(records) = self.records(*tenant) else { continue };
+            for (key, value) in scan(records, PREFIX).await? {
+                let token = key[PREFIX.len()..].try_into();
+                let until = value.as_slice().try_into().map(u64::from_be_bytes).map(UnixMillis);
+                let (Ok(token), Ok(until)) = (token, until) else { continue };
+                if self.clock.now() < until {
+                    self.erased.tokens.write().insert((*tenant, token), until);
+                } else {
+                    records.delete(Table::Cases, &key).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Every record of table `Cases` whose name starts so.
+pub(super) async fn scan(
+    records: &TenantRecords,
+    prefix: &[u8],
+) -> Result<Vec<(Vec<u8>, Zeroizing<Vec<u8>>)>, RecordError> {
+    let mut found = Vec::new();
+    let mut after = prefix.to_vec();
+    loop {
+        let page = records.scan(Table::Cases, Some(&after), PAGE).await?;
+        let Some(last) = page.last() else { return Ok(found) };
+        after.clone_from(&last.key);
+        for record in page {
+            if !record.key.starts_with(prefix) {
+                return Ok(found);
+            }
+            found.push((record.key, Zeroizing::new(record.value.expose().to_vec())));
+        }
+    }
+}
+
+fn name(token: [u8; 16]) -> Vec<u8> {
+    [PREFIX, &token].concat()
+}
+
+const PREFIX: &[u8] = b"tombstone:";
+const PAGE: usize = 256;
+/// 90 days.
+const REMEMBERED_S: u64 = 90 * 24 * 3600;

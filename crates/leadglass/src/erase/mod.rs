@@ -1,0 +1,223 @@
+//! `leadglass erase`: orders, approves, lists and carries out erasures in a running vault over HTTPS.
+
+mod certificate;
+
+pub use certificate::{Args as CertificateArgs, run as certificate};
+
+use crate::admin::{ATTENTION, Client, Vault, print};
+use anyhow::{Context, bail};
+use serde_json::{Value, json};
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+/// Orders, approves and carries out erasures.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+An erasure is ordered by the data protection officer, approved by somebody else, and carried out after a time in which it
+can be taken back. The keys are destroyed by the key service, on whose host a person approves:
+
+  leadglass erase order --study-file uid.txt --ground objection --reason-file why.txt
+  leadglass erase approve ID                      (somebody else)
+  leadglass erase run ID                          says which approval the key host has to give; run it again then
+  leadglass-keyd approve APPROVAL                 (on the key host)
+  leadglass-keyd epoch advance                    (on the key host: no earlier backup opens any more after its hold)
+  leadglass erase certificate ID --out FILE --pdf FILE
+
+A run that was broken off goes on when it is run again, and when the vault starts. Exit code 3: something is still to be
+done by a person.")]
+pub struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    /// Orders that a study, or all of a patient, be erased. Nothing happens yet.
+    Order {
+        #[command(flatten)]
+        vault: Vault,
+        /// A file that holds the Study Instance UID; `-` reads it from standard input.
+        #[arg(long, value_name = "FILE", required_unless_present = "patient_file", conflicts_with = "patient_file")]
+        study_file: Option<PathBuf>,
+        /// A file that holds the Patient ID; `-` reads it from standard input.
+        #[arg(long, value_name = "FILE")]
+        patient_file: Option<PathBuf>,
+        /// A file that holds the Issuer of Patient ID, where devices send one.
+        #[arg(long, value_name = "FILE", requires = "patient_file")]
+        issuer_file: Option<PathBuf>,
+        /// The legal ground: not-necessary, consent-withdrawn, objection, unlawful, legal-obligation or retention-end.
+        #[arg(long, value_parser = GROUNDS)]
+        ground: String,
+        /// A file that says why, for the record.
+        #[arg(long, value_name = "FILE")]
+        reason_file: Option<PathBuf>,
+    },
+    /// Approves an order that somebody else gave.
+    Approve {
+        #[command(flatten)]
+        vault: Vault,
+        /// The order.
+        id: String,
+    },
+    /// Takes an order back that has not begun.
+    Withdraw {
+        #[command(flatten)]
+        vault: Vault,
+        /// The order.
+        id: String,
+    },
+    /// Lists orders.
+    List {
+        #[command(flatten)]
+        vault: Vault,
+    },
+    /// Carries an order on as far as it goes. Exit code 3 while it waits for a person or a date.
+    Run {
+        #[command(flatten)]
+        vault: Vault,
+        /// The order.
+        id: String,
+        /// An approval of the action `destroy` that was given on the key host for these studies.
+        #[arg(long, value_name = "APPROVAL")]
+        approval: Option<String>,
+    },
+    /// Shows an order and how far it is.
+    Show {
+        #[command(flatten)]
+        vault: Vault,
+        /// The order.
+        id: String,
+    },
+    /// Fetches the certificate: interim while dates are open, final when all stand.
+    Certificate {
+        #[command(flatten)]
+        vault: Vault,
+        /// The order.
+        id: String,
+        /// Where the signed JSON goes; `leadglass certificate verify` checks it.
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
+        /// Writes the same for people, as PDF.
+        #[arg(long, value_name = "FILE")]
+        pdf: Option<PathBuf>,
+    },
+}
+
+/// Does it.
+pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
+    match args.command {
+        Command::Order { vault, study_file, patient_file, issuer_file, ground, reason_file } => {
+            let read = |file: &Option<PathBuf>| file.as_deref().map(text_of).transpose();
+            let level = if study_file.is_some() { "study" } else { "patient" };
+            let mut asked =
+                json!({ "level": level, "ground": ground, "reason": read(&reason_file)?.unwrap_or_default() });
+            for (name, file) in [("study", &study_file), ("patient_id", &patient_file), ("issuer", &issuer_file)] {
+                if let Some(text) = read(file)? {
+                    asked[name] = Value::String(text);
+                }
+            }
+            let client = Client::new(&vault)?;
+            let request = client.http.post(format!("{}/api/v1/erasures", client.base)).json(&asked);
+            told(&vault, &client.send(request).await?.json().await?)
+        }
+        // Another person than the one who ordered it: where a directory stands for a vault, that is its administrator.
+        Command::Approve { vault, id } => {
+            let client = Client::for_admin(&vault)?;
+            let request = client.http.post(at(&client, &id, "/approve")?);
+            told(&vault, &client.send(request).await?.json().await?)
+        }
+        Command::Withdraw { vault, id } => {
+            let client = Client::new(&vault)?;
+            let request = client.http.delete(at(&client, &id, "")?);
+            told(&vault, &client.send(request).await?.json().await?)
+        }
+        Command::List { vault } => {
+            let orders = Client::new(&vault)?.get("/api/v1/erasures").await?;
+            if vault.json {
+                print(&orders.to_string());
+            } else {
+                for order in orders.as_array().into_iter().flatten() {
+                    let text = |field: &str| order[field].as_str().unwrap_or("-").to_owned();
+                    let (id, stage, level) = (text("id"), text("stage"), text("level"));
+                    print(&format!("{id}  {stage:<10} {level:<8} {:>4} studies  {}", order["studies"], text("ground")));
+                }
+            }
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Run { vault, id, approval } => carry_on(&vault, &id, approval).await,
+        Command::Show { vault, id } => {
+            let client = Client::new(&vault)?;
+            let url = at(&client, &id, "")?;
+            told(&vault, &client.send(client.http.get(url)).await?.json().await?)
+        }
+        Command::Certificate { vault, id, out, pdf } => {
+            let client = Client::new(&vault)?;
+            let url = at(&client, &id, "/certificate")?;
+            let signed: Value = client.send(client.http.get(url)).await?.json().await?;
+            certificate::keep(&signed, out.as_deref(), pdf.as_deref(), vault.json)
+        }
+    }
+}
+
+/// Runs an order; what it waits for is told, and is no failure.
+async fn carry_on(vault: &Vault, id: &str, approval: Option<String>) -> anyhow::Result<ExitCode> {
+    let client = Client::new(vault)?;
+    let request = client.http.post(at(&client, id, "/run")?).json(&json!({ "approval": approval }));
+    match client.ask(request).await? {
+        Ok(order) => told(vault, &order),
+        Err(problem) => {
+            let code = problem["code"].as_str().unwrap_or_default();
+            let detail = problem["detail"].as_str().unwrap_or("no reason given");
+            if !WAITS.contains(&code) {
+                bail!("{detail} (request {})", problem["request_id"].as_str().unwrap_or("unknown"));
+            }
+            if vault.json {
+                print(&json!({ "waits": code, "detail": detail }).to_string());
+            }
+            eprintln!("{detail}");
+            Ok(ExitCode::from(ATTENTION))
+        }
+    }
+}
+
+fn told(vault: &Vault, order: &Value) -> anyhow::Result<ExitCode> {
+    if vault.json {
+        print(&order.to_string());
+        return Ok(ExitCode::SUCCESS);
+    }
+    let text = |field: &str| order[field].as_str().unwrap_or("-").to_owned();
+    print(&format!("order      {}", text("id")));
+    print(&format!("stage      {}", text("stage")));
+    print(&format!("level      {} ({} studies, {} instances)", text("level"), order["studies"], order["instances"]));
+    print(&format!("ground     {}", text("ground")));
+    let approved = order["approved_by"].as_array().map_or(0, Vec::len);
+    print(&format!("approved   {approved} of {}", order["approvals_needed"]));
+    print(&format!("begins     {}", crate::audit::time(order["not_before_ms"].as_u64().unwrap_or(0))));
+    if let Some(at) = order["done_at_ms"].as_u64() {
+        print(&format!("done       {}", crate::audit::time(at)));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn at(client: &Client, id: &str, then: &str) -> anyhow::Result<String> {
+    if id.len() != 32 || !id.bytes().all(|b| b.is_ascii_hexdigit()) {
+        bail!("an order's id is 32 hexadecimal digits");
+    }
+    Ok(format!("{}/api/v1/erasures/{id}{then}", client.base))
+}
+
+fn text_of(file: &Path) -> anyhow::Result<String> {
+    let text = if file.as_os_str() == "-" {
+        std::io::read_to_string(std::io::stdin()).context("cannot read standard input")?
+    } else {
+        std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?
+    };
+    Ok(text.trim_end_matches(['\r', '\n']).to_owned())
+}
+
+const GROUNDS: [&str; 6] =
+    ["not-necessary", "consent-withdrawn", "objection", "unlawful", "legal-obligation", "retention-end"];
+/// What a run waits for, and a person or a date brings.
+const WAITS: [&str; 3] = ["key-host-approval", "cooling-off", "not-approved"];
