@@ -143,6 +143,7 @@ pub(crate) async fn settle(shared: &Shared) {
 
 /// Drains one batch. `Ok(false)`: there was none. `Err`: it failed; rest so long before the next attempt.
 async fn step(shared: &Shared) -> Result<bool, Duration> {
+    let _turn = shared.drains.lock().await;
     let drained = shared.drained.load(Ordering::Acquire);
     let batch = shared.backlog.batch(drained + 1);
     if batch.is_empty() {

@@ -30,6 +30,7 @@ mod rooms;
 mod search;
 mod signing;
 mod start;
+mod still;
 mod subject;
 mod sweep;
 mod unbroken;
@@ -56,6 +57,7 @@ pub use rooms::{Room, Rooms, Share};
 pub use search::{SearchError, Within};
 pub use signing::{Person, Signing};
 pub use start::{Ack, Limits, Ports, StartError};
+pub use still::{Still, StillError};
 pub use subject::SubjectPort;
 pub use verify::{Finding, Report, VerifyError};
 
@@ -96,6 +98,8 @@ pub(crate) struct Shared {
     pub(crate) journal: Journal,
     /// Up to where the journal was drained.
     pub(crate) drained: AtomicU64,
+    /// Held while a batch is drained; and by whoever wants log and index to stand still.
+    pub(crate) drains: Arc<tokio::sync::Mutex<()>>,
     pub(crate) catalog: Arc<Catalog>,
     pub(crate) log: Arc<Log>,
     pub(crate) clock: Arc<dyn Clock>,

@@ -190,6 +190,7 @@ impl Engine {
             objects,
             drained: journal.trimmed().0.into(),
             journal,
+            drains: Arc::default(),
             catalog: Arc::new(catalog),
             log: Arc::new(log),
             clock,

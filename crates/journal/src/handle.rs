@@ -2,7 +2,8 @@
 
 use crate::{
     CommitError, JournalConfig, JournalError, Replay, TrimError,
-    disk::RealDisk,
+    disk::{Disk as _, RealDisk},
+    mark::MarkFile,
     open,
     writer::{Gauges, Waiting, Writer},
 };
@@ -73,6 +74,23 @@ impl Journal {
         let max_record_bytes = config.max_record_bytes();
         let shared = Shared { requests: Some(requests), thread: Some(thread), gauges, max_record_bytes };
         Ok((Self { shared: Arc::new(shared) }, replay))
+    }
+
+    /// Makes an empty journal in `dir` that goes on behind `position`, as if everything up to there had been trimmed: for a
+    /// vault that is restored, whose log and index count these positions already. A directory in which a journal lies is
+    /// refused. Blocks.
+    ///
+    /// Dead on the way: what stands there opens as a journal of its own, from the beginning.
+    pub fn begin_behind(dir: &Path, position: Position) -> Result<(), JournalError> {
+        let failed = |source| JournalError::Io { doing: "begin", source };
+        let disk = RealDisk::open(dir).map_err(failed)?;
+        if disk.list().map_err(failed)?.iter().any(|name| name != "lock") {
+            return Err(failed(std::io::ErrorKind::AlreadyExists.into()));
+        }
+        let lock = disk.lock_file().map_err(failed)?;
+        lock.try_lock().map_err(|_| JournalError::Locked)?;
+        MarkFile::open(&disk).and_then(|mut mark| mark.settle(position.0)).map_err(failed)?;
+        disk.sync_dir().map_err(failed)
     }
 
     /// Makes one record, given in pieces, durable: once this answers, it survives power loss. Positions order the records

@@ -164,3 +164,18 @@ fn sizes_that_do_not_fit_are_refused() {
         assert!(matches!(refused, Err(JournalError::Config)));
     }
 }
+
+#[tokio::test]
+async fn a_journal_begun_behind_a_position_goes_on_there_and_never_over_another() {
+    let dir = tempfile::tempdir().unwrap();
+    Journal::begin_behind(dir.path(), Position(4_711)).unwrap();
+    {
+        let (journal, records) = open(dir.path());
+        assert_eq!((records.len(), journal.last(), journal.trimmed()), (0, Position(4_711), Position(4_711)));
+        let receipt = journal.commit(vec![Bytes::from_static(b"next")]).await.unwrap();
+        assert_eq!(Position::from(&receipt), Position(4_712));
+    }
+    assert!(Journal::begin_behind(dir.path(), Position(1)).is_err());
+    let (_journal, records) = open(dir.path());
+    assert_eq!(records, [(4_712, Bytes::from_static(b"next"))]);
+}

@@ -90,7 +90,7 @@ fn open(path: &Path) -> Result<Database, OpenError> {
     Ok(database)
 }
 
-fn make(path: &Path) -> Result<(), OpenError> {
+pub(crate) fn make(path: &Path) -> Result<(), OpenError> {
     let half_made = path.with_extension("new");
     match std::fs::remove_file(&half_made) {
         Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e.into()),

@@ -12,6 +12,7 @@
 
 #![forbid(unsafe_code)]
 
+mod copy;
 mod database;
 mod error;
 mod holder;
