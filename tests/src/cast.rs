@@ -4,6 +4,7 @@
 use crate::fixture::Fixture;
 use crate::http::Answer;
 use crate::peers::said;
+use crate::person::{Browser, joined_as, person};
 use crate::process::until;
 use crate::site::halt;
 use crate::stow::{DICOM_PARTS, body, file_of};
@@ -11,6 +12,9 @@ use crate::vault::Vault;
 use serde_json::{Value, json};
 use std::ffi::OsStr;
 use std::time::Duration;
+
+/// 16 bytes that name nobody and nothing.
+const NOBODY: &str = "00000000000000000000000000000000";
 
 /// What somebody may do, as far as the vault knows him.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -52,6 +56,8 @@ enum Proof {
         token: String,
         over: bool,
     },
+    /// The cookies of a person who came by an invitation.
+    Person(String),
 }
 
 /// Somebody.
@@ -71,6 +77,8 @@ pub struct Place {
     pub name: &'static str,
     /// Whose; `None`: it does not exist.
     pub of: Option<Tenant>,
+    /// Its study is restricted (GDPR Art. 18).
+    pub restricted: bool,
     study: String,
     series: String,
     instance: String,
@@ -88,6 +96,9 @@ impl Place {
             ("{instance}", &self.instance),
             ("{case}", &self.case),
             ("{id}", &self.device),
+            ("{person}", NOBODY),
+            ("{matter}", NOBODY),
+            ("{review}", NOBODY),
             ("{frames}", "1"),
             ("{*path}", "7FE00010"),
             ("{file}", "view.js"),
@@ -123,13 +134,20 @@ impl Caller {
                 }
                 own
             }
+            Proof::Person(cookie) => vec![("cookie", cookie.clone()), ("sec-fetch-site", "same-origin".to_owned())],
         }
     }
 
     /// Whether he comes with a cookie that is good.
     #[must_use]
     pub fn is_signed_in(&self) -> bool {
-        matches!(self.proof, Proof::Session { over: false, .. })
+        matches!(self.proof, Proof::Session { over: false, .. }) || self.is_person()
+    }
+
+    /// Whether he has an account of his own.
+    #[must_use]
+    pub fn is_person(&self) -> bool {
+        self.who.is_some() && matches!(self.proof, Proof::Person(_))
     }
 }
 
@@ -150,13 +168,13 @@ pub fn sign_in(vault: &Vault, token: &str) -> String {
     cookie.split(';').next().unwrap_or_default().to_owned()
 }
 
-/// Everybody, and a place of each tenant's and one of nobody's. The vault is stopped and started for it: tokens are issued by the
+/// Everybody, and a place of each tenant's, one of nobody's, and one of the first tenant's whose study is restricted. The vault is stopped and started for it: tokens are issued by the
 /// command line, and only while it does not run.
 ///
 /// # Panics
 /// When anything of it is refused.
 #[must_use]
-pub fn assemble(vault: &mut Vault) -> (Vec<Caller>, [Place; 3]) {
+pub fn assemble(vault: &mut Vault) -> (Vec<Caller>, [Place; 4]) {
     halt(vault);
     let listed = tokens(vault, &["list"]);
     let of = |label: &str| {
@@ -186,7 +204,7 @@ pub fn assemble(vault: &mut Vault) -> (Vec<Caller>, [Place; 3]) {
     };
     let nobody = |name, proof| Caller { name, who: None, proof };
     let ended = Proof::Session { token: known.clinician.clone(), over: true };
-    let callers = vec![
+    let mut callers = vec![
         nobody("nobody", Proof::Nothing),
         nobody("a wrong token", Proof::Token("lg_not-a-token".to_owned())),
         nobody("a revoked token", Proof::Token(revoked)),
@@ -213,17 +231,53 @@ pub fn assemble(vault: &mut Vault) -> (Vec<Caller>, [Place; 3]) {
     let first = place(vault, "the first tenant's", Tenant::Own, &fixture.renamed(1), &known.clinician, &known.dpo);
     let second =
         place(vault, "the other tenant's", Tenant::Other, &fixture.renamed(2), &known.other_tenant, &elsewhere[1]);
+    for (name, login, role, word) in [
+        ("a clinician with a login", "c", Role::Clinician, "clinician"),
+        ("a radiographer with a login", "r", Role::Radiographer, "radiographer"),
+        ("somebody of the reception with a login", "e", Role::Reception, "reception"),
+        ("an auditor with a login", "a", Role::Auditor, "auditor"),
+    ] {
+        let cookie = cookie_of(&joined_as(vault, login, word).0);
+        callers.push(Caller { name, who: Some((Tenant::Own, role)), proof: Proof::Person(cookie) });
+    }
+    let left = cookie_of(&joined_as(vault, "l", "clinician").0);
+    let _ = person(vault, &["leave", "l"]);
+    callers.push(nobody("a session of somebody who left", Proof::Person(left)));
+    let restricted = restricted(vault, &first, &fixture.renamed(4), &known.clinician, &known.dpo);
     let (absent, _) = fixture.renamed(3);
     let none = Place {
         name: "none",
         of: None,
+        restricted: false,
         study: absent.study,
         series: absent.series,
         instance: absent.instance,
         device: "0".repeat(32),
         case: "0".repeat(32),
     };
-    (callers, [first, second, none])
+    (callers, [first, second, none, restricted])
+}
+
+fn cookie_of(browser: &Browser<'_>) -> String {
+    format!("__Host-leadglass={}", browser.cookie("__Host-leadglass").expect("he is signed in"))
+}
+
+/// One more study of that place's tenant, restricted.
+fn restricted(vault: &Vault, beside: &Place, (f, data_set): &(Fixture, Vec<u8>), clinician: &str, dpo: &str) -> Place {
+    store(vault, clinician, &file_of(f, data_set));
+    let url = format!("{}/api/v1/restrictions", vault.up.http.base);
+    let order = json!({ "study": f.study, "order": "art18-1" }).to_string().into_bytes();
+    let bearer = format!("Bearer {dpo}");
+    let answer = vault.http().send_with("POST", &url, &[("authorization", &bearer)], order);
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    Place {
+        name: "a restricted one",
+        restricted: true,
+        study: f.study.clone(),
+        series: f.series.clone(),
+        instance: f.instance.clone(),
+        ..beside.clone()
+    }
 }
 
 /// A study, a device and a case of quarantine in a tenant.
@@ -267,6 +321,7 @@ fn place(
     Place {
         name,
         of: Some(of),
+        restricted: false,
         study: f.study.clone(),
         series: f.series.clone(),
         instance: f.instance.clone(),

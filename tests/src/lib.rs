@@ -14,6 +14,7 @@ pub mod form;
 pub mod http;
 pub mod part10;
 pub mod peers;
+pub mod person;
 pub mod process;
 pub mod proxy;
 pub mod recorder;

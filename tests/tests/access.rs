@@ -5,10 +5,16 @@
 
 #![allow(clippy::unwrap_used, reason = "the helpers of a test end where they fail, as the test does")]
 
-use Needs::{Account, Administer, Anybody, Audit, Browser, Find, Manage, Read, Report, Search, Somebody, Store};
+use Needs::{
+    Account, Administer, Anybody, Audit, Browser, Emergency, Find, Manage, Read, Report, Review, Search, Somebody,
+    State, Store,
+};
 use leadglass_tests::cast::{self, Caller, Place, Role, told};
+use leadglass_tests::devices::device;
+use leadglass_tests::fixture::Fixture;
 use leadglass_tests::http::Answer;
 use leadglass_tests::scratch;
+use leadglass_tests::scu::{Association, Callers, EXPLICIT_LE, VERIFICATION};
 use leadglass_tests::vault::Vault;
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
@@ -34,8 +40,14 @@ enum Needs {
     Store(u16),
     /// The right to manage people; this status, where the address names nobody who is there.
     Manage(u16),
-    /// To be signed in as a person: a token has no account.
-    Account,
+    /// To be signed in as a person, who gets this status: a token has no account.
+    Account(u16),
+    /// The same, and the right to open studies in an emergency.
+    Emergency(u16),
+    /// A right to open studies, to which a reason is stated; this status, because nothing is sent.
+    State(u16),
+    /// The right to look at what was opened in emergencies.
+    Review(u16),
     /// The right to audit.
     Audit(u16),
     /// The right to audit and to know whom it is about.
@@ -99,6 +111,13 @@ const TABLE: &[Row] = &[
     row("POST", "/api/v1/audit/reconcile", Audit(200)),
     // Nothing is sent: who may report hears that it cannot be read.
     row("POST", "/api/v1/audit/report", Report(400)),
+    row("GET", "/api/v1/erasures", Administer(200)),
+    row("POST", "/api/v1/erasures", Report(400)),
+    row("GET", "/api/v1/erasures/{erasure}", Administer(404)),
+    row("DELETE", "/api/v1/erasures/{erasure}", Report(404)),
+    row("POST", "/api/v1/erasures/{erasure}/approve", Administer(404)),
+    row("POST", "/api/v1/erasures/{erasure}/run", Report(404)),
+    row("GET", "/api/v1/erasures/{erasure}/certificate", Report(404)),
     row("GET", "/api/v1/devices", Administer(200)),
     row("POST", "/api/v1/devices", Administer(400)),
     row("DELETE", "/api/v1/devices/{id}", Administer(404)),
@@ -108,7 +127,6 @@ const TABLE: &[Row] = &[
     // A browser's session is a matter of its cookie, not of a token beside it. Nothing is sent, so nobody is signed in.
     row("GET", "/api/v1/session", Browser(204, 200)),
     row("POST", "/api/v1/session", Anybody(400)),
-    row("DELETE", "/api/v1/session", Anybody(204)),
     row("POST", "/api/v1/session/passkey", Anybody(200)),
     // People: for who may manage them, for the holder of an invitation (none is sent), for oneself.
     row("GET", "/api/v1/people", Manage(200)),
@@ -121,11 +139,10 @@ const TABLE: &[Row] = &[
     row("POST", "/api/v1/invitation", Anybody(400)),
     row("POST", "/api/v1/invitation/passkey", Anybody(400)),
     row("POST", "/api/v1/invitation/accept", Anybody(400)),
-    row("GET", "/api/v1/account", Account),
-    row("POST", "/api/v1/account/passkeys", Account),
-    row("DELETE", "/api/v1/account/passkeys/{passkey}", Account),
-    row("POST", "/api/v1/account/codes", Account),
-    row("POST", "/api/v1/account/lost", Account),
+    row("GET", "/api/v1/account", Account(200)),
+    row("POST", "/api/v1/account/passkeys", Account(200)),
+    row("DELETE", "/api/v1/account/passkeys/{passkey}", Account(404)),
+    row("POST", "/api/v1/account/codes", Account(200)),
     row("GET", "/invitation", Anybody(200)),
     row("GET", "/account", Anybody(200)),
     // Pages without anybody's data: they ask for it as the one who is signed in.
@@ -136,6 +153,20 @@ const TABLE: &[Row] = &[
     row("GET", "/assets/{file}", Anybody(200)),
     row("GET", "/assets/upload.js", Anybody(200)),
     row("GET", "/assets/upload.css", Anybody(200)),
+    // Who opens which study.
+    row("POST", "/api/v1/care/reason", State(400)),
+    row("POST", "/api/v1/care/emergency", Emergency(400)),
+    row("POST", "/api/v1/care/emergency/passkey", Emergency(200)),
+    row("GET", "/api/v1/care/relations", Administer(200)),
+    row("POST", "/api/v1/care/relations", Administer(400)),
+    row("DELETE", "/api/v1/care/relations/{person}/{matter}", Administer(404)),
+    row("GET", "/api/v1/reviews", Review(200)),
+    row("POST", "/api/v1/reviews/{review}", Review(400)),
+    row("POST", "/api/v1/restrictions", Report(400)),
+    row("POST", "/api/v1/restrictions/lift", Report(400)),
+    // The last ones: they end sessions.
+    row("POST", "/api/v1/account/lost", Account(200)),
+    row("DELETE", "/api/v1/session", Anybody(204)),
 ];
 
 /// What is sent with a row: what would be done with it is then decided by who asks for what.
@@ -164,10 +195,13 @@ fn expected(needs: Needs, caller: &Caller, place: &Place) -> u16 {
         (_, None) => 401,
         (Somebody(status), _) => status,
         (Search | Find, _) if !has(&[Role::Clinician, Role::Reception, Role::Dpo]) => 403,
-        (Read, _) if !has(&[Role::Clinician, Role::Dpo]) => 403,
+        (Read | State(_), _) if !has(&[Role::Clinician, Role::Dpo, Role::Radiographer]) => 403,
+        (State(status), _) => status,
+        // He opens what he made himself, and there is nothing of his.
+        (Read, Some((_, Role::Radiographer))) => 404,
         (Search, _) => 200,
-        (Find | Read, Some((tenant, _))) => {
-            if place.of == Some(tenant) {
+        (Find | Read, Some((tenant, role))) => {
+            if place.of == Some(tenant) && (!place.restricted || role == Role::Dpo) {
                 200
             } else {
                 404
@@ -180,7 +214,21 @@ fn expected(needs: Needs, caller: &Caller, place: &Place) -> u16 {
                 403
             }
         }
-        (Account, _) => 403,
+        (Account(status), _) | (Emergency(status), Some((_, Role::Clinician))) => {
+            if caller.is_person() {
+                status
+            } else {
+                403
+            }
+        }
+        (Emergency(_), _) => 403,
+        (Review(status), _) => {
+            if has(&[Role::Dpo, Role::Auditor, Role::Admin]) {
+                status
+            } else {
+                403
+            }
+        }
         (Manage(status), _) => {
             if has(&[Role::Admin]) {
                 status
@@ -233,7 +281,7 @@ fn what_one_may_not_see_is_answered_as_what_does_not_exist() {
     let console = vault.up.http.base.clone();
     let viewer = vault.up.http.viewer.clone().expect("it is configured");
     let mut table = String::from(
-        "| method | route | who | the first tenant's | the other tenant's | none |\n|---|---|---|---|---|---|\n",
+        "| method | route | who | the first tenant's | the other tenant's | none | restricted |\n|---|---|---|---|---|---|---|\n",
     );
     for row in TABLE {
         let mut strangers = BTreeMap::new();
@@ -269,10 +317,11 @@ fn what_one_may_not_see_is_answered_as_what_does_not_exist() {
                         .iter()
                         .map(|hit| hit["0020000D"]["Value"][0].as_str().unwrap().to_owned())
                         .collect();
-                    let theirs = places.iter().find(|place| place.of == caller.who.map(|(t, _)| t)).unwrap();
+                    let theirs = places.iter().filter(|place| place.of == caller.who.map(|(t, _)| t));
+                    let shown = theirs.filter(|p| !p.restricted || caller.who.is_some_and(|(_, r)| r == Role::Dpo));
                     assert_eq!(
                         found,
-                        BTreeSet::from([theirs.address("{study}")]),
+                        shown.map(|place| place.address("{study}")).collect(),
                         "{what}: all of its own, and no more"
                     );
                 }
@@ -288,8 +337,8 @@ fn what_one_may_not_see_is_answered_as_what_does_not_exist() {
                 }
             }
             let cell = |place: &Place| cells.get(place.name).map_or_else(|| "–".to_owned(), u16::to_string);
-            let [a, b, c] = [&places[0], &places[1], &places[2]].map(cell);
-            writeln!(table, "| {} | `{}` | {} | {a} | {b} | {c} |", row.method, row.route, caller.name).unwrap();
+            let [a, b, c, d] = places.each_ref().map(cell);
+            writeln!(table, "| {} | `{}` | {} | {a} | {b} | {c} | {d} |", row.method, row.route, caller.name).unwrap();
         }
     }
     // Nobody who may not has changed anything.
@@ -350,6 +399,47 @@ fn the_table_knows_every_route_and_every_method() {
             row.route
         );
     }
+}
+
+/// Every service of DICOM's against every sender: a device only sends, and whoever is not enrolled does nothing at all.
+#[test]
+fn a_device_sends_and_does_nothing_else() {
+    let sender = "[[devices]]\nname = \"known\"\naet = \"KNOWN\"\naddress = \"loopback\"\n";
+    let vault = Vault::with_config(sender);
+    let _ = device(&vault, &["add", "old", "--level", "address", "--aet", "OLD", "--address", "127.0.0.1"]);
+    let _ = device(&vault, &["revoke", "old"]);
+    let f = Fixture::named("ct-1.dcm");
+    let services: [(&str, &str, &str, bool); 7] = [
+        ("C-ECHO", VERIFICATION, EXPLICIT_LE, true),
+        ("C-STORE", &f.sop_class, &f.transfer_syntax, true),
+        ("C-STORE of an unknown class", "1.2.840.10008.5.1.4.1.1.999.1", EXPLICIT_LE, false),
+        ("C-FIND", "1.2.840.10008.5.1.4.1.2.2.1", EXPLICIT_LE, false),
+        ("C-MOVE", "1.2.840.10008.5.1.4.1.2.2.2", EXPLICIT_LE, false),
+        ("C-GET", "1.2.840.10008.5.1.4.1.2.2.3", EXPLICIT_LE, false),
+        ("the worklist", "1.2.840.10008.5.1.4.31", EXPLICIT_LE, false),
+    ];
+    for (title, enrolled) in [("KNOWN", true), ("STRANGER", false), ("OLD", false)] {
+        let who = Callers { calling: title.to_owned(), called: vault.up.dicom.aet.clone() };
+        for (name, class, syntax, served) in &services {
+            let what = format!("{name} by {title}");
+            let Ok(mut association) = Association::open(vault.dicom(), &who, &[(class, syntax)]).unwrap() else {
+                assert!(!enrolled, "{what}: not let in");
+                continue;
+            };
+            assert!(enrolled, "{what}: let in");
+            assert_eq!(association.context(class, syntax).is_some(), *served, "{what}");
+            match *name {
+                "C-ECHO" => assert_eq!(association.echo().unwrap().status, 0, "{what}"),
+                "C-STORE" => {
+                    let data_set = f.data_set();
+                    let stored = association.store(&f.sop_class, &f.instance, syntax, &mut &data_set[..]);
+                    assert_eq!(stored.unwrap().status, 0, "{what}");
+                }
+                _ => {}
+            }
+        }
+    }
+    assert!(vault.never_died());
 }
 
 /// The routes that stand in a file.

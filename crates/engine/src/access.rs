@@ -37,6 +37,8 @@ struct Key {
 pub(crate) struct Access {
     /// The opening entry; the key service's log carries it too.
     pub(crate) entry: EntryId,
+    /// What for.
+    pub(crate) purpose: Purpose,
     session: [u8; 16],
     /// Set when its session ends before it does: what is being given out stops.
     pub(crate) over: Arc<AtomicBool>,
@@ -176,18 +178,13 @@ impl Shared {
             opening.counts.studies = 1;
             let entry = opening.entry_id;
             let closing = NewEntry { event: Event::LeaseEnded, related: Some(entry), ..opening.clone() };
-            let detail = Detail {
-                patient_id: patient.id.expose(),
-                patient_name: study.row.patient_name.as_ref().map_or("", |name| name.expose()),
-                study: study.row.uid.expose(),
-                ..Detail::default()
-            };
-            let detail = self.detail(permit.tenant(), subject, entry, &detail).await?;
+            let detail = self.detail(permit.tenant(), subject, entry, &Detail::of(study)).await?;
             opening.detail = detail.bytes;
             self.commit_entry(opening, detail.wrap).await?;
             self.notice_breadth(permit.actor(), subject);
             Ok::<_, AccessError>(Arc::new(Access {
                 entry,
+                purpose: permit.purpose(),
                 session,
                 over: Arc::default(),
                 opened: now,
@@ -256,6 +253,29 @@ impl Shared {
         readers
     }
 
+    /// What is still being given out in an emergency that is over stops.
+    fn end_emergencies(&self) {
+        let is_over = |access: &Access| {
+            let NewEntry { tenant, actor, subject, study, .. } = &access.closing;
+            let matter = subject.map(|subject| subject.0).or(study.map(|study| *study.as_bytes()));
+            let (Some(tenant), Some(actor), Some(matter)) = (*tenant, *actor, matter) else { return false };
+            access.purpose == Purpose::BreakGlass && self.emergency_is_over(tenant, actor, matter)
+        };
+        let mut over = Vec::new();
+        self.accesses.open.lock().retain(|_, cell| match cell.get() {
+            Some(access) if is_over(access) => {
+                over.push(access.clone());
+                false
+            }
+            _ => true,
+        });
+        let mut ending = self.accesses.ending.lock();
+        ending.extend(over);
+        for access in ending.iter().filter(|access| is_over(access)) {
+            access.over.store(true, Ordering::Relaxed);
+        }
+    }
+
     fn end_accesses(&self, whose: Ended) -> usize {
         let now = self.clock.now();
         {
@@ -298,6 +318,7 @@ impl Shared {
             };
             self.cache.sweep();
             self.pool.rest();
+            self.end_emergencies();
             let now = self.clock.now();
             let mut over = Vec::new();
             self.accesses.open.lock().retain(|_, cell| match cell.get() {

@@ -28,6 +28,8 @@ pub enum AlarmKind {
     Budget,
     /// Somebody opens many more patients' studies than usual.
     Breadth,
+    /// A clinician opened a patient's studies in an emergency: somebody has to look at it.
+    BreakGlass,
 }
 
 /// An alarm for those who carry it further.
@@ -56,8 +58,16 @@ impl Default for Alarms {
 
 impl AlarmKind {
     /// All of them.
-    pub const ALL: [Self; 7] =
-        [Self::Integrity, Self::Index, Self::Log, Self::Fork, Self::Unmatched, Self::Budget, Self::Breadth];
+    pub const ALL: [Self; 8] = [
+        Self::Integrity,
+        Self::Index,
+        Self::Log,
+        Self::Fork,
+        Self::Unmatched,
+        Self::Budget,
+        Self::Breadth,
+        Self::BreakGlass,
+    ];
 
     /// The word in metrics and entries.
     pub const fn as_str(self) -> &'static str {
@@ -69,6 +79,7 @@ impl AlarmKind {
             Self::Unmatched => "unmatched-unwrap",
             Self::Budget => "budget",
             Self::Breadth => "unusual-breadth",
+            Self::BreakGlass => "break-glass",
         }
     }
 
@@ -77,7 +88,7 @@ impl AlarmKind {
             Self::Integrity | Self::Index => Event::IntegrityAlarm,
             Self::Log | Self::Fork | Self::Unmatched => Event::LogAlarm,
             Self::Budget => Event::BudgetHit,
-            Self::Breadth => Event::SecurityAlert,
+            Self::Breadth | Self::BreakGlass => Event::SecurityAlert,
         }
     }
 }

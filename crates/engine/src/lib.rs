@@ -13,6 +13,7 @@ mod access;
 mod again;
 mod alarm;
 mod breadth;
+mod care;
 mod commit;
 mod drain;
 mod ingest;
@@ -41,6 +42,11 @@ pub use access::AccessError;
 pub use again::Begun;
 pub use alarm::{AlarmKind, Raised};
 pub use breadth::Breadth;
+pub use care::{
+    Assigned, CareError, Decision, EmergencyBegun, Kind, Matter, NameOf, Reason, RelationView, Restriction, ReviewView,
+};
+pub use leadglass_keys::wire::OrderId;
+pub use leadglass_policy::CareRule;
 pub use ingest::{Announced, FileTransfer, INLINE_BYTES, IngestError, Source, Transfer};
 pub use keylog::{KeyLogError, KeyLogPort, Reconciled, Unmatched};
 pub use quarantine::{Case, QuarantineError, Verdict};
@@ -113,6 +119,7 @@ pub(crate) struct Shared {
     pub(crate) trays: Trays,
     pub(crate) claims: Arc<Claims>,
     pub(crate) accesses: Accesses,
+    pub(crate) care: care::Care,
     pub(crate) tables: Tables,
     pub(crate) pool: Pool,
     pub(crate) cache: Cache,

@@ -8,13 +8,16 @@ use futures::TryStreamExt;
 use leadglass_keys::{KeysError, Notice, RevocationKind};
 use leadglass_model::{StudyRef, TenantId};
 use std::{collections::HashSet, sync::Arc, time::Duration};
-use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::broadcast::{self, error::RecvError};
 use tokio_util::sync::CancellationToken;
 
 impl Shared {
     /// A study whose keys are destroyed goes from memory at once; leases are dropped by whoever holds them.
-    pub(crate) async fn follow_revocations(self: Arc<Self>, stop: CancellationToken) {
-        let mut notices = self.keys.revocations();
+    pub(crate) async fn follow_revocations(
+        self: Arc<Self>,
+        mut notices: broadcast::Receiver<Notice>,
+        stop: CancellationToken,
+    ) {
         loop {
             let notice = tokio::select! {
                 () = stop.cancelled() => return,
@@ -26,13 +29,16 @@ impl Shared {
                     for study in revocation.study_refs.iter() {
                         self.catalog.forget(revocation.tenant, *study);
                     }
+                    self.care.restricted.apply(&revocation);
                 }
-                Ok(Notice::Revoked(_)) => {}
+                // Its leases are dropped, so what is being given out stops; from now on nobody finds it who may not.
+                Ok(Notice::Revoked(revocation)) => self.care.restricted.apply(&revocation),
                 Ok(Notice::Everything) | Err(RecvError::Lagged(_)) => {
                     tokio::select! {
                         () = stop.cancelled() => return,
                         () = self.relearn() => {}
                     }
+                    self.learn_restrictions(&stop).await;
                 }
                 Err(RecvError::Closed) => return,
             }

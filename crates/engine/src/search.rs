@@ -59,8 +59,9 @@ impl Engine {
     /// Finds studies. The query is recorded before it is answered.
     ///
     /// Cancel safety: dropping the future may leave a query recorded that nobody got an answer to.
-    pub async fn search(&self, permit: &Permit<Search>, query: Query) -> Result<Found<StudyHit>, SearchError> {
+    pub async fn search(&self, permit: &Permit<Search>, mut query: Query) -> Result<Found<StudyHit>, SearchError> {
         let (catalog, tenant) = (self.shared.catalog.clone(), permit.tenant());
+        query.hidden = self.shared.hidden_from(permit);
         // A million studies take a while to look through.
         let found = tokio::task::spawn_blocking(move || catalog.find_studies(tenant, &query, time_is_up()));
         let found = found.await.map_err(|_| SearchError::Stopping)?.map_err(|_| SearchError::TooBroad)?;
@@ -117,12 +118,15 @@ impl Engine {
 impl Shared {
     /// Asks what the path names too. `false`: the query's own UIDs leave nothing of it.
     fn narrow(&self, permit: &Permit<Search>, within: Within<'_>, query: &mut DeepQuery) -> Result<bool, SearchError> {
+        query.study.hidden = self.hidden_from(permit);
         let (study, series) = match within {
             Within::Tenant => return Ok(true),
             Within::Study(study) => (study, None),
             Within::Series(study, series) => (study, Some(series)),
         };
-        let entry = self.catalog.study(permit.tenant(), study).ok_or(SearchError::Missing)?;
+        let entry =
+            self.catalog.study(permit.tenant(), study).filter(|found| !query.study.hidden.contains(&found.study_ref));
+        let entry = entry.ok_or(SearchError::Missing)?;
         if !only(&mut query.study.study_uids, study) {
             return Ok(false);
         }

@@ -4,6 +4,7 @@ use crate::{
     Engine, KeyLogPort, Record, RecordError, Shared,
     access::Accesses,
     alarm::{self, Alarms},
+    care::Care,
     commit::Backlog,
     drain,
     ingest::Claims,
@@ -119,6 +120,9 @@ pub enum StartError {
         /// Entries that the tree holds.
         tree: u64,
     },
+    /// Who treats whom cannot be read.
+    #[error("who treats whom cannot be read from the records")]
+    Care(#[from] leadglass_records::RecordError),
     /// The journal does not read.
     #[error("the journal does not read")]
     Journal(#[from] JournalError),
@@ -141,6 +145,7 @@ impl StartError {
             | Self::JournalBehindIndex { .. }
             | Self::IndexBehindJournal { .. }
             | Self::Witness { .. } => Fault::Conflict,
+            Self::Care(error) => error.fault(),
             Self::Journal(error) => error.fault(),
             Self::Record(error) => error.fault(),
             Self::Index(error) => error.fault(),
@@ -202,6 +207,7 @@ impl Engine {
             trays: Trays::new(KEPT_BYTES),
             claims: Arc::new(Claims::default()),
             accesses: Accesses::default(),
+            care: Care::default(),
             tables: Tables::default(),
             pool: Pool::default(),
             cache: Cache::default(),
@@ -211,6 +217,11 @@ impl Engine {
             tasks: tasks.clone(),
             stop: stop.clone(),
         });
+        for subjects in shared.subjects.values() {
+            shared.care.load(subjects.records(), shared.clock.now()).await?;
+        }
+        let notices = shared.keys.revocations();
+        shared.learn_restrictions(&stop).await;
         shared.check_with_witness().await?;
         let mut replayed = 0_u64;
         for item in replay {
@@ -226,7 +237,7 @@ impl Engine {
             tracing::info!(records = replayed, "the journal was replayed");
         }
         tasks.spawn(shared.clone().close_accesses(stop.clone()));
-        tasks.spawn(shared.clone().follow_revocations(stop.clone()));
+        tasks.spawn(shared.clone().follow_revocations(notices, stop.clone()));
         tasks.spawn(shared.clone().sweep_now_and_then(stop.clone()));
         tasks.spawn(drain::publish(shared.clone(), stop.clone()));
         tasks.spawn(shared.clone().be_witnessed(stop.clone()));

@@ -79,6 +79,22 @@ pub(crate) struct Detail<'a> {
     /// What the device had to show: [`leadglass_model::EnrolmentLevel`].
     #[serde(skip_serializing_if = "str::is_empty")]
     pub(crate) level: &'a str,
+    /// Why somebody who was not known to treat the patient wanted to see the study, in his words.
+    #[serde(skip_serializing_if = "str::is_empty")]
+    pub(crate) reason: &'a str,
+}
+
+impl<'a> Detail<'a> {
+    /// Whom and what a study's row names.
+    pub(crate) fn of(study: &'a StudyEntry) -> Self {
+        let text = |text: &'a Option<Phi<String>>| text.as_ref().map_or("", |text| text.expose().as_str());
+        Self {
+            patient_id: text(&study.row.patient_id),
+            patient_name: text(&study.row.patient_name),
+            study: study.row.uid.expose(),
+            ..Self::default()
+        }
+    }
 }
 
 impl Detail<'_> {
@@ -95,6 +111,7 @@ impl Detail<'_> {
             series: clip(self.series),
             instance: clip(self.instance),
             level: clip(self.level),
+            reason: clip(self.reason),
         }
     }
 }
@@ -111,6 +128,11 @@ impl Subjects {
         let master = DetailMaster::new(tenant, port.detail.version(), &secret);
         let keys = Mutex::new(LruCache::new(KEYS_HELD));
         Self { tenant, secret: port.detail, master, records: port.records, keys, fresh: Mutex::default() }
+    }
+
+    /// The tenant's records.
+    pub(crate) const fn records(&self) -> &TenantRecords {
+        &self.records
     }
 
     fn token(&self, patient: &PatientKey) -> Option<SubjectToken> {
@@ -228,6 +250,18 @@ impl Shared {
         Ok(SealedDetail { bytes: Some(key.seal(subject, entry, &plain, &*self.entropy)), wrap })
     }
 
+    /// The details of an entry again; `None` where the subject's key is gone, or they are not what was sealed.
+    pub(crate) async fn open_detail(
+        &self,
+        tenant: TenantId,
+        subject: SubjectToken,
+        entry: EntryId,
+        sealed: &[u8],
+    ) -> Option<Vec<u8>> {
+        let (key, _) = self.subjects.get(&tenant)?.key(self, subject).await.ok()?;
+        key.open(subject, entry, sealed).ok()
+    }
+
     /// Writes down the subject keys that came with these records. One that is there already stays.
     pub(crate) async fn keep_subjects<'a>(
         &self,
@@ -264,7 +298,7 @@ pub(crate) fn patient_key(study: &StudyEntry) -> PatientKey {
     }
 }
 
-/// Bytes kept of each text. Eight of them, escaped as JSON at their worst, stay far under what the log takes.
+/// Bytes kept of each text. Nine of them, escaped as JSON at their worst, stay far under what the log takes.
 const MAX_TEXT_BYTES: usize = 512;
 
 /// Subject keys that wait for the drain, of a tenant; more than that are written down before they are used.
@@ -290,6 +324,7 @@ mod tests {
             series: &long,
             instance: &long,
             level: &long,
+            reason: &long,
         };
         assert!(serde_json::to_vec(&all.clipped()).unwrap().len() < leadglass_audit::MAX_DETAIL_BYTES - 1_024);
     }

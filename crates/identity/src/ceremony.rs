@@ -12,6 +12,8 @@ pub(crate) enum Ceremony {
     Joining(SecretHash, PasskeyRegistration),
     /// One more passkey for somebody who is signed in.
     Adding(ActorRef, PasskeyRegistration),
+    /// Somebody who is signed in shows again who he is.
+    Proving(ActorRef, DiscoverableAuthentication),
     /// Somebody, nobody knows who, signs in.
     SigningIn(DiscoverableAuthentication),
 }

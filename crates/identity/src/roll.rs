@@ -1,7 +1,7 @@
 //! Everybody, in memory: who is asked about at each request is answered without a look at the disk.
 
 use crate::{IdentityError, person::Person};
-use leadglass_model::{ActorRef, TenantId};
+use leadglass_model::{ActorRef, Phi, TenantId};
 use leadglass_records::{MAX_SCAN, PersonRoll, Seat, Table, TenantRecords, TokenGrant};
 use parking_lot::RwLock;
 use std::{collections::HashMap, sync::Arc};
@@ -50,6 +50,11 @@ impl Roll {
 
     pub(crate) fn get(&self, id: ActorRef) -> Option<Entry> {
         self.0.read().get(&id).cloned()
+    }
+
+    /// What somebody is called.
+    pub fn name_of(&self, id: ActorRef) -> Option<Phi<String>> {
+        Some(self.0.read().get(&id)?.person.name.clone())
     }
 
     /// The first person who meets a condition.

@@ -42,9 +42,23 @@ pub struct SignedIn {
 }
 
 /// What a person shows beside his password.
-enum Second {
+pub(crate) enum Second {
     Step(u64),
     Recovery(usize),
+}
+
+impl Second {
+    /// What is good once is used.
+    pub(crate) fn use_up(self, person: &mut Person) {
+        match self {
+            Self::Step(step) => {
+                if let Some(totp) = &mut person.totp {
+                    totp.use_up(step);
+                }
+            }
+            Self::Recovery(at) => drop(person.recovery.remove(at)),
+        }
+    }
 }
 
 impl People {
@@ -97,15 +111,7 @@ impl People {
             // Meanwhile somebody else may have used the code, changed the password, or ended his access.
             let same = entry.person.password.as_ref().map(|verifier| verifier.mac) == before;
             let second = this.second(id, &entry.person, &code).filter(|_| same).ok_or(IdentityError::Refused)?;
-            let used = move |person: &mut Person| match second {
-                Second::Step(step) => {
-                    if let Some(totp) = &mut person.totp {
-                        totp.use_up(step);
-                    }
-                }
-                Second::Recovery(at) => drop(person.recovery.remove(at)),
-            };
-            this.seat(entry, arrival, used, |_, _| {}).await
+            this.seat(entry, arrival, move |person| second.use_up(person), |_, _| {}).await
         });
         let signed_in = signed_in.await?;
         self.0.delays.lock().succeeded(&counted);
@@ -189,7 +195,7 @@ impl People {
     }
 
     /// What a code is good as, all possibilities being looked at.
-    fn second(&self, id: ActorRef, person: &Person, code: &str) -> Option<Second> {
+    pub(crate) fn second(&self, id: ActorRef, person: &Person, code: &str) -> Option<Second> {
         let nobodys = Totp::new([0; SEED_BYTES]);
         let step = person.totp.as_ref().unwrap_or(&nobodys).step_of(code, self.0.clock.now());
         let kept: Vec<_> = person.recovery.iter().map(|code| code.0).collect();

@@ -2,7 +2,7 @@
 
 use crate::{DateRange, InstanceRow, NamePattern, Pattern, RequestRow, SeriesRow, StudyRow, TextPattern, TimeRange};
 use leadglass_model::{Phi, SeriesUid, SopClassUid, SopInstanceUid, StudyRef, StudyUid};
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 
 /// A search among the studies of one tenant. Every field that is set must fit; a default query finds all.
 #[derive(Debug, Clone, Default)]
@@ -33,6 +33,8 @@ pub struct Query {
     pub referring_physician: Option<NamePattern>,
     /// Modalities in Study, one of these; empty: any.
     pub modalities: Vec<Pattern>,
+    /// Studies that this caller must not find.
+    pub hidden: Arc<HashSet<StudyRef>>,
     /// How many hits are left out, newest first.
     pub offset: usize,
     /// How many hits are wanted at most; `None`: all.

@@ -57,7 +57,7 @@ impl TenantState {
     ) -> bool {
         let plan = Plan::new(self, query, &[], Vec::new());
         // Without a condition the offset needs no counting.
-        if plan.takes_all && !cursor.begun && query.study_uids.is_empty() {
+        if plan.takes_all && !cursor.begun && query.study_uids.is_empty() && query.hidden.is_empty() {
             cursor.begun = true;
             let skipped = std::mem::take(&mut out.skip);
             return self.walk(&plan, self.order.skip(skipped), cursor, steps, |slot| out.take(|| self.hit(slot)));
@@ -100,7 +100,7 @@ impl TenantState {
             let _ended = self
                 .named(&plan.query.study_uids)
                 .into_iter()
-                .filter(|slot| self.row_fits(plan, slot))
+                .filter(|slot| !plan.query.hidden.contains(&slot.study_ref) && self.row_fits(plan, slot))
                 .try_for_each(visit);
             return false;
         }
@@ -129,7 +129,8 @@ impl TenantState {
             }
             if plan.may_fit(entry) {
                 let slot = &self.slots[entry.slot as usize];
-                if (!plan.needs_row || self.row_fits(plan, slot)) && visit(slot).is_break() {
+                let hidden = || plan.query.hidden.contains(&slot.study_ref);
+                if (!plan.needs_row || self.row_fits(plan, slot)) && !hidden() && visit(slot).is_break() {
                     return false;
                 }
             }

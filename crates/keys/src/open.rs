@@ -5,7 +5,7 @@ use crate::{
     flight::{Flight, Flights, launch},
     keys::{Core, Notice},
     lease::{LEASE_S, Leases, MAX_LEASES, ObjectLease, refusal_by},
-    wire::{ApprovalId, Few, KeyRefusal, MAX_BATCH, Opened, OpenedKeys, Scope, UnwrapOutcome, UnwrapRequest},
+    wire::{ApprovalId, Few, KeyRefusal, MAX_BATCH, Opened, OpenedKeys, Scope, UnwrapOutcome, UnwrapRequest, Word},
 };
 use leadglass_model::{ActorRef, EntryId, KeyId, Purpose, TenantId, UnixMillis};
 use leadglass_seal::{IndexKey, MetaKey, StudyKey};
@@ -158,7 +158,8 @@ async fn ask(
         scope: Scope::Object,
         purpose,
         actor,
-        reason: None,
+        // Why in words stands in the vault's log; the service wants it to be called an emergency.
+        reason: (purpose == Purpose::BreakGlass).then(|| Word::new("emergency")).flatten(),
         approval,
         audit_entry: entry,
     };

@@ -1,8 +1,8 @@
 //! The command line.
 
 use crate::{
-    admin, audit, config, device, doctor, import, logging, open, person, reindex, render_worker, send, serve, thrift,
-    token, up,
+    admin, audit, config, device, doctor, import, logging, open, person, reindex, render_worker, review, send, serve,
+    thrift, token, up,
 };
 use clap::{Parser, Subcommand};
 use std::{path::PathBuf, process::ExitCode};
@@ -54,6 +54,8 @@ enum Command {
     Device(device::Args),
     /// Invites people, lists them, changes their roles, ends their access.
     Person(person::Args),
+    /// Lists what was opened in emergencies, and closes it with a decision.
+    Review(review::Args),
     /// Tells in plain words what is not yet safe.
     Doctor(doctor::Args),
     /// Issues, lists and revokes bearer tokens; the vault must be stopped.
@@ -104,6 +106,7 @@ impl Cli {
             Command::Audit(args) => runtime()?.block_on(audit::run(args)),
             Command::Device(args) => runtime()?.block_on(device::run(args)),
             Command::Person(args) => runtime()?.block_on(person::run(args)),
+            Command::Review(args) => runtime()?.block_on(review::run(args)),
             Command::Doctor(args) => runtime()?.block_on(doctor::run(args)),
             Command::Token(args) => token::run(args),
             Command::Reindex(args) => runtime()?.block_on(reindex::run(args)),

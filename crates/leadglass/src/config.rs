@@ -176,6 +176,30 @@ pub struct Tenant {
     pub name: String,
     /// AE titles that devices call to reach this tenant.
     pub aets: Vec<String>,
+    /// Whom a clinician treats: `practice`, everybody here treats every patient; `stated`, only whose relation is recorded, and
+    /// whoever states a reason, which the log keeps sealed.
+    #[serde(default)]
+    pub care: Care,
+}
+
+/// Whom a clinician treats.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Care {
+    /// Every patient of the tenant.
+    #[default]
+    Practice,
+    /// Whom he is assigned to, whose study he made or is named in, and whoever he states a reason for.
+    Stated,
+}
+
+impl From<Care> for leadglass_engine::CareRule {
+    fn from(care: Care) -> Self {
+        match care {
+            Care::Practice => Self::Practice,
+            Care::Stated => Self::Stated,
+        }
+    }
 }
 
 /// Something that sends.

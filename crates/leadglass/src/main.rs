@@ -26,6 +26,7 @@ mod people;
 mod person;
 mod reindex;
 mod render_worker;
+mod review;
 mod send;
 mod serve;
 mod thrift;

@@ -131,6 +131,9 @@ impl Node {
         if report.corrupt_studies + report.corrupt_series > 0 {
             engine.alarm(AlarmKind::Index);
         }
+        for tenant in &config.tenants {
+            engine.set_care(tenant.id, tenant.care.into());
+        }
         engine.set_breadth(Breadth { patients: config.alarms.patients_per_hour, times: config.alarms.times_the_usual });
         Ok(Self { engine, records, keys: for_people, tenant_records, tasks, key_tasks, key_stop })
     }

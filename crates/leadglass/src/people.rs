@@ -13,7 +13,8 @@ use tokio_util::task::TaskTracker;
 /// Reads everybody, and the sessions that go on.
 pub async fn open(config: &Config, node: &Node, tasks: TaskTracker) -> anyhow::Result<(People, Sessions)> {
     let roll = Arc::new(Roll::load(&node.tenant_records).await.context("cannot read who works here")?);
-    let asked = roll.clone();
+    let (asked, named) = (roll.clone(), roll.clone());
+    node.engine.set_names(Arc::new(move |actor| named.name_of(actor)));
     let sessions =
         tokio::task::block_in_place(|| node.records.sessions_of(asked)).context("cannot read the sessions")?;
     let people = People::new(Ports {

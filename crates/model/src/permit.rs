@@ -26,6 +26,21 @@ pub enum Audit {}
 #[derive(Debug, Clone)]
 pub enum ManagePeople {}
 
+/// Opening a study in an emergency, without having treated the patient before.
+#[derive(Debug, Clone)]
+pub enum Emergency {}
+
+/// Looking at what was opened in emergencies, and deciding whether it was right.
+#[derive(Debug, Clone)]
+pub enum Review {}
+
+/// Restricting what is done with studies (GDPR Art. 18).
+#[derive(Debug, Clone)]
+pub enum Restrict {}
+
+impl Access for Emergency {}
+impl Access for Review {}
+impl Access for Restrict {}
 impl Access for Read {}
 impl Access for Search {}
 impl Access for Store {}

@@ -8,7 +8,7 @@ use std::time::Duration;
 pub struct Rights {
     /// Whose they are.
     pub role: Role,
-    /// Opens studies, pixels and metadata, for these purposes.
+    /// Opens studies, pixels and metadata, for these purposes; which of them, [`crate::opening`] says.
     pub opens: &'static [Purpose],
     /// Finds patients, studies and what they consist of, for these purposes.
     pub finds: &'static [Purpose],
@@ -39,7 +39,7 @@ impl Rights {
         match role {
             Role::Device => Self { stores: true, signed_in: None, ..nothing },
             Role::Clinician => Self { opens: &[Purpose::Care], finds: &[Purpose::Care], stores: true, ..nothing },
-            Role::Radiographer => Self { stores: true, ..nothing },
+            Role::Radiographer => Self { opens: &[Purpose::Care], stores: true, ..nothing },
             Role::Reception => Self { finds: &[Purpose::Care], stores: true, ..nothing },
             Role::Dpo => Self {
                 opens: ON_RECORD,

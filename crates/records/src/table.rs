@@ -31,6 +31,10 @@ pub enum Table {
     Quarantine = 12,
     /// Wrapped keys of audit subjects, by the subject's token. Who removes one ends that patient's audit details.
     Subjects = 13,
+    /// Who treats whom, until when: by actor and by the keyed token of the patient.
+    Care = 14,
+    /// What was opened in emergencies, and what was decided about it, by the entry's id.
+    Reviews = 15,
 }
 
 impl Table {

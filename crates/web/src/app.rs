@@ -1,8 +1,8 @@
 //! The routes, what they share, and who is asking.
 
 use crate::{
-    DeviceDesk, Origins, Problem, Renderer, admin, audit, devices, front, head, health, pages, people, places, qido, refusals,
-    rendered, session, small, stow, trace, upload, wado, wado_uri,
+    DeviceDesk, Origins, Problem, Renderer, admin, audit, care, devices, front, head, health, pages, people, places, qido,
+    refusals, rendered, session, small, stow, trace, upload, wado, wado_uri,
 };
 use axum::{
     Router,
@@ -84,6 +84,15 @@ pub fn routes(app: App) -> Router {
         .route("/api/v1/account/passkeys/{passkey}", delete(people::remove_passkey))
         .route("/api/v1/account/codes", post(people::codes))
         .route("/api/v1/account/lost", post(people::own_lost))
+        .route("/api/v1/care/reason", post(care::state_reason))
+        .route("/api/v1/care/emergency", post(care::break_glass))
+        .route("/api/v1/care/emergency/passkey", post(care::begin_break_glass))
+        .route("/api/v1/care/relations", get(care::relations).post(care::assign))
+        .route("/api/v1/care/relations/{person}/{matter}", delete(care::unassign))
+        .route("/api/v1/reviews", get(care::reviews))
+        .route("/api/v1/reviews/{review}", post(care::close_review))
+        .route("/api/v1/restrictions", post(care::restrict))
+        .route("/api/v1/restrictions/lift", post(care::lift))
         .route("/", get(pages::sign_in))
         .route("/invitation", get(pages::invitation))
         .route("/account", get(pages::account))
@@ -202,7 +211,7 @@ impl Caller {
     }
 }
 
-fn denied(refusal: &leadglass_policy::Refusal) -> Problem {
+pub(crate) fn denied(refusal: &leadglass_policy::Refusal) -> Problem {
     Problem::new(refusal.fault(), "not-allowed", format!("{refusal}."))
 }
 

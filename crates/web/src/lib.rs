@@ -9,6 +9,7 @@ mod accept;
 mod admin;
 mod app;
 mod audit;
+mod care;
 mod coding;
 mod devices;
 mod dicom_json;

@@ -97,6 +97,7 @@ const ASSETS: &[(&str, &str)] = &[
     ("pane.js", include_str!("../pages/viewer/pane.js")),
     ("paper.js", include_str!("../pages/viewer/paper.js")),
     ("pixels.js", include_str!("../pages/viewer/pixels.js")),
+    ("reason.js", include_str!("../pages/viewer/reason.js")),
     ("report.js", include_str!("../pages/viewer/report.js")),
     ("series.js", include_str!("../pages/viewer/series.js")),
     ("stack.js", include_str!("../pages/viewer/stack.js")),

@@ -317,6 +317,7 @@ async fn entry(
         series: received.series.expose(),
         instance: received.announced.sop_instance.expose(),
         level: source.level.map_or("", EnrolmentLevel::as_str),
+        reason: "",
     };
     let detail = shared.detail(source.tenant, subject, id, &detail).await.map_err(IngestError::Records)?;
     entry.detail = detail.bytes;

@@ -14,6 +14,9 @@ pub enum RetrieveError {
     /// Not there, or not for this caller.
     #[error("there is no such study, series or instance for this caller")]
     Missing,
+    /// The caller may find the study, and is not known to treat its patient: it opens once a reason is stated.
+    #[error("the study opens for a stated reason")]
+    ReasonNeeded,
     /// The key service does not open the study.
     #[error("the key service refuses the study")]
     Refused(KeyRefusal),
@@ -69,6 +72,9 @@ impl RetrieveError {
     pub fn fault(&self) -> Fault {
         match self {
             Self::Missing => Fault::Missing,
+            Self::ReasonNeeded => Fault::Denied,
+            // Restricted meanwhile: absent, as it is from the next request on.
+            Self::Refused(KeyRefusal::Restricted) => Fault::Missing,
             Self::Refused(refusal) => refusal.fault(),
             Self::Keys(error) => error.fault(),
             Self::Audit(error) => error.fault(),
@@ -87,6 +93,7 @@ impl RetrieveError {
         match self {
             Self::Keys(error) if error.code() == Some(ProblemCode::OverBudget) => "over-budget",
             Self::Missing => "not-found",
+            Self::ReasonNeeded => "reason-needed",
             Self::Refused(_) => "key-refused",
             Self::Keys(_) => "no-key",
             Self::Audit(_) => "not-audited",
@@ -111,6 +118,9 @@ impl RetrieveError {
                 "So many studies were opened that the budget is used up; the limit moves on with time."
             }
             Self::Missing => "There is nothing here that you may see.",
+            Self::ReasonNeeded => {
+                "You are not known to treat this patient. State why you need the study; the reason is recorded."
+            }
             Self::Refused(_) => "This study may not be opened now: it is restricted, or a budget is used up.",
             Self::Keys(_) => "The key service does not answer; try again in a moment.",
             Self::Audit(_) => "The access cannot be recorded, so it is not served; try again in a moment.",

@@ -59,6 +59,11 @@ impl Asker {
     pub(super) fn of(permit: &Permit<Read>) -> Self {
         Self { tenant: permit.tenant(), purpose: permit.purpose(), actor: permit.actor() }
     }
+
+    /// The same, for the purpose that an access was opened for.
+    pub(super) fn within(permit: &Permit<Read>, access: &Access) -> Self {
+        Self { purpose: access.purpose, ..Self::of(permit) }
+    }
 }
 
 impl Engine {
@@ -72,9 +77,9 @@ impl Engine {
         target: &Target,
     ) -> Result<Metadata, RetrieveError> {
         let shared = &self.shared;
-        let (study, rows) = shared.find(permit, target).await?;
-        let access = shared.access(permit, session, &study).await.map_err(RetrieveError::Audit)?;
-        let asker = Asker::of(permit);
+        let (study, rows, permit) = shared.find(permit, target).await?;
+        let access = shared.access(&permit, session, &study).await.map_err(RetrieveError::Audit)?;
+        let asker = Asker::of(&permit);
         let (uid, study_ref) = (study.row.uid.clone(), study.study_ref);
         let alone = matches!(target, Target::Instance(..));
         Ok(Metadata { shared: shared.clone(), access, asker, study: uid, study_ref, alone, rows })

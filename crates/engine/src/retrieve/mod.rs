@@ -79,9 +79,9 @@ impl Shared {
         session: [u8; 16],
         target: &Target,
     ) -> Result<Vec<Instance>, RetrieveError> {
-        let (study, rows) = self.find(permit, target).await?;
-        let access = self.access(permit, session, &study).await.map_err(RetrieveError::Audit)?;
-        let leases = self.leases(permit, &access, rows.iter().map(|row| row.key_id)).await?;
+        let (study, rows, permit) = self.find(permit, target).await?;
+        let access = self.access(&permit, session, &study).await.map_err(RetrieveError::Audit)?;
+        let leases = self.leases(&permit, &access, rows.iter().map(|row| row.key_id)).await?;
         rows.into_iter()
             .map(|row| {
                 let lease = leases.get(&row.key_id).ok_or(RetrieveError::Missing)?;
@@ -92,12 +92,13 @@ impl Shared {
             .collect()
     }
 
-    /// The study and the rows of what is asked for, in order of series, number and UID; at least one row.
+    /// The study and the rows of what is asked for, in order of series, number and UID; at least one row. And the permit that
+    /// they open under.
     async fn find(
         self: &Arc<Self>,
         permit: &Permit<Read>,
         target: &Target,
-    ) -> Result<(StudyEntry, Vec<InstanceRow>), RetrieveError> {
+    ) -> Result<(StudyEntry, Vec<InstanceRow>, Permit<Read>), RetrieveError> {
         let tenant = permit.tenant();
         let study = self.study_of(permit, target)?;
         // Before the rows: what is stored meanwhile is more than was counted.
@@ -125,7 +126,8 @@ impl Shared {
         rows.sort_by(|a, b| {
             (&a.series_uid, a.instance_number, &a.sop_uid).cmp(&(&b.series_uid, b.instance_number, &b.sop_uid))
         });
-        Ok((study, rows))
+        let permit = self.may_open(permit, &study, &rows).await?;
+        Ok((study, rows, permit))
     }
 
     /// Rows that the index once had and has no more are an alarm, once for so many of a study. What is left is given out.

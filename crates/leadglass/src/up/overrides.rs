@@ -1,6 +1,6 @@
 //! `up --config FILE`: what a person may change of what `up` sets. Kept, so that a second start has it too.
 
-use crate::config::{Config, Device, Limits, Store, Viewer};
+use crate::config::{Care, Config, Device, Erasure, Limits, Store, Viewer};
 use anyhow::Context;
 use leadglass_model::{ReceiverId, SystemEntropy, TenantId};
 use serde::{Deserialize, Serialize};
@@ -27,6 +27,10 @@ pub struct Overrides {
     limits: Option<toml::Table>,
     /// OHIF, from the folder that it was installed into.
     viewer: Option<Viewer>,
+    /// What has to be so before something is erased.
+    erasure: Option<Erasure>,
+    /// Whom a clinician treats, in all tenants.
+    care: Option<Care>,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -135,6 +139,12 @@ impl Overrides {
 
     /// Sets what is given in the vault's configuration; the rest stays.
     pub fn put_into(&self, vault: &mut Config) -> anyhow::Result<()> {
+        if let Some(erasure) = &self.erasure {
+            vault.erasure = erasure.clone();
+        }
+        if let Some(care) = self.care {
+            vault.tenants.iter_mut().for_each(|tenant| tenant.care = care);
+        }
         if let Some(HttpExtras { hosts, metrics }) = &self.http {
             vault.http.hosts = hosts.clone().unwrap_or_default();
             vault.http.metrics = *metrics;

@@ -108,7 +108,12 @@ async fn certify(home: &Home, keyd: &Keyd) -> anyhow::Result<()> {
 }
 
 fn first_config(home: &Home, tenant: TenantId, other_tenant: TenantId, ports: Ports) -> Config {
-    let own = |id, name: &str, aet: &str| Tenant { id, name: name.to_owned(), aets: vec![aet.to_owned()] };
+    let own = |id, name: &str, aet: &str| Tenant {
+        id,
+        name: name.to_owned(),
+        aets: vec![aet.to_owned()],
+        care: crate::config::Care::default(),
+    };
     let mut config = Config {
         data: home.vault(),
         store: Store::local(home.objects()),

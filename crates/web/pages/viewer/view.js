@@ -5,6 +5,7 @@ import { $, element } from "./dom.js";
 import { Loader } from "./loader.js";
 import { Pane } from "./pane.js";
 import { paper } from "./paper.js";
+import { askForReason, banner } from "./reason.js";
 import { SeriesList, sorted } from "./series.js";
 import { ask, json } from "./server.js";
 import { watch } from "./session.js";
@@ -43,6 +44,10 @@ function addPane() {
   });
   pane.cine = { last: 0, request: 0 };
   listen(pane, () => tool, () => activate(pane));
+  // Whoever comes to its slider by the keyboard means this pane.
+  pane.root.addEventListener("focusin", () => {
+    if (pane !== active && panes.includes(pane)) activate(pane);
+  });
   panes.push(pane);
   $("panes").append(pane.root);
   return pane;
@@ -60,6 +65,7 @@ function compare() {
     const first = active;
     const pane = addPane();
     activate(pane);
+    pane.canvas.focus();
     if (first.series) open(list.next(first.series, 1) ?? first.series);
   } else {
     const other = panes.find((pane) => pane !== active);
@@ -67,6 +73,7 @@ function compare() {
     other.close();
     panes.splice(panes.indexOf(other), 1);
     activate(active);
+    active.canvas.focus();
   }
 }
 
@@ -105,11 +112,25 @@ async function open(series) {
     patient(metadata[0]);
     $("speed").value = String(stack.speed);
   } catch (error) {
-    if (!signal.aborted) {
-      pane.wipe();
-      pane.say(error.message, true);
+    if (signal.aborted) return;
+    if (error.code === "reason-needed" && await reasoned()) {
+      await open(series);
+      return;
     }
+    pane.wipe();
+    pane.say(error.message, true);
   }
+}
+
+// One question for all that wait for its answer.
+let asking = null;
+async function reasoned() {
+  asking ??= askForReason(study).finally(() => {
+    asking = null;
+  });
+  const given = await asking;
+  if (given?.emergency) banner(given.ends);
+  return given !== null;
 }
 
 function patient(set) {
@@ -204,8 +225,9 @@ function another(by) {
 }
 
 addEventListener("keydown", (event) => {
-  if (event.ctrlKey || event.metaKey || event.altKey || $("keys").open) return;
-  if (event.target.matches?.("select, input") || (event.target.matches?.("button, a") && [" ", "Enter"].includes(event.key))) return;
+  if (event.ctrlKey || event.metaKey || event.altKey || $("keys").open || $("reason").open) return;
+  const slides = event.target.matches?.("input[type=range]") && event.key.length === 1;
+  if ((event.target.matches?.("select, input") && !slides) || (event.target.matches?.("button, a") && [" ", "Enter"].includes(event.key))) return;
   if (active.paper.contains(event.target)) return;
   if (event.key === "Tab" && panes.length > 1 && event.target === active.canvas && !event.shiftKey) {
     const other = panes.find((pane) => pane !== active);

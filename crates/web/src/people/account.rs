@@ -15,7 +15,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 /// The person who is signed in. Extracting it answers 401 to nobody, and 403 to a token.
-pub(crate) struct Own(Owner);
+pub(crate) struct Own(pub(crate) Owner);
 
 impl FromRequestParts<App> for Own {
     type Rejection = Problem;

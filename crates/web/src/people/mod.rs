@@ -4,7 +4,7 @@ mod account;
 mod join;
 mod staff;
 
-pub(crate) use account::{add_passkey, codes, look as account, lost as own_lost, remove_passkey};
+pub(crate) use account::{Own, add_passkey, codes, look as account, lost as own_lost, remove_passkey};
 pub(crate) use join::{accept, begin_passkey as join_with_passkey, look as invitation};
 pub(crate) use staff::{change_role, invite, invite_again, leave, list, look as person, lost};
 
@@ -56,7 +56,7 @@ pub(crate) fn address(parts: &Parts) -> Option<IpAddr> {
     parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(address)| address.ip())
 }
 
-fn read<T: DeserializeOwned>(body: &[u8], form: &str) -> Result<T, Problem> {
+pub(crate) fn read<T: DeserializeOwned>(body: &[u8], form: &str) -> Result<T, Problem> {
     // What was sent may hold a password: nothing of it is repeated.
     serde_json::from_slice(body).map_err(|_| Problem::new(Fault::BadInput, "form", format!("Send {form}.")))
 }

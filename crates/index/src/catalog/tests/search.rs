@@ -34,6 +34,7 @@ async fn searches_find_what_fits_newest_first() {
         study_uids: ns.iter().map(|n| StudyUid::parse(&format!("1.2.{n}")).unwrap()).collect(),
         ..Query::default()
     };
+    let hidden = |ns: &[u8]| Arc::new(ns.iter().map(|n| StudyRef::from_bytes([*n; 16])).collect());
     let table: &[(Query, &[u8])] = &[
         (Query::default(), &[1, 3, 2, 4, 5]),
         (name("mueller*"), &[1, 2]),
@@ -58,6 +59,10 @@ async fn searches_find_what_fits_newest_first() {
         (Query { accession_number: Pattern::parse("ACC?").unwrap(), ..Query::default() }, &[1, 3, 2, 4, 5]),
         (Query { limit: Some(2), ..Query::default() }, &[1, 3]),
         (Query { limit: Some(2), offset: 3, ..Query::default() }, &[4, 5]),
+        // What is hidden is counted nowhere.
+        (Query { hidden: hidden(&[3, 4]), limit: Some(2), offset: 1, ..Query::default() }, &[2, 5]),
+        (Query { hidden: hidden(&[1]), ..name("mueller*") }, &[2]),
+        (Query { hidden: hidden(&[2]), ..uids(&[2, 4]) }, &[4]),
         (Query { limit: Some(0), ..Query::default() }, &[]),
         (Query { description: TextPattern::parse("knee*").unwrap(), limit: Some(1), ..name("doe*") }, &[3]),
     ];

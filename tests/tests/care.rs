@@ -1,0 +1,229 @@
+//! Who opens which study: a relation or a stated reason, an emergency and its review, a restriction; as people do it, over HTTP.
+
+#![allow(clippy::unwrap_used, reason = "the helpers of a test end where they fail, as the test does")]
+
+use leadglass_tests::devices::entries_with;
+use leadglass_tests::fixture::Fixture;
+use leadglass_tests::http::Answer;
+use leadglass_tests::person::{Browser, PASSWORD, joined, joined_as, person};
+use leadglass_tests::process::until;
+use leadglass_tests::site::alarms;
+use leadglass_tests::stow::{DICOM_PARTS, body, file_of};
+use leadglass_tests::vault::Vault;
+use serde_json::{Value, json};
+use std::ffi::OsStr;
+use std::time::Duration;
+
+fn stated() -> Vault {
+    Vault::with_config("care = \"stated\"\n")
+}
+
+fn metadata(f: &Fixture) -> String {
+    format!("/dicomweb/studies/{}/metadata", f.study)
+}
+
+fn get(browser: &Browser<'_>, path: &str) -> u16 {
+    browser.ask("GET", path, &Value::Null).status
+}
+
+fn by_token(vault: &Vault, token: &str, method: &str, path: &str, body: &Value) -> Answer {
+    let bearer = format!("Bearer {token}");
+    let body = if body.is_null() { Vec::new() } else { body.to_string().into_bytes() };
+    vault.http().send_with(method, &format!("{}{path}", vault.up.http.base), &[("authorization", &bearer)], body)
+}
+
+fn code_of(answer: &Answer) -> (u16, String) {
+    (answer.status, answer.json()["code"].as_str().unwrap_or_default().to_owned())
+}
+
+fn audited(vault: &Vault, word: &str) -> bool {
+    until(Duration::from_secs(30), || entries_with(vault, word) > 0)
+}
+
+fn id_of(vault: &Vault, login: &str) -> String {
+    let people = person(vault, &["list"]);
+    let found = people.as_array().unwrap().iter().find(|person| person["login"] == login).unwrap();
+    found["id"].as_str().unwrap().to_owned()
+}
+
+const REASON: &str = "Zweitmeinung vor der Wurzelspitzenresektion, Frau CANARY^NEVER";
+
+#[test]
+fn whoever_does_not_treat_a_patient_states_a_reason_and_it_stands_sealed_in_the_log() {
+    let mut vault = stated();
+    let (ct, other) = (Fixture::named("ct-1.dcm"), Fixture::named("ct-3.dcm"));
+    vault.store_fixture(&ct);
+    vault.store_fixture(&other);
+    let dpo = vault.up.tokens.dpo.clone();
+    {
+        let (erika, _, _) = joined(&vault, "erika");
+        // She may find it, and is told what it takes. Nobody else's answer says that it is there.
+        assert_eq!(get(&erika, &format!("/dicomweb/studies?StudyInstanceUID={}", ct.study)), 200);
+        for path in [metadata(&ct), format!("/dicomweb/studies/{}/rendered", ct.study)] {
+            let told = erika.ask("GET", &path, &Value::Null);
+            assert_eq!(code_of(&told), (403, "reason-needed".to_owned()), "{path}: {}", told.text());
+        }
+        let absent = erika.ask("GET", "/dicomweb/studies/1.2.3/metadata", &Value::Null);
+        assert_eq!(absent.status, 404);
+        // Her token's other self is asked the same.
+        let token = by_token(&vault, &vault.up.token, "GET", &metadata(&ct), &Value::Null);
+        assert_eq!(code_of(&token), (403, "reason-needed".to_owned()));
+
+        let state = |study: &str, reason: &str| {
+            erika.ask("POST", "/api/v1/care/reason", &json!({ "study": study, "reason": reason }))
+        };
+        assert_eq!(code_of(&state(&ct.study, "because")), (400, "reason".to_owned()));
+        assert_eq!(code_of(&state("1.2.3", REASON)), (404, "not-found".to_owned()));
+        let opened = state(&ct.study, REASON);
+        assert_eq!(opened.status, 201, "{}", opened.text());
+        assert!(opened.json()["ends_ms"].as_u64().unwrap() > 0);
+        assert_eq!(get(&erika, &metadata(&ct)), 200);
+        assert_eq!(get(&erika, &metadata(&other)), 403, "a reason opens one patient");
+        assert!(audited(&vault, "reason-stated"));
+
+        // The practice assigns a patient, and takes it back.
+        let to = json!({ "person": id_of(&vault, "erika"), "patient_id": other.patient_id });
+        let assigned = by_token(&vault, &dpo, "POST", "/api/v1/care/relations", &to);
+        assert_eq!(assigned.status, 201, "{}", assigned.text());
+        assert_eq!(get(&erika, &metadata(&other)), 200);
+        let all = by_token(&vault, &dpo, "GET", "/api/v1/care/relations", &Value::Null);
+        assert_eq!(all.json().as_array().unwrap().len(), 2, "{}", all.text());
+        assert!(!all.text().contains(&other.patient_id), "nobody is named");
+        let one = assigned.json();
+        let at =
+            format!("/api/v1/care/relations/{}/{}", one["person"].as_str().unwrap(), one["matter"].as_str().unwrap());
+        assert_eq!(by_token(&vault, &dpo, "DELETE", &at, &Value::Null).status, 204);
+        assert_eq!(get(&erika, &metadata(&other)), 403);
+        assert_eq!(by_token(&vault, &dpo, "DELETE", &at, &Value::Null).status, 404);
+
+        // What she brings in herself is her patient's. What a radiographer brought in opens to him, and nothing else is there.
+        let (mine, data_set) = Fixture::named("ct-1.dcm").renamed(7);
+        let (walter, _, _) = joined_as(&vault, "walter", "radiographer");
+        for (browser, salt_of) in [(&erika, &mine), (&walter, &Fixture::named("ct-1.dcm").renamed(8).0)] {
+            let bytes =
+                if salt_of.study == mine.study { data_set.clone() } else { Fixture::named("ct-1.dcm").renamed(8).1 };
+            let file = file_of(salt_of, &bytes);
+            let cookie = format!("__Host-leadglass={}", browser.cookie("__Host-leadglass").unwrap());
+            let headers =
+                [("cookie", cookie.as_str()), ("sec-fetch-site", "same-origin"), ("content-type", DICOM_PARTS)];
+            let url = format!("{}/studies", vault.up.http.dicomweb);
+            let stored = vault.http().send_with("POST", &url, &headers, body([file.as_slice()]));
+            assert_eq!(stored.status, 200, "{}", stored.text());
+            assert_eq!(get(browser, &metadata(salt_of)), 200, "what somebody made opens to him");
+        }
+        assert_eq!(get(&walter, &metadata(&ct)), 404);
+        assert_eq!(get(&walter, "/dicomweb/studies/1.2.3/metadata"), 404);
+        assert!(audited(&vault, "relation-made"));
+    }
+    // The reason outlives a start, and is nowhere in clear.
+    vault.restart();
+    let mut again = Browser::of(&vault);
+    assert_eq!(again.role(), None);
+    let words = String::from_utf8_lossy(&vault.words()).into_owned();
+    assert!(!words.contains("CANARY") && !words.contains("Zweitmeinung"), "{words}");
+    for file in leadglass_tests::eyes::files_under(&vault.up.data.vault) {
+        let bytes = std::fs::read(&file).unwrap_or_default();
+        assert!(!bytes.windows(13).any(|w| w == b"Zweitmeinung " || w == b"CANARY^NEVER\""), "{}", file.display());
+    }
+    assert_eq!(again.keep("GET", "/", &Value::Null).status, 200);
+}
+
+#[test]
+fn an_emergency_wants_the_person_again_tells_the_practice_and_waits_for_somebody_else() {
+    let vault = stated();
+    let ct = Fixture::named("ct-1.dcm");
+    vault.store_fixture(&ct);
+    let (erika, _, codes) = joined(&vault, "erika");
+    let (karl, _, _) = joined(&vault, "karl");
+    let open = |password: &str, code: &str, reason: &str| {
+        let body = json!({ "study": ct.study, "reason": reason, "password": password, "code": code });
+        erika.ask("POST", "/api/v1/care/emergency", &body)
+    };
+    assert_eq!(code_of(&open(PASSWORD, &codes[0], "hurry")), (400, "reason".to_owned()));
+    assert_eq!(code_of(&open("wrong", &codes[0], REASON)), (403, "not-proven".to_owned()));
+    assert_eq!(code_of(&open(PASSWORD, "000000", REASON)), (403, "not-proven".to_owned()));
+    assert_eq!(get(&erika, &metadata(&ct)), 403);
+    // A token proves nobody.
+    let body = json!({ "study": ct.study, "reason": REASON, "password": PASSWORD, "code": codes[0] });
+    let token = by_token(&vault, &vault.up.token, "POST", "/api/v1/care/emergency", &body);
+    assert_eq!(code_of(&token), (403, "no-account".to_owned()));
+
+    let opened = open(PASSWORD, &codes[0], REASON);
+    assert_eq!(opened.status, 201, "{}", opened.text());
+    assert_eq!(code_of(&open(PASSWORD, &codes[0], REASON)).0, 403, "a code is good once");
+    assert_eq!(get(&erika, &metadata(&ct)), 200);
+    assert_eq!(get(&karl, &metadata(&ct)), 403, "it is her emergency and nobody else's");
+    assert_eq!(alarms(&vault, "break-glass"), 1);
+    assert!(audited(&vault, "break-glass"));
+
+    // It waits for a decision: in the terminal, and for those who may look.
+    let data = vault.folder();
+    let run = |words: &[&str]| {
+        let mut all: Vec<&OsStr> = std::iter::once("review").chain(words.iter().copied()).map(OsStr::new).collect();
+        all.extend([OsStr::new("--json"), OsStr::new("--data"), data.as_os_str()]);
+        let output = vault.run(&all);
+        (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned())
+    };
+    let (waits, listed) = run(&["list"]);
+    let listed: Value = serde_json::from_str(&listed).unwrap();
+    assert_eq!((waits, listed[0]["reason"].as_str()), (Some(3), Some(REASON)));
+    let review = listed[0]["review"].as_str().unwrap().to_owned();
+    assert_eq!(opened.json()["review"], review);
+    assert_eq!(get(&karl, "/api/v1/reviews"), 403);
+    let (code, _) = run(&["close", &review, "not-justified"]);
+    assert_eq!(code, Some(0));
+    assert_eq!(get(&erika, &metadata(&ct)), 403, "closing it ends it");
+    assert_eq!(run(&["list"]).0, Some(0));
+    assert_ne!(run(&["close", &review, "justified"]).0, Some(0), "it was decided on");
+    assert!(audited(&vault, "not-justified"));
+
+    // The patient is told that it was an emergency.
+    let asked = json!({ "patient_id": ct.patient_id });
+    let report = by_token(&vault, &vault.up.tokens.dpo, "POST", "/api/v1/audit/report", &asked).json();
+    let purposes: Vec<&str> =
+        report["accesses"].as_array().unwrap().iter().map(|access| access["purpose"].as_str().unwrap()).collect();
+    assert_eq!(purposes, ["break-glass"], "{report}");
+}
+
+#[test]
+fn a_restricted_study_is_hidden_and_opens_for_the_exceptions_only() {
+    let mut vault = Vault::up();
+    let ct = Fixture::named("ct-1.dcm");
+    vault.store_fixture(&ct);
+    let (clinician, dpo) = (vault.up.token.clone(), vault.up.tokens.dpo.clone());
+    let read = |vault: &Vault, token: &str| by_token(vault, token, "GET", &metadata(&ct), &Value::Null);
+    let find = |vault: &Vault, token: &str| {
+        let path = format!("/dicomweb/studies?PatientID={}", ct.patient_id);
+        let found = by_token(vault, token, "GET", &path, &Value::Null).json();
+        found.as_array().map_or(0, Vec::len)
+    };
+    assert_eq!((read(&vault, &clinician).status, find(&vault, &clinician)), (200, 1));
+    let order = json!({ "study": ct.study, "order": "art18-2026-1" });
+    let change = |vault: &Vault, token: &str, path: &str| {
+        by_token(vault, token, "POST", &format!("/api/v1/restrictions{path}"), &order).status
+    };
+    assert_eq!(change(&vault, &clinician, ""), 403);
+    assert_eq!(change(&vault, &dpo, ""), 200);
+    let absent = by_token(&vault, &clinician, "GET", "/dicomweb/studies/1.2.3/metadata", &Value::Null);
+    let told = |answer: &Answer| {
+        let mut body = answer.json();
+        body["request_id"] = Value::Null;
+        (answer.status, body)
+    };
+    for restarted in [false, true] {
+        if restarted {
+            // A node learns from the key service what is restricted, before it answers anybody.
+            vault.restart();
+        }
+        assert_eq!(told(&read(&vault, &clinician)), told(&absent), "restarted: {restarted}");
+        assert_eq!(find(&vault, &clinician), 0);
+        let series = format!("/dicomweb/studies/{}/series", ct.study);
+        assert_eq!(by_token(&vault, &clinician, "GET", &series, &Value::Null).status, 404);
+        let reason = json!({ "study": ct.study, "reason": REASON });
+        assert_eq!(by_token(&vault, &clinician, "POST", "/api/v1/care/reason", &reason).status, 404);
+        assert_eq!((read(&vault, &dpo).status, find(&vault, &dpo)), (200, 1), "for the patient's request it opens");
+    }
+    assert!(audited(&vault, "art18-2026-1"));
+    assert_eq!(change(&vault, &dpo, "/lift"), 200);
+    assert_eq!((read(&vault, &clinician).status, find(&vault, &clinician)), (200, 1));
+}
