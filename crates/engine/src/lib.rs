@@ -16,6 +16,7 @@ mod breadth;
 mod care;
 mod commit;
 mod drain;
+mod erase;
 mod ingest;
 mod keylog;
 mod people;
@@ -47,6 +48,10 @@ pub use care::{
 };
 pub use leadglass_keys::wire::OrderId;
 pub use leadglass_policy::CareRule;
+pub use erase::{
+    Approved, CertificateError, CertificateKeys, CertificateText, EraseError, ErasureId, ErasureRules, Ground, Kept, Level,
+    MAX_STUDIES, NoRetention, Order, Retention, Stage, WhatToErase, certificate_text, verify_certificate,
+};
 pub use ingest::{Announced, FileTransfer, INLINE_BYTES, IngestError, Source, Transfer};
 pub use keylog::{KeyLogError, KeyLogPort, Reconciled, Unmatched};
 pub use quarantine::{Case, QuarantineError, Verdict};
@@ -126,6 +131,7 @@ pub(crate) struct Shared {
     pub(crate) witness: Witnessed,
     pub(crate) key_log: Arc<KeyLog>,
     pub(crate) alarms: Alarms,
+    pub(crate) erased: erase::Erased,
     /// Work that must end before the node does: everything between a durable byte and its entry.
     pub(crate) tasks: TaskTracker,
     /// No new instance after this.

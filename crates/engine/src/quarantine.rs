@@ -85,6 +85,9 @@ pub enum QuarantineError {
     /// The index failed.
     #[error("the index cannot be asked")]
     Index(#[from] IndexError),
+    /// That an erased study may come back cannot be written down.
+    #[error("that an erased study may come back cannot be written down")]
+    Records(#[from] leadglass_records::RecordError),
     /// The decision could not be recorded.
     #[error("the decision cannot be recorded")]
     Audit(#[from] CommitError),
@@ -98,6 +101,7 @@ impl QuarantineError {
             Self::Read(error) => error.fault(),
             Self::Ingest(error) => error.fault(),
             Self::Index(error) => error.fault(),
+            Self::Records(error) => error.fault(),
             Self::Audit(error) => error.fault(),
         }
     }
@@ -165,7 +169,11 @@ impl Shared {
         let target = match (self.catalog.study(tenant, uid), verdict) {
             (Some(study), _) => Destination::Decided(study.study_ref),
             // The study never came to be, or is gone: the first released instance makes it.
-            (None, Verdict::Release) => Destination::AsNamed,
+            (None, Verdict::Release) => {
+                // It was erased, and a person lets it come back.
+                self.let_come_back(tenant, uid).await?;
+                Destination::AsNamed
+            }
             (None, Verdict::Move(_)) => return Err(QuarantineError::Missing),
         };
         let rows = self.waiting(permit, case).await?;

@@ -7,6 +7,7 @@ use crate::{
     care::Care,
     commit::Backlog,
     drain,
+    erase::Erased,
     ingest::Claims,
     keylog::KeyLog,
     retrieve::{Cache, Pool, Tables},
@@ -214,6 +215,7 @@ impl Engine {
             witness: Witnessed::default(),
             key_log: Arc::new(KeyLog::new(key_log)),
             alarms: Alarms::default(),
+            erased: Erased::default(),
             tasks: tasks.clone(),
             stop: stop.clone(),
         });
@@ -223,6 +225,7 @@ impl Engine {
         let notices = shared.keys.revocations();
         shared.learn_restrictions(&stop).await;
         shared.check_with_witness().await?;
+        shared.load_tombstones().await?;
         let mut replayed = 0_u64;
         for item in replay {
             let item = item?;
@@ -236,6 +239,7 @@ impl Engine {
         if replayed > 0 {
             tracing::info!(records = replayed, "the journal was replayed");
         }
+        tasks.spawn(shared.clone().resume_erasures());
         tasks.spawn(shared.clone().close_accesses(stop.clone()));
         tasks.spawn(shared.clone().follow_revocations(notices, stop.clone()));
         tasks.spawn(shared.clone().sweep_now_and_then(stop.clone()));

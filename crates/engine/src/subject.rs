@@ -262,6 +262,17 @@ impl Shared {
         key.open(subject, entry, sealed).ok()
     }
 
+    /// Closes a patient's audit details for good: the only copy of the wrapped key goes, here and in the records.
+    ///
+    /// Cancel safety: closing them again is harmless.
+    pub(crate) async fn forget_subject(&self, tenant: TenantId, subject: SubjectToken) -> Result<(), RecordError> {
+        let Some(subjects) = self.subjects.get(&tenant) else { return Ok(()) };
+        subjects.fresh.lock().remove(&subject);
+        subjects.records.delete(Table::Subjects, &subject.0).await?;
+        subjects.keys.lock().pop(&subject);
+        Ok(())
+    }
+
     /// Writes down the subject keys that came with these records. One that is there already stays.
     pub(crate) async fn keep_subjects<'a>(
         &self,

@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "in a test, a failed step of the harness is a failed test")]
 
+#[path = "flow/erase.rs"]
+mod erase;
+
 use bytes::Bytes;
 use futures::TryStreamExt;
 use leadglass_audit::{Log, MemoryDisk};
@@ -20,7 +23,10 @@ use leadglass_model::{
 use leadglass_policy::Principal;
 use leadglass_records::{RecordKey, Records};
 use leadglass_seal::Secret;
-use leadglass_store::Objects;
+use leadglass_store::{
+    Backing, Objects,
+    faulty::{FaultPlan, FaultyStore},
+};
 use leadglass_testkit::DataSet;
 use std::{collections::HashMap, path::Path, sync::Arc, time::Duration};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -32,6 +38,8 @@ struct House {
     service: Arc<FakeKeyService>,
     index: Arc<MemoryIndex>,
     tenant: TenantId,
+    /// Stands before the store.
+    faults: Option<FaultPlan>,
 }
 
 /// A running node.
@@ -51,6 +59,7 @@ impl House {
             service,
             index: Arc::new(MemoryIndex::default()),
             tenant,
+            faults: None,
         }
     }
 
@@ -89,7 +98,7 @@ impl House {
         let config = JournalConfig { segment_bytes: 8 << 20, max_bytes: 64 << 20 };
         let ports = Ports {
             keys,
-            objects: Objects::local(&at("objects")).unwrap(),
+            objects: self.objects_at(&at("objects")),
             journal: Journal::open(&at("journal"), config, entropy.clone()).unwrap(),
             catalog,
             log: Log::open(&at("audit"), "leadglass/test", seed.expose()).unwrap(),
@@ -101,6 +110,16 @@ impl House {
         };
         let engine = Engine::start(ports, tasks.clone(), stop.clone()).await?;
         Ok(Node { engine, tasks, stop })
+    }
+
+    fn objects_at(&self, dir: &Path) -> Objects {
+        match self.faults.clone() {
+            None => Objects::local(dir).unwrap(),
+            Some(plan) => {
+                let faulty = |inner| Arc::new(FaultyStore::new(inner, plan)) as Arc<_>;
+                Objects::over(Backing::local(dir).unwrap().wrapped(faulty)).unwrap()
+            }
+        }
     }
 
     fn principal(&self, role: Role) -> Principal {

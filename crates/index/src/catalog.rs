@@ -7,6 +7,7 @@
 
 mod ask;
 mod commit;
+mod erase;
 mod load;
 mod metas;
 mod open;

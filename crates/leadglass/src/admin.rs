@@ -140,6 +140,14 @@ impl Client {
         bail!("{status}: {detail} (request {})", problem["request_id"].as_str().unwrap_or("unknown"))
     }
 
+    /// Asks; an answer that is no success is the vault's problem document.
+    pub async fn ask(&self, request: reqwest::RequestBuilder) -> anyhow::Result<Result<Value, Value>> {
+        let answer = request.bearer_auth(&self.token).send().await.context("the vault does not answer")?;
+        let good = answer.status().is_success();
+        let value: Value = answer.json().await.context("the answer does not parse")?;
+        Ok(if good { Ok(value) } else { Err(value) })
+    }
+
     /// GET of JSON.
     pub async fn get(&self, path: &str) -> anyhow::Result<Value> {
         let request = self.http.get(format!("{}{path}", self.base)).timeout(CALL_TIME);

@@ -1,7 +1,7 @@
 //! The command line.
 
 use crate::{
-    admin, audit, config, device, doctor, import, logging, open, person, reindex, render_worker, review, send, serve,
+    admin, audit, config, device, doctor, erase, import, logging, open, person, reindex, render_worker, review, send, serve,
     thrift, token, up,
 };
 use clap::{Parser, Subcommand};
@@ -56,6 +56,10 @@ enum Command {
     Person(person::Args),
     /// Lists what was opened in emergencies, and closes it with a decision.
     Review(review::Args),
+    /// Orders, approves and carries out erasures, and fetches their certificates.
+    Erase(Box<erase::Args>),
+    /// Checks an erasure's certificate without the vault.
+    Certificate(erase::CertificateArgs),
     /// Tells in plain words what is not yet safe.
     Doctor(doctor::Args),
     /// Issues, lists and revokes bearer tokens; the vault must be stopped.
@@ -107,6 +111,8 @@ impl Cli {
             Command::Device(args) => runtime()?.block_on(device::run(args)),
             Command::Person(args) => runtime()?.block_on(person::run(args)),
             Command::Review(args) => runtime()?.block_on(review::run(args)),
+            Command::Erase(args) => runtime()?.block_on(erase::run(*args)),
+            Command::Certificate(args) => erase::certificate(&args),
             Command::Doctor(args) => runtime()?.block_on(doctor::run(args)),
             Command::Token(args) => token::run(args),
             Command::Reindex(args) => runtime()?.block_on(reindex::run(args)),

@@ -3,9 +3,11 @@
 //! The comments on the fields are the manual; `deploy/vault.toml` is a sample that a test parses.
 
 mod alarms;
+mod erasure;
 mod store;
 
 pub use alarms::Alarms;
+pub use erasure::Erasure;
 pub use store::{Ack, Store};
 
 use crate::devices::parse_fingerprint;
@@ -47,6 +49,9 @@ pub struct Config {
     /// Bounds on memory, disk and time.
     #[serde(default)]
     pub limits: Limits,
+    /// What has to be so before something is erased.
+    #[serde(default)]
+    pub erasure: Erasure,
     /// Who hears of alarms, and what is unusual.
     #[serde(default)]
     pub alarms: Alarms,

@@ -14,6 +14,7 @@ mod config;
 mod device;
 mod devices;
 mod doctor;
+mod erase;
 mod files;
 mod import;
 mod intake;

@@ -134,6 +134,7 @@ impl Node {
         for tenant in &config.tenants {
             engine.set_care(tenant.id, tenant.care.into());
         }
+        engine.set_erasure((&config.erasure).into());
         engine.set_breadth(Breadth { patients: config.alarms.patients_per_hour, times: config.alarms.times_the_usual });
         Ok(Self { engine, records, keys: for_people, tenant_records, tasks, key_tasks, key_stop })
     }

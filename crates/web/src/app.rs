@@ -1,8 +1,8 @@
 //! The routes, what they share, and who is asking.
 
 use crate::{
-    DeviceDesk, Origins, Problem, Renderer, admin, audit, care, devices, front, head, health, pages, people, places, qido,
-    refusals, rendered, session, small, stow, trace, upload, wado, wado_uri,
+    DeviceDesk, Origins, Problem, Renderer, admin, audit, care, devices, erase, front, head, health, pages, people,
+    places, qido, refusals, rendered, session, small, stow, trace, upload, wado, wado_uri,
 };
 use axum::{
     Router,
@@ -61,6 +61,11 @@ pub fn routes(app: App) -> Router {
         .route("/api/v1/quarantine", get(admin::list))
         .route("/api/v1/quarantine/{case}", post(admin::decide))
         .route("/api/v1/verify", post(admin::verify))
+        .route("/api/v1/erasures", get(erase::list).post(erase::order))
+        .route("/api/v1/erasures/{erasure}", get(erase::show).delete(erase::withdraw))
+        .route("/api/v1/erasures/{erasure}/approve", post(erase::approve))
+        .route("/api/v1/erasures/{erasure}/run", post(erase::run))
+        .route("/api/v1/erasures/{erasure}/certificate", get(erase::certificate))
         .route("/api/v1/audit/keys", get(audit::keys))
         .route("/api/v1/audit/report", post(audit::report))
         .route("/api/v1/audit/reconcile", post(audit::reconcile))

@@ -12,6 +12,7 @@ mod audit;
 mod care;
 mod coding;
 mod devices;
+mod erase;
 mod dicom_json;
 mod doorman;
 mod front;

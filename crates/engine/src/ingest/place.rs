@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!  study unknown                          a new study, under the fresh key's StudyRef
+//!  study erased within the last 90 days   quarantine
 //!  study known, same patient              into the study
 //!  study known, another patient           quarantine, under a StudyRef of its own; the sender is told success
 //!  instance known, equal data set         acknowledged, not stored twice
@@ -49,6 +50,8 @@ pub(super) enum Home {
     Unknown,
     /// Known with another patient.
     OtherPatient,
+    /// It was erased not long ago.
+    Erased,
 }
 
 impl PatientKey {
@@ -75,6 +78,9 @@ pub(super) fn home(
     if let Some(study) = shared.catalog.study(tenant, uid) {
         let same = crate::patient_key(&study).is_same(patient);
         return if same { Home::Known(study.study_ref) } else { Home::OtherPatient };
+    }
+    if shared.was_erased(tenant, uid) {
+        return Home::Erased;
     }
     match shared.claims.join(tenant, uid) {
         Some(held) if held.patient.is_same(patient) => Home::Claimed(held),
@@ -118,6 +124,7 @@ pub(super) async fn seat(
             Ok(Seat { key, kind: SeatKind::New(held) })
         }
         Home::OtherPatient => quarantine(shared, tenant, uid, patient, QuarantineReason::OtherPatient).await,
+        Home::Erased => quarantine(shared, tenant, uid, patient, QuarantineReason::Erased).await,
     }
 }
 

@@ -39,7 +39,7 @@ async fn whole(shared: &Arc<Shared>, received: &Received, pieces: &[Bytes]) -> R
     let home = place::home(shared, tenant, &received.study, &received.patient, received.destination);
     let mut prior = match &home {
         Home::Known(study_ref) => stored(shared, received, *study_ref).await?,
-        Home::Claimed(_) | Home::Unknown | Home::OtherPatient => None,
+        Home::Claimed(_) | Home::Unknown | Home::OtherPatient | Home::Erased => None,
     };
     let fate = prior.as_ref().map(|row| place::compare(row, &digest(), received)).transpose()?;
     let seat = match fate {
@@ -152,6 +152,7 @@ async fn assign(shared: &Arc<Shared>, received: &Received, seat: Seat, digest: &
             Ok(Seat { key, kind: SeatKind::New(held) })
         }
         Home::OtherPatient => set_aside(shared, received, key, QuarantineReason::OtherPatient).await,
+        Home::Erased => set_aside(shared, received, key, QuarantineReason::Erased).await,
     }
 }
 
@@ -235,6 +236,8 @@ async fn commit(
 ) -> Result<Acknowledged, IngestError> {
     let (tenant, key, study_ref) = (received.source.tenant, &*seat.key, succession.study_ref);
     let quarantine = succession.quarantine;
+    // A study that is being erased takes nothing in any more; sent again, it finds the study gone.
+    let _still_there = shared.erased.still_there(tenant, study_ref).await.ok_or(IngestError::Overtaken)?;
     let (id, catalog) = (key.key_id(), &shared.catalog);
     let under = SealUnder { key_id: id, key_gen: key.key_gen(), key: key.index_key() };
     let no = |table| IngestError::Index(IndexError::NoKey { table });

@@ -11,6 +11,9 @@ mod proof;
 mod report;
 mod words;
 
+pub(crate) use pdf::document as pdf;
+pub(crate) use words::time;
+
 use crate::admin::{self, Client};
 use std::process::ExitCode;
 

@@ -6,7 +6,7 @@
 use std::fmt::Write as _;
 
 /// The document.
-pub(super) fn document(lines: &[String]) -> Vec<u8> {
+pub(crate) fn document(lines: &[String]) -> Vec<u8> {
     let mut wrapped: Vec<Vec<u8>> = Vec::new();
     let mut lacking = false;
     for line in lines {

@@ -153,6 +153,7 @@ fn first_config(home: &Home, tenant: TenantId, other_tenant: TenantId, ports: Po
         limits: Limits { associations_per_device: 64, associations_from_this_host: 64, ..Limits::default() },
         key_service_on_this_host: true,
         decode_without_filter: false,
+        erasure: crate::config::Erasure::default(),
         alarms: crate::config::Alarms::default(),
     };
     place(&mut config, home, ports);
