@@ -1,0 +1,219 @@
+//! A study is erased, and stays so: not in the vault, not from a backup taken before, not from old bytes of a database, not after
+//! the node is killed while it does it. Everything else opens. The certificate says so and cannot be altered.
+
+#![allow(clippy::unwrap_used, reason = "the helpers of a test end where they fail, as the test does")]
+
+use leadglass_tests::eyes::files_under;
+use leadglass_tests::fixture::Fixture;
+use leadglass_tests::http::Ask;
+use leadglass_tests::process::{kill_9, until};
+use leadglass_tests::scratch;
+use leadglass_tests::site::{copy_tree, drained, halt, keyd, objects, try_keyd};
+use leadglass_tests::vault::{Vault, program};
+use serde_json::Value;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::time::Duration;
+
+const RULES: &str = "[erasure]\ncooling_off = \"0s\"\napprovals = 0\n";
+const DONE_WITHIN: Duration = Duration::from_secs(60);
+
+fn leadglass(arguments: &[&str]) -> Output {
+    Command::new(program()).args(arguments).output().unwrap()
+}
+
+/// `leadglass erase …` of the running vault, with the JSON that it printed.
+fn erase(vault: &Vault, arguments: &[&str]) -> (i32, Value) {
+    let folder = vault.folder();
+    let (first, rest) = arguments.split_first().unwrap();
+    let output = leadglass(&[&["erase", first][..], &["--data", folder.to_str().unwrap(), "--json"], rest].concat());
+    let code = output.status.code().unwrap();
+    let said = serde_json::from_slice(&output.stdout).unwrap_or(Value::Null);
+    assert!(code != 1, "{}", String::from_utf8_lossy(&output.stderr));
+    (code, said)
+}
+
+fn order(vault: &Vault, f: &Fixture, dir: &Path) -> String {
+    let file = dir.join("study.txt");
+    fs::write(&file, &f.study).unwrap();
+    let (_, order) = erase(vault, &["order", "--study-file", file.to_str().unwrap(), "--ground", "objection"]);
+    order["id"].as_str().unwrap().to_owned()
+}
+
+/// Asks for the key host's approval and gives it.
+fn approved(vault: &Vault, id: &str) {
+    let (code, waits) = erase(vault, &["run", id]);
+    assert_eq!((code, &waits["waits"]), (3, &Value::from("key-host-approval")), "{waits}");
+    let approval = waits["detail"].as_str().unwrap().rsplit(' ').next().unwrap().trim_end_matches('.').to_owned();
+    keyd(&vault.up.data.keyd, &["approve", &approval]);
+}
+
+fn stage(vault: &Vault, id: &str) -> String {
+    erase(vault, &["show", id]).1["stage"].as_str().unwrap().to_owned()
+}
+
+fn gone(vault: &Vault, f: &Fixture) {
+    assert_eq!(vault.file_of(f).unwrap_err(), 404, "{}", f.instance);
+    let json = "application/dicom+json";
+    let found = vault.ask(&format!("/studies?StudyInstanceUID={}", f.study), Some(&vault.up.token), json);
+    assert!(found.status == 204 || found.json().as_array().is_some_and(Vec::is_empty), "{}", found.text());
+    for what in ["metadata", "thumbnail"] {
+        let found = vault.ask(&format!("/studies/{}/{what}", f.study), Some(&vault.up.token), "*/*");
+        assert_eq!(found.status, 404, "{what}");
+    }
+}
+
+fn there(vault: &Vault, sent: &(Fixture, Vec<u8>)) {
+    assert!(vault.data_set_of(&sent.0) == sent.1, "{} came back otherwise than it was sent", sent.0.instance);
+}
+
+/// Holds and recovery times of nothing, so that the test need not wait for them.
+fn in_a_hurry(vault: &mut Vault) {
+    let file = vault.up.data.keyd.join("keyd.toml");
+    let text = fs::read_to_string(&file).unwrap();
+    let hurried: Vec<String> = text
+        .lines()
+        .map(|line| match line.split(" = ").next().unwrap_or_default() {
+            "epoch_hold" => "epoch_hold = \"0s\"".to_owned(),
+            "recovery_days" => "recovery_days = 0".to_owned(),
+            _ => line.to_owned(),
+        })
+        .collect();
+    assert!(hurried.iter().any(|line| line == "recovery_days = 0"));
+    fs::write(&file, hurried.join("\n")).unwrap();
+    vault.restart();
+}
+
+fn newest_backup(vault: &Vault) -> PathBuf {
+    let backups = files_under(&vault.up.data.keyd.join("backups"));
+    backups.into_iter().rfind(|p| p.extension().is_some_and(|e| e == "lgkb")).unwrap()
+}
+
+fn rehearsed(vault: &Vault, backup: &Path) -> Output {
+    let sheet = vault.folder().join("recovery-sheet.txt");
+    let arguments = ["restore", "--try", "--backup", backup.to_str().unwrap(), "--sheet", sheet.to_str().unwrap()];
+    try_keyd(&vault.up.data.keyd, &arguments)
+}
+
+fn certificate(vault: &Vault, id: &str, to: &Path) {
+    let (out, pdf) = (to.with_extension("json"), to.with_extension("pdf"));
+    let (code, _) = erase(vault, &["certificate", id, "--out", out.to_str().unwrap(), "--pdf", pdf.to_str().unwrap()]);
+    assert_eq!(code, 0);
+    assert!(fs::read(pdf).unwrap().starts_with(b"%PDF-1.4"));
+}
+
+fn verified(file: &Path, keys: &[&str]) -> (i32, Value) {
+    let output = leadglass(&[&["certificate", "verify", "--json", file.to_str().unwrap()][..], keys].concat());
+    (output.status.code().unwrap(), serde_json::from_slice(&output.stdout).unwrap_or(Value::Null))
+}
+
+#[test]
+fn what_was_erased_opens_from_no_backup_and_no_remnant_and_everything_else_does() {
+    let (mut vault, elsewhere) = (Vault::with_config(RULES), scratch());
+    in_a_hurry(&mut vault);
+    let (first, last) = (Fixture::named("ct-1.dcm").renamed(1), Fixture::named("ct-3.dcm").renamed(2));
+    let doomed = [Fixture::named("ct-1.dcm").renamed(3), Fixture::named("dx.dcm").renamed(4)];
+    for (f, data_set) in doomed.iter().chain([&first, &last]) {
+        assert_eq!(vault.store(f, data_set).unwrap().status, 0);
+    }
+    let thumbnail = vault.ask(&format!("/studies/{}/thumbnail", doomed[0].0.study), Some(&vault.up.token), "*/*");
+    assert_eq!(thumbnail.status, 200, "its object is erased with it");
+    drained(&vault);
+
+    // Day 1: a backup, and everything on both disks.
+    keyd(&vault.up.data.keyd, &["backup"]);
+    let day_1 = elsewhere.path().join("day-1.lgkb");
+    fs::copy(newest_backup(&vault), &day_1).unwrap();
+    assert!(rehearsed(&vault, &day_1).status.success(), "a day later it would still open");
+    halt(&vault);
+    copy_tree(&vault.up.data.keyd, &elsewhere.path().join("keyd")).unwrap();
+    copy_tree(&vault.up.data.vault, &elsewhere.path().join("vault")).unwrap();
+    vault.restart();
+
+    // Day 2: one study is erased, and the epoch ends.
+    let id = order(&vault, &doomed[0].0, elsewhere.path());
+    approved(&vault, &id);
+    let before = objects(&vault).len();
+    let (code, done) = erase(&vault, &["run", &id]);
+    assert_eq!((code, done["stage"].as_str()), (0, Some("done")), "{done}");
+    assert!(objects(&vault).len() + 1 < before, "the object and its thumbnail are deleted");
+    gone(&vault, &doomed[0].0);
+    let interim = elsewhere.path().join("interim");
+    certificate(&vault, &id, &interim);
+    let text = verified(&interim.with_extension("json"), &[]).1;
+    assert_eq!((&text["stage"], &text["epoch_destroyed_at"]), (&Value::from(1), &Value::Null));
+    keyd(&vault.up.data.keyd, &["epoch", "advance"]);
+
+    // The certificate is final now; altered by a single letter it is none.
+    let last_word = elsewhere.path().join("final");
+    certificate(&vault, &id, &last_word);
+    let file = last_word.with_extension("json");
+    let (code, text) = verified(&file, &[]);
+    assert_eq!((code, &text["stage"]), (3, &Value::from(2)), "no key was given to hold it against");
+    let ask = Ask { token: Some(&vault.up.tokens.dpo), ..Ask::default() };
+    let keys = vault.http().get(&format!("{}/api/v1/audit/keys", vault.up.http.base), ask).json();
+    let signer = text["receipt"]["signer"].as_str().unwrap();
+    assert_eq!(verified(&file, &["--vault-key", keys["vault_key"].as_str().unwrap(), "--receipt-key", signer]).0, 0);
+    assert_eq!(verified(&file, &["--receipt-key", &"0".repeat(64)]).0, 1);
+    let altered = fs::read_to_string(&file).unwrap().replacen("objection", "objektion", 1);
+    let forged = elsewhere.path().join("forged.json");
+    fs::write(&forged, altered).unwrap();
+    assert_eq!(verified(&forged, &[]).0, 1);
+
+    // The set of day 1 with today's provider and sheet, and the database as it was: nothing opens.
+    assert!(!rehearsed(&vault, &day_1).status.success());
+    let old = elsewhere.path().join("keyd");
+    fs::copy(vault.up.data.keyd.join("epoch.json"), old.join("epoch.json")).unwrap();
+    assert!(!try_keyd(&old, &["status"]).status.success(), "the old keyring under today's epoch");
+    fs::copy(vault.up.data.keyd.join("keyring.svo"), old.join("keyring.svo")).unwrap();
+    assert!(!try_keyd(&old, &["status"]).status.success(), "the old database under today's keyring");
+
+    // Today's backup opens everything that is left.
+    let today = rehearsed(&vault, &newest_backup(&vault));
+    let said = String::from_utf8_lossy(&today.stdout).into_owned();
+    assert!(today.status.success(), "{said}{}", String::from_utf8_lossy(&today.stderr));
+    vault.restart();
+    gone(&vault, &doomed[0].0);
+    for sent in [&first, &last, &doomed[1]] {
+        there(&vault, sent);
+    }
+    // The old index under today's key service, which is what an older disk of the vault would be: it names nothing erased.
+    let report =
+        vault.http().send("POST", &format!("{}/api/v1/verify", vault.up.http.base), ask_dpo(&vault), Vec::new());
+    assert!(report.text().lines().last().unwrap_or_default().contains("\"clean\":true"), "{}", report.text());
+
+    // What comes again waits for a person.
+    assert_eq!(vault.store(&doomed[0].0, &doomed[0].1).unwrap().status, 0);
+    gone(&vault, &doomed[0].0);
+    let cases = vault.http().get(&format!("{}/api/v1/quarantine", vault.up.http.base), ask_dpo(&vault)).json();
+    assert_eq!(cases[0]["reason"], "erased", "{cases}");
+
+    // Killed while it goes on, again and again: the same end.
+    let id = order(&vault, &doomed[1].0, elsewhere.path());
+    approved(&vault, &id);
+    for _ in 0..3 {
+        let pid = vault.now().pids.vault;
+        let folder = vault.folder();
+        let mut running = Command::new(program())
+            .args(["erase", "run", "--data", folder.to_str().unwrap(), &id])
+            .stderr(std::process::Stdio::null())
+            .stdout(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        let begun = until(DONE_WITHIN, || running.try_wait().unwrap().is_some() || stage(&vault, &id) != "ordered");
+        assert!(begun);
+        kill_9(pid);
+        let _ended = running.wait().unwrap();
+        vault.wait_restarted(pid);
+    }
+    assert_eq!(erase(&vault, &["run", &id]).1["stage"], "done");
+    gone(&vault, &doomed[1].0);
+    for sent in [&first, &last] {
+        there(&vault, sent);
+    }
+}
+
+fn ask_dpo(vault: &Vault) -> Ask<'_> {
+    Ask { token: Some(&vault.up.tokens.dpo), ..Ask::default() }
+}
