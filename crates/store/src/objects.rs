@@ -137,6 +137,18 @@ impl Objects {
         self.on_folder(id, local::sync_folder).await
     }
 
+    /// As [`Objects::delete`]; and where the bucket keeps versions, all of them and what marks their end, looked for again until
+    /// none is listed. Needs the rights to list and to delete versions there.
+    ///
+    /// Cancel safety: erasing it again goes on.
+    pub async fn erase(&self, id: ObjectId) -> Result<(), StoreError> {
+        self.delete(id).await?;
+        if let Some(unfinished) = &self.shared.backing.unfinished {
+            unfinished.erase_versions(&name::of(id)).await?;
+        }
+        Ok(())
+    }
+
     /// Whether these very bytes stand under that name.
     async fn holds(&self, id: ObjectId, payload: &PutPayload) -> Result<bool, StoreError> {
         let (mut found, len) = self.stream(id, 0).await?;

@@ -11,6 +11,7 @@
 
 mod credentials;
 mod uploads;
+mod versions;
 
 pub use credentials::{Credentials, CredentialsError};
 

@@ -29,6 +29,9 @@ impl<T: ObjectStore + MultipartStore> Remote for T {}
 pub(crate) trait Unfinished: Send + Sync {
     /// Takes them away, all of that name and no other.
     async fn abort_all(&self, name: &Path) -> Result<()>;
+
+    /// Takes away what a bucket with versions keeps of a deleted object.
+    async fn erase_versions(&self, name: &Path) -> Result<()>;
 }
 
 /// With the answer to a completion: an earlier beginning under the same name may still stand in the store.
@@ -333,6 +336,11 @@ impl Unfinished for Steady {
     async fn abort_all(&self, name: &Path) -> Result<()> {
         let full = self.full(name);
         self.keep(&full, || self.0.unfinished.abort_all(&full)).await
+    }
+
+    async fn erase_versions(&self, name: &Path) -> Result<()> {
+        let full = self.full(name);
+        self.keep(&full, || self.0.unfinished.erase_versions(&full)).await
     }
 }
 

@@ -240,7 +240,7 @@ impl Shared {
         let objects = self.listed_objects(tenant, order.id).await?;
         let deletions = objects.clone().into_iter().map(|id| {
             let store = self.objects.clone();
-            async move { store.delete(id).await }
+            async move { store.erase(id).await }
         });
         let mut deletions = stream::iter(deletions).buffer_unordered(DELETED_AT_ONCE);
         while deletions.try_next().await?.is_some() {}

@@ -38,21 +38,7 @@ impl Uploads {
         let request = http::Request::get(url.as_str()).body(HttpRequestBody::empty());
         let request = request.map_err(|_| failed("the request for unfinished uploads cannot be made"))?;
         let answer = self.http.execute(request).await.map_err(|e| Error::Generic { store: "S3", source: e.into() })?;
-        let status = answer.status();
-        let mut body = BytesMut::new();
-        let mut pieces = answer.into_body().bytes_stream();
-        while let Some(piece) = pieces.next().await {
-            let piece = piece.map_err(|e| Error::Generic { store: "S3", source: e.into() })?;
-            if body.len() + piece.len() > ANSWER_MAX {
-                return Err(failed("a list of uploads without end"));
-            }
-            body.extend_from_slice(&piece);
-        }
-        if !status.is_success() {
-            let told = Told::answered(status.as_u16(), &body);
-            return Err(Error::Generic { store: "S3", source: Box::new(told) });
-        }
-        parse(&body, name.as_ref()).ok_or_else(|| failed("an answer that is no list of uploads"))
+        parse(&answer_of(answer).await?, name.as_ref()).ok_or_else(|| failed("an answer that is no list of uploads"))
     }
 }
 
@@ -74,6 +60,29 @@ impl Unfinished for Uploads {
         }
         Err(failed("uploads that do not end"))
     }
+
+    async fn erase_versions(&self, name: &Path) -> Result<()> {
+        super::versions::erase(&self.s3, &self.http, name).await
+    }
+}
+
+/// The body of an answer, if it is a good one.
+pub(super) async fn answer_of(answer: object_store::client::HttpResponse) -> Result<Vec<u8>> {
+    let status = answer.status();
+    let mut body = BytesMut::new();
+    let mut pieces = answer.into_body().bytes_stream();
+    while let Some(piece) = pieces.next().await {
+        let piece = piece.map_err(|e| Error::Generic { store: "S3", source: e.into() })?;
+        if body.len() + piece.len() > ANSWER_MAX {
+            return Err(failed("a list without end"));
+        }
+        body.extend_from_slice(&piece);
+    }
+    if !status.is_success() {
+        let told = Told::answered(status.as_u16(), &body);
+        return Err(Error::Generic { store: "S3", source: Box::new(told) });
+    }
+    Ok(body.to_vec())
 }
 
 /// The numbers of the uploads of exactly that name; nothing if it is not the answer that was asked for.
@@ -115,7 +124,7 @@ fn parse(answer: &[u8], name: &str) -> Option<Vec<String>> {
     }
 }
 
-fn failed(why: &'static str) -> Error {
+pub(super) fn failed(why: &'static str) -> Error {
     Error::Generic { store: "S3", source: Box::new(Told::because(why)) }
 }
 
