@@ -232,16 +232,16 @@ pub fn assemble(vault: &mut Vault) -> (Vec<Caller>, [Place; 4]) {
     let second =
         place(vault, "the other tenant's", Tenant::Other, &fixture.renamed(2), &known.other_tenant, &elsewhere[1]);
     for (name, login, role, word) in [
-        ("a clinician with a login", "c", Role::Clinician, "clinician"),
-        ("a radiographer with a login", "r", Role::Radiographer, "radiographer"),
-        ("somebody of the reception with a login", "e", Role::Reception, "reception"),
-        ("an auditor with a login", "a", Role::Auditor, "auditor"),
+        ("a clinician with a login", "own.c", Role::Clinician, "clinician"),
+        ("a radiographer with a login", "own.r", Role::Radiographer, "radiographer"),
+        ("somebody of the reception with a login", "own.e", Role::Reception, "reception"),
+        ("an auditor with a login", "own.a", Role::Auditor, "auditor"),
     ] {
         let cookie = cookie_of(&joined_as(vault, login, word).0);
         callers.push(Caller { name, who: Some((Tenant::Own, role)), proof: Proof::Person(cookie) });
     }
-    let left = cookie_of(&joined_as(vault, "l", "clinician").0);
-    let _ = person(vault, &["leave", "l"]);
+    let left = cookie_of(&joined_as(vault, "gone", "clinician").0);
+    let _ = person(vault, &["leave", "gone"]);
     callers.push(nobody("a session of somebody who left", Proof::Person(left)));
     let restricted = restricted(vault, &first, &fixture.renamed(4), &known.clinician, &known.dpo);
     let (absent, _) = fixture.renamed(3);

@@ -412,7 +412,7 @@ fn a_device_sends_and_does_nothing_else() {
     let services: [(&str, &str, &str, bool); 7] = [
         ("C-ECHO", VERIFICATION, EXPLICIT_LE, true),
         ("C-STORE", &f.sop_class, &f.transfer_syntax, true),
-        ("C-STORE of an unknown class", "1.2.840.10008.5.1.4.1.1.999.1", EXPLICIT_LE, false),
+        ("C-STORE of an unknown class", "1.2.826.0.1.3680043.9.9999.1", EXPLICIT_LE, false),
         ("C-FIND", "1.2.840.10008.5.1.4.1.2.2.1", EXPLICIT_LE, false),
         ("C-MOVE", "1.2.840.10008.5.1.4.1.2.2.2", EXPLICIT_LE, false),
         ("C-GET", "1.2.840.10008.5.1.4.1.2.2.3", EXPLICIT_LE, false),

@@ -51,7 +51,7 @@ const REASON: &str = "Zweitmeinung vor der Wurzelspitzenresektion, Frau CANARY^N
 #[test]
 fn whoever_does_not_treat_a_patient_states_a_reason_and_it_stands_sealed_in_the_log() {
     let mut vault = stated();
-    let (ct, other) = (Fixture::named("ct-1.dcm"), Fixture::named("ct-3.dcm"));
+    let (ct, other) = (Fixture::named("ct-1.dcm"), Fixture::named("dx.dcm"));
     vault.store_fixture(&ct);
     vault.store_fixture(&other);
     let dpo = vault.up.tokens.dpo.clone();

@@ -39,7 +39,7 @@ pub(crate) struct Access {
     pub(crate) entry: EntryId,
     /// What for.
     pub(crate) purpose: Purpose,
-    session: [u8; 16],
+    pub(crate) session: [u8; 16],
     /// Set when its session ends before it does: what is being given out stops.
     pub(crate) over: Arc<AtomicBool>,
     opened: UnixMillis,

@@ -4,7 +4,8 @@
 //! window is renewed and not counted again. Refused studies are remembered too: who asks for three times the budget is
 //! suspended until an approval clears it.
 //!
-//! Persons are named by the vault. Against an owned vault only the node's and the tenant's counters bind.
+//! Persons are named by the vault, whose session service signs who acts (`service/actors.rs`): a stolen certificate alone names
+//! nobody. Against an owned vault, which has that key too, only the node's and the tenant's counters bind.
 
 use crate::config::{BudgetConfig, PersonClass};
 use leadglass_model::{ActorRef, Purpose, StudyRef, TenantId, UnixMillis};

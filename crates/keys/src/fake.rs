@@ -11,9 +11,9 @@ use crate::{
         CreateRequest, CreateTenant, DestroyRequest, DestroyStatement, EpochAdvance, EpochAdvanced, EpochList, Few,
         Health, Hex32, IndexKeyRecord, IndexPage, IndexRequest, KeyBytes, KeyRefusal, LogPage, LogRead, MAX_BATCH,
         MAX_INDEX_PAGE, MacAnswer, MacRequest, NewKey, OpenApproval, Opened, OpenedKeys, Problem, ProblemCode,
-        RestrictAnswer, RestrictRequest, Revocation, RevocationEvent, RevocationKind, SECRET_LEASE_S, Scope,
-        SecretName, SecretRecord, SecretRequest, SignedStatement, TenantInfo, TenantList, UnwrapOutcome, UnwrapRequest,
-        Word,
+        RegisterActors, RestrictAnswer, RestrictRequest, Revocation, RevocationEvent, RevocationKind, SECRET_LEASE_S,
+        Scope, SecretName, SecretRecord, SecretRequest, SignedStatement, TenantInfo, TenantList, UnwrapOutcome,
+        UnwrapRequest, Word,
     },
 };
 use futures::{StreamExt, stream};
@@ -290,6 +290,10 @@ impl KeyService for FakeKeyService {
             },
         )
         .await
+    }
+
+    async fn register_actors(&self, _: &RegisterActors) -> Result<(), ServiceError> {
+        self.serve(|calls| calls.other += 1, |_, _| Ok(())).await
     }
 
     async fn index_keys(&self, request: &IndexRequest) -> Result<IndexPage, ServiceError> {

@@ -40,6 +40,8 @@ pub(crate) struct Core {
     pub(crate) notices: broadcast::Sender<Notice>,
     /// A reserve runs low.
     pub(crate) low: Notify,
+    /// Says who acts.
+    pub(crate) signer: std::sync::OnceLock<crate::ActorSigner>,
 }
 
 #[derive(Default)]
@@ -148,6 +150,7 @@ impl Keys {
             contact: Mutex::default(),
             notices: broadcast::Sender::new(NOTICES_KEPT),
             low: Notify::new(),
+            signer: std::sync::OnceLock::new(),
         };
         Self { core: Arc::new(core) }
     }

@@ -7,6 +7,7 @@
 
 #![forbid(unsafe_code)]
 
+mod acting;
 mod error;
 mod fake;
 mod flight;
@@ -24,6 +25,7 @@ pub mod wire;
 #[cfg(test)]
 mod tests;
 
+pub use acting::{Acting, ActorSigner};
 pub use error::{KeysError, ServiceError};
 pub use fake::{CountedEntropy, FakeCalls, FakeKeyService, FakeMode};
 pub use keys::{Contact, IndexKeyEntry, KeyServiceState, Keys, Notice};

@@ -1,7 +1,7 @@
 //! Opening keys: leases that stand, calls under way, and new calls.
 
 use crate::{
-    Keys, KeysError, ServiceError,
+    Acting, Keys, KeysError, ServiceError,
     flight::{Flight, Flights, launch},
     keys::{Core, Notice},
     lease::{LEASE_S, Leases, MAX_LEASES, ObjectLease, refusal_by},
@@ -42,9 +42,10 @@ impl Keys {
         tenant: TenantId,
         ids: &[KeyId],
         purpose: Purpose,
-        actor: ActorRef,
+        acting: impl Into<Acting>,
         entry: EntryId,
     ) -> Result<OpenOutcome, KeysError> {
+        let acting = acting.into();
         let ids: BTreeSet<KeyId> = ids.iter().copied().collect();
         if ids.len() > MAX_LEASES {
             return Err(KeysError::TooMany { count: ids.len(), max: MAX_LEASES });
@@ -66,7 +67,7 @@ impl Keys {
                 }
             }
             for batch in wanted.chunks(MAX_BATCH) {
-                let call = unwrap_batch(self.core.clone(), tenant, batch.to_vec(), purpose, actor, entry);
+                let call = unwrap_batch(self.core.clone(), tenant, batch.to_vec(), purpose, acting, entry);
                 let flight = launch(&self.core.tasks, call);
                 for id in batch {
                     state.flights.insert((tenant, *id, purpose), flight.clone());
@@ -103,7 +104,7 @@ impl Keys {
             return Err(KeysError::TooMany { count: ids.len(), max: MAX_BATCH });
         }
         let (core, ids) = (self.core.clone(), ids.to_vec());
-        let call = async move { ask(&core, tenant, &ids, purpose, actor, entry, approval).await };
+        let call = async move { ask(&core, tenant, &ids, purpose, actor.into(), entry, approval).await };
         let outcome = launch(&self.core.tasks, call).await?;
         Ok(Arc::try_unwrap(outcome).unwrap_or_else(|shared| (*shared).clone()))
     }
@@ -132,10 +133,10 @@ async fn unwrap_batch(
     tenant: TenantId,
     ids: Vec<KeyId>,
     purpose: Purpose,
-    actor: ActorRef,
+    acting: Acting,
     entry: EntryId,
 ) -> Result<Arc<OpenOutcome>, KeysError> {
-    let result = ask(&core, tenant, &ids, purpose, actor, entry, None).await;
+    let result = ask(&core, tenant, &ids, purpose, acting, entry, None).await;
     let mut state = core.open.lock();
     for id in &ids {
         state.flights.remove(&(tenant, *id, purpose));
@@ -148,7 +149,7 @@ async fn ask(
     tenant: TenantId,
     ids: &[KeyId],
     purpose: Purpose,
-    actor: ActorRef,
+    acting: Acting,
     entry: EntryId,
     approval: Option<ApprovalId>,
 ) -> Result<Arc<OpenOutcome>, KeysError> {
@@ -157,10 +158,11 @@ async fn ask(
         key_ids: Few::new(ids.to_vec()).ok_or(KeysError::TooMany { count: ids.len(), max: MAX_BATCH })?,
         scope: Scope::Object,
         purpose,
-        actor,
+        actor: acting.actor,
         // Why in words stands in the vault's log; the service wants it to be called an emergency.
         reason: (purpose == Purpose::BreakGlass).then(|| Word::new("emergency")).flatten(),
         approval,
+        actor_proof: core.proof(acting, tenant, purpose),
         audit_entry: entry,
     };
     for _ in 0..ATTEMPTS {

@@ -5,8 +5,8 @@ use crate::{
     wire::{
         Approval, ApprovalId, Assertion, Attestation, BindRequest, CosignAnswer, CosignRequest, CreateRequest,
         DestroyRequest, EpochAdvance, EpochAdvanced, EpochList, Health, Hex32, IndexPage, IndexRequest, LogPage,
-        LogRead, MacAnswer, MacRequest, NewKey, OpenApproval, RestrictAnswer, RestrictRequest, RevocationEvent,
-        SecretRecord, SecretRequest, SignedStatement, TenantList, UnwrapOutcome, UnwrapRequest,
+        LogRead, MacAnswer, MacRequest, NewKey, OpenApproval, RegisterActors, RestrictAnswer, RestrictRequest,
+        RevocationEvent, SecretRecord, SecretRequest, SignedStatement, TenantList, UnwrapOutcome, UnwrapRequest,
     },
 };
 use futures::stream::BoxStream;
@@ -25,6 +25,8 @@ pub trait KeyService: Send + Sync + 'static {
     async fn bind(&self, request: &BindRequest) -> Result<(), ServiceError>;
     /// Opens keys; outcomes stand in the order asked.
     async fn unwrap_keys(&self, request: &UnwrapRequest) -> Result<Vec<UnwrapOutcome>, ServiceError>;
+    /// Tells the key that this node's session service signs with. It is taken once.
+    async fn register_actors(&self, request: &RegisterActors) -> Result<(), ServiceError>;
     /// One page of a tenant's index keys.
     async fn index_keys(&self, request: &IndexRequest) -> Result<IndexPage, ServiceError>;
     /// A tenant's secret.

@@ -1,6 +1,7 @@
 //! A node's ports: which adapter stands behind which, opened in the order in which they need each other.
 
 use crate::{
+    actors,
     config::{self, Config},
     files, objects,
 };
@@ -113,6 +114,7 @@ impl Node {
 
         let objects = objects::open(config)?;
         objects::reach(&objects).await?;
+        actors::sign(&keys, &tenant_records, &*entropy).await?;
         let limits = Limits {
             instance_bytes: config.limits.instance_bytes,
             journal_bytes: config.limits.journal_bytes,

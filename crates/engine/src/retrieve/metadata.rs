@@ -10,7 +10,7 @@ use crate::{
 };
 use futures::{Stream, StreamExt, TryStreamExt, stream};
 use leadglass_index::{IndexError, InstanceRow, SealedMeta, Table};
-use leadglass_keys::ObjectLease;
+use leadglass_keys::{Acting, ObjectLease};
 use leadglass_model::{
     ActorRef, KeyId, Permit, Phi, Purpose, Read, SeriesUid, SopInstanceUid, StudyRef, StudyUid, TenantId,
     TransferSyntaxUid,
@@ -271,7 +271,8 @@ impl From {
         ids.sort_unstable();
         ids.dedup();
         // Leases that stand cost nothing; one that ended in the middle of a long answer is asked for again.
-        let opened = shared.keys.open(asker.tenant, &ids, asker.purpose, asker.actor, access.entry).await;
+        let acting = Acting { actor: asker.actor, session: Some(access.session) };
+        let opened = shared.keys.open(asker.tenant, &ids, asker.purpose, acting, access.entry).await;
         let mut leases = HashMap::with_capacity(ids.len());
         for (id, lease) in opened.map_err(RetrieveError::Keys)? {
             let lease = lease.map_err(|refusal| {

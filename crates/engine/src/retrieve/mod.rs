@@ -43,7 +43,7 @@ use crate::{
 use bytes::Bytes;
 use futures::{Stream, TryStreamExt};
 use leadglass_index::{IndexError, InstanceRow, InstanceState, StudyEntry};
-use leadglass_keys::ObjectLease;
+use leadglass_keys::{Acting, ObjectLease};
 use leadglass_model::{
     KeyId, ObjectId, Permit, Read, SeriesUid, SopInstanceUid, StudyRef, StudyUid, TransferSyntaxUid,
 };
@@ -162,9 +162,10 @@ impl Shared {
         let mut ids: Vec<KeyId> = keys.collect();
         ids.sort_unstable();
         ids.dedup();
+        let acting = Acting { actor: permit.actor(), session: Some(access.session) };
         let opened = self
             .keys
-            .open(permit.tenant(), &ids, permit.purpose(), permit.actor(), access.entry)
+            .open(permit.tenant(), &ids, permit.purpose(), acting, access.entry)
             .await
             .map_err(RetrieveError::Keys)?;
         let mut leases = HashMap::with_capacity(opened.len());

@@ -12,7 +12,7 @@ use crate::{
 use bytes::Bytes;
 use futures::{Stream, StreamExt, TryStreamExt, stream};
 use leadglass_index::InstanceRow;
-use leadglass_keys::ObjectLease;
+use leadglass_keys::{Acting, ObjectLease};
 use leadglass_model::{ActorRef, EntryId, Fault, ObjectId, Purpose};
 use leadglass_seal::{ChunkSize, OpenError, Opener, RangePlan, SealedName, Tail, TailStep};
 use leadglass_store::StoreError;
@@ -235,8 +235,9 @@ impl Reader {
             return Ok(());
         }
         let id = self.name.key_id;
-        let ReadBy { actor, purpose, entry, .. } = self.by;
-        let opened = self.shared.keys.open(self.name.tenant, &[id], purpose, actor, entry).await;
+        let ReadBy { actor, purpose, entry, session } = self.by;
+        let acting = Acting { actor, session: Some(session) };
+        let opened = self.shared.keys.open(self.name.tenant, &[id], purpose, acting, entry).await;
         let mut opened = opened.map_err(RetrieveError::Keys)?;
         let fresh = opened.remove(&id).ok_or(RetrieveError::Missing)?.map_err(RetrieveError::Refused)?;
         *self.lease.lock() = fresh;

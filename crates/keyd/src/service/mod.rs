@@ -4,6 +4,7 @@
 //! holds `changing`, writes the new file, lets the database know its number, and swaps. Everything that a call changes is
 //! durable before it answers, and so is its log entry: what cannot be logged is not done.
 
+mod actors;
 mod approvals;
 mod attest;
 mod backups;

@@ -44,6 +44,9 @@ impl Service {
         if let Some(refusal) = self.suspension(caller, &ask) {
             return self.refuse(entry, "suspended", refusal).await;
         }
+        if let Err(refusal) = self.prove_actor(caller, &ask, now) {
+            return self.refuse(entry, "actor-unproven", refusal).await;
+        }
         if ask.purpose == Purpose::Ingest && ask.scope != Scope::Object {
             return Err(Refusal::new(ProblemCode::BadRequest, "purpose ingest opens scope object only"));
         }

@@ -140,6 +140,7 @@ impl Host {
             actor: ActorRef([5; 16]),
             reason: None,
             approval: None,
+            actor_proof: None,
             audit_entry: EntryId::from_bytes([6; 16]),
         }
     }

@@ -14,9 +14,9 @@ use crate::{
     wire::{
         self, Approval, ApprovalId, Assertion, Attestation, BindRequest, CosignAnswer, CosignRequest, CreateRequest,
         DestroyRequest, EpochAdvance, EpochAdvanced, EpochList, Health, Hex32, IndexPage, IndexRequest, LogPage,
-        LogRead, MAX_ANSWER_BYTES, MAX_BATCH, MacAnswer, MacRequest, NewKey, OpenApproval, Problem, RestrictAnswer,
-        RestrictRequest, RevocationLines, SecretRecord, SecretRequest, SignedStatement, TenantList, UnwrapOutcome,
-        UnwrapRequest, decode_records, json_from, json_to, path,
+        LogRead, MAX_ANSWER_BYTES, MAX_BATCH, MacAnswer, MacRequest, NewKey, OpenApproval, Problem, RegisterActors,
+        RestrictAnswer, RestrictRequest, RevocationLines, SecretRecord, SecretRequest, SignedStatement, TenantList,
+        UnwrapOutcome, UnwrapRequest, decode_records, json_from, json_to, path,
     },
 };
 use bytes::Bytes;
@@ -147,6 +147,10 @@ impl KeyService for MtlsKeyService {
     async fn unwrap_keys(&self, request: &UnwrapRequest) -> Result<Vec<UnwrapOutcome>, ServiceError> {
         let answer = self.post_for_bytes(path::UNWRAP, request).await?;
         decode_records(&answer, MAX_BATCH).map_err(|source| ServiceError::Answer { source })
+    }
+
+    async fn register_actors(&self, request: &RegisterActors) -> Result<(), ServiceError> {
+        self.post_for_bytes(path::ACTORS, request).await.map(drop)
     }
 
     async fn index_keys(&self, request: &IndexRequest) -> Result<IndexPage, ServiceError> {

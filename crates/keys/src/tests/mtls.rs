@@ -229,6 +229,7 @@ async fn calls_go_over_one_mutual_tls_connection() {
         actor: ActorRef([1; 16]),
         reason: None,
         approval: None,
+        actor_proof: None,
         audit_entry: EntryId::from_bytes([2; 16]),
     };
     let page = IndexRequest { tenant, after: None, limit: 200 };

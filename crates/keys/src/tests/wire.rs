@@ -1,11 +1,11 @@
 //! Laws of the binary answers: what is written is read, and nothing else is.
 
 use crate::wire::{
-    Few, Hex32, IndexKeyRecord, IndexPage, IndexRequest, KeyBytes, KeyRefusal, MAX_BATCH, NewKey, Opened, OpenedKeys,
+    ActorClaim, ActorKind, ActorProof, Few, Hex32, IndexKeyRecord, IndexPage, IndexRequest, KeyBytes, KeyRefusal, MAX_BATCH, NewKey, Opened, OpenedKeys,
     Record, Scope, SecretRecord, UnwrapOutcome, UnwrapRequest, WireError, Word, approval_challenge, decode_records,
     encode_records, json_from, json_to,
 };
-use leadglass_model::{ActorRef, EntryId, KeyGen, KeyId, Purpose, StudyRef, TenantId};
+use leadglass_model::{ActorRef, EntryId, KeyGen, KeyId, Purpose, StudyRef, TenantId, UnixMillis};
 use proptest::prelude::*;
 
 fn key_bytes() -> impl Strategy<Value = KeyBytes> {
@@ -206,6 +206,7 @@ fn requests_come_back_and_hold_to_their_bounds() {
         actor: ActorRef([3; 16]),
         reason: Word::new("emergency-room"),
         approval: None,
+        actor_proof: Some(a_proof()),
         audit_entry: EntryId::from_bytes([4; 16]),
     };
     let json = json_to(&request);
@@ -225,4 +226,16 @@ fn the_challenge_of_an_approval_is_this() {
     // expect: SHA-256("leadglass approve v1" 00 | 32 zero bytes | "{}"), computed with coreutils' sha256sum
     let expected: Hex32 = "a4d52aa4eef527c170110cf85c709c797b463600654be0cd751db0acbdf04f85".parse().unwrap();
     assert_eq!(Hex32(approval_challenge(&Hex32([0; 32]), b"{}")), expected);
+}
+
+fn a_proof() -> ActorProof {
+    let claim = ActorClaim {
+        kind: ActorKind::Person,
+        tenant: TenantId::from_bytes([1; 16]),
+        actor: ActorRef([3; 16]),
+        purpose: Purpose::BreakGlass,
+        session: [7; 16],
+        expires: UnixMillis(1),
+    };
+    claim.with_signature(&[8; 64])
 }

@@ -10,6 +10,7 @@
 
 #![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
+mod actor;
 mod admin;
 mod approval;
 mod attest;
@@ -29,6 +30,7 @@ mod secret;
 mod tenant;
 mod unwrap;
 
+pub use actor::{ActorClaim, ActorKind, ActorProof, RegisterActors};
 pub use admin::{
     EpochAdvance, EpochAdvanced, EpochList, EpochStatement, Health, RewrapProgress, RewrapRequest, RotateRequest,
     RotateWhat, Rotated, UnsealRequest,
@@ -64,6 +66,8 @@ pub mod path {
     pub const BIND: &str = "/v1/keys/bind";
     /// `POST`: [`super::UnwrapRequest`] → records of [`super::UnwrapOutcome`], in the order asked.
     pub const UNWRAP: &str = "/v1/keys/unwrap";
+    /// `POST`: [`super::RegisterActors`] → 204.
+    pub const ACTORS: &str = "/v1/actors";
     /// `POST`: [`super::IndexRequest`] → [`super::IndexPage`].
     pub const INDEX: &str = "/v1/keys/index";
     /// `POST`: [`super::RestrictRequest`] → [`super::RestrictAnswer`].

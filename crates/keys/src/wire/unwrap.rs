@@ -1,6 +1,6 @@
 //! `POST /v1/keys/unwrap`: leases on study keys.
 
-use super::{ApprovalId, Few, KeyBytes, MAX_BATCH, Record, WireError, Word, encoding, record::Fields};
+use super::{ActorProof, ApprovalId, Few, KeyBytes, MAX_BATCH, Record, WireError, Word, encoding, record::Fields};
 use leadglass_model::{ActorRef, EntryId, KeyGen, KeyId, Purpose, StudyRef, TenantId};
 use serde::{Deserialize, Serialize};
 
@@ -36,6 +36,9 @@ pub struct UnwrapRequest {
     /// The approval that a bulk purpose runs under; without it the service takes any open one that fits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub approval: Option<ApprovalId>,
+    /// That the node's session service says so: what persons open needs it, once the service knows that node's key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub actor_proof: Option<ActorProof>,
     /// The vault's audit entry of this access, already durable there: both logs carry it.
     pub audit_entry: EntryId,
 }
