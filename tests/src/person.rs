@@ -8,6 +8,7 @@ use std::ffi::OsStr;
 use std::process::Command;
 
 /// A browser's requests from a page of the vault's own; it keeps its cookies.
+#[derive(Debug)]
 pub struct Browser<'a> {
     /// Whom it asks.
     pub vault: &'a Vault,
