@@ -1,8 +1,8 @@
 //! The command line.
 
 use crate::{
-    admin, audit, config, device, doctor, erase, import, logging, open, person, reindex, render_worker, review, send, serve,
-    thrift, token, up,
+    admin, audit, backup, config, device, doctor, erase, import, logging, open, person, reindex, render_worker, review,
+    send, serve, thrift, token, up,
 };
 use clap::{Parser, Subcommand};
 use std::{path::PathBuf, process::ExitCode};
@@ -66,6 +66,12 @@ enum Command {
     Token(token::Args),
     /// Rebuilds the index from the sealed objects and the key service; the vault must be stopped.
     Reindex(reindex::Args),
+    /// Takes a backup of a running vault: everything sealed, what did not change once.
+    Backup(backup::Args),
+    /// Brings a backup into an empty place.
+    Restore(backup::RestoreArgs),
+    /// Proves that the newest backup would come back.
+    Drill(backup::DrillArgs),
     /// Reads one sealed object with a key file, without any service.
     Open(open::Args),
     /// Decodes and renders what the vault writes to its standard input. The vault starts it.
@@ -116,6 +122,9 @@ impl Cli {
             Command::Doctor(args) => runtime()?.block_on(doctor::run(args)),
             Command::Token(args) => token::run(args),
             Command::Reindex(args) => runtime()?.block_on(reindex::run(args)),
+            Command::Backup(args) => runtime()?.block_on(backup::run(args)),
+            Command::Restore(args) => runtime()?.block_on(backup::restore(args)),
+            Command::Drill(args) => runtime()?.block_on(backup::drill(args)),
             Command::Open(args) => open::run(&args),
             Command::RenderWorker { unfiltered } => render_worker::run(unfiltered),
         }

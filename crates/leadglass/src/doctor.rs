@@ -2,6 +2,7 @@
 //!
 //! It only looks. Each check answers findings; a check that cannot be made says so instead of passing.
 
+mod backups;
 mod certificates;
 mod devices;
 mod doors;
@@ -53,6 +54,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     findings.extend(doors::look(&config));
     findings.push(tokens::look(&config).await);
     findings.extend(vault::look(&config));
+    findings.push(backups::look(&config.data, SystemClock.now()));
     findings.extend(store::look(&config).await);
     findings.extend(devices::look(args.data.as_deref(), &config).await);
     findings.extend(host::look(&config, &place.config, place.keyd_data.is_some()));

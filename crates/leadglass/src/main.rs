@@ -9,6 +9,7 @@ mod actors;
 mod admin;
 mod alarms;
 mod audit;
+mod backup;
 mod certificate;
 mod cli;
 mod config;

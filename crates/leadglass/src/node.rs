@@ -1,11 +1,11 @@
 //! A node's ports: which adapter stands behind which, opened in the order in which they need each other.
 
 use crate::{
-    actors,
+    actors, backup,
     config::{self, Config},
     files, objects,
 };
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use futures::StreamExt;
 use leadglass_audit::{LocalDisk, Log};
 use leadglass_engine::{Ack, AlarmKind, Breadth, Engine, KeyLogPort, Limits, Ports, SubjectPort};
@@ -16,7 +16,12 @@ use leadglass_keys::{IdentityFiles, Keys, MtlsConfig, MtlsKeyService, SecretName
 use leadglass_model::{Clock, Entropy, Fault, SystemClock, SystemEntropy, TenantId};
 use leadglass_records::{RecordKey, Records, TenantRecords};
 use leadglass_seal::Secret;
-use std::{collections::HashMap, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 /// A running node.
@@ -30,6 +35,8 @@ pub struct Node {
     pub keys: Keys,
     /// The records again, tenant by tenant, under their keys.
     pub tenant_records: Vec<TenantRecords>,
+    /// What lies below the catalog: for backups.
+    pub index: Arc<SledIndex>,
     tasks: TaskTracker,
     key_tasks: TaskTracker,
     key_stop: CancellationToken,
@@ -54,14 +61,19 @@ impl Layout {
     /// As `config` has it; makes the data directory.
     pub fn of(config: &Config) -> anyhow::Result<Self> {
         files::make_dir(&config.data)?;
-        let at = |name: &str| config.data.join(name);
-        Ok(Self {
+        Ok(Self::under(&config.data))
+    }
+
+    /// The same places under another directory.
+    pub fn under(data: &Path) -> Self {
+        let at = |name: &str| data.join(name);
+        Self {
             journal: at("journal"),
             index: at("index"),
             audit: at("audit"),
             records: at("records.redb"),
             key_log: at("key-log"),
-        })
+        }
     }
 }
 
@@ -81,6 +93,10 @@ impl Node {
     pub async fn start(config: &Config, stop: CancellationToken) -> anyhow::Result<Self> {
         let (clock, entropy): (Arc<dyn Clock>, Arc<dyn Entropy>) = (Arc::new(SystemClock), Arc::new(SystemEntropy));
         let layout = Layout::of(config)?;
+        ensure!(
+            !backup::is_under_way(&config.data),
+            "a restore was begun here and not finished: `leadglass restore` goes on"
+        );
         let records =
             Records::open(&layout.records, clock.clone(), entropy.clone()).context("cannot open the records")?;
         let KeyPort { keys, tasks: key_tasks, stop: key_stop } = connect(config, &clock)?;
@@ -103,7 +119,8 @@ impl Node {
             tenants.push(TenantKeys { tenant: id, token: Secret::from_bytes(*token.expose()), index_keys });
         }
         let index = SledIndex::open(&layout.index, SledOptions::default()).context("cannot open the index")?;
-        let loaded = Catalog::load(Arc::new(index), clock.clone(), entropy.clone(), tenants).await;
+        let index = Arc::new(index);
+        let loaded = Catalog::load(index.clone(), clock.clone(), entropy.clone(), tenants).await;
         let (catalog, report) = loaded.context("cannot load the index")?;
         tell(&report);
         let journal_dir = layout.journal.clone();
@@ -138,7 +155,7 @@ impl Node {
         }
         engine.set_erasure((&config.erasure).into());
         engine.set_breadth(Breadth { patients: config.alarms.patients_per_hour, times: config.alarms.times_the_usual });
-        Ok(Self { engine, records, keys: for_people, tenant_records, tasks, key_tasks, key_stop })
+        Ok(Self { engine, records, keys: for_people, tenant_records, index, tasks, key_tasks, key_stop })
     }
 
     /// Waits until what was begun is done and what was committed lies in its place. Call it when nobody sends or reads

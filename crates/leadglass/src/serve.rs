@@ -1,12 +1,12 @@
 //! `leadglass serve`: one vault node.
 
 use crate::{
-    alarms,
+    alarms, backup,
     config::Config,
     devices::{self, Book, Doors, Gate, Rules},
     files,
     intake::Door,
-    node::Node,
+    node::{Layout, Node},
     patrol::patrol,
     people,
 };
@@ -86,6 +86,16 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         connections.spawn(webhook.carry(node.engine.alarms(), stop.clone()));
     }
     connections.spawn(patrol(node.engine.clone(), node.records.tokens(), stop.clone()));
+    let desk = backup::Desk {
+        engine: node.engine.clone(),
+        index: node.index.clone(),
+        records: node.records.clone(),
+        layout: Layout::of(&config)?,
+        data: config.data.clone(),
+        config: args.config.clone(),
+        tenants: config.tenants.iter().map(|tenant| tenant.id).collect(),
+    };
+    connections.spawn(backup::serve(desk, stop.clone()));
     let app = App {
         engine: node.engine.clone(),
         tokens: Arc::new(node.records.tokens()),
