@@ -167,7 +167,7 @@ def phone(browser, study):
     named(page, "list on a phone", 24)
     page.locator("#list a", has_text="Everybody").first.tap()
     at(page, 1)
-    fits = lambda where: page.evaluate("document.documentElement.scrollWidth <= innerWidth && document.documentElement.scrollHeight <= innerHeight") or \
+    fits = lambda where: page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth && document.documentElement.scrollHeight <= document.documentElement.clientHeight") or \
         (_ for _ in ()).throw(AssertionError(f"{where} is larger than the phone"))
     fits("the viewer")
     named(page, "viewer on a phone", 24)

@@ -222,8 +222,11 @@ for data in sets:
     numbers = list(range(1, min(count, 3) + 1))
     frames = call("retrieve_instance_frames", *at, numbers)
     assert len(frames) == len(numbers) and frames == call("iter_instance_frames", *at, numbers)
-    url = f"{base}/studies/{at[0]}/series/{at[1]}/instances/{at[2]}/bulkdata/7FE00010"
+    # As it is told, and plain whatever it is stored in.
+    url = alone["7FE00010"]["BulkDataURI"]
     bulk = call("retrieve_bulkdata", url)
+    plain = call("retrieve_bulkdata", url, media_types=(("application/octet-stream", "1.2.840.10008.1.2.1"),))
+    assert len(b"".join(plain)) >= count * data.Rows * data.Columns * data.SamplesPerPixel * data.BitsAllocated // 8, at
     assert bulk == call("iter_bulkdata", url) and len(b"".join(bulk)) >= len(frames[0])
     for kind in ("image/jpeg", "image/png"):
         # A file of many frames is a film; one of them is a picture.

@@ -293,3 +293,93 @@ left = lib.ZSTD_decompressStream(stream, ctypes.byref(taken), ctypes.byref(given
 assert left == 0 and given.pos == len(packed), (left, given.pos)
 sys.stdout.buffer.write(room.raw[:taken.pos])
 "#;
+
+/// Frames that are decoded and documents that are shown are made on the way, and still are resources like others: with a tag, a
+/// length, and parts of them for whoever asks.
+#[test]
+fn what_is_made_on_the_way_has_a_tag_a_length_and_ranges_too() {
+    let vault = Vault::up();
+    let (jls, us, pdf) = (Fixture::named("ct-jpegls.dcm"), Fixture::named("us-bot.dcm"), Fixture::named("pdf.dcm"));
+    for f in [&jls, &us, &pdf] {
+        vault.store_fixture(f);
+    }
+    let octets = "application/octet-stream";
+    let with = |path: &str, accept: &str, name: &str, value: &str| {
+        let asked = Ask { token: Some(&vault.up.token), accept: Some(accept), range: None };
+        vault.http().get_with(&format!("{}{path}", vault.up.http.dicomweb), asked, &[(name, value)])
+    };
+    let length = |name: &str| {
+        let file = vault.file_of(&Fixture::named(name)).unwrap();
+        let found = file.windows(6).position(|w| w == [0x42, 0, 0x15, 0, b'U', b'L']).unwrap();
+        u32::from_le_bytes(file[found + 8..found + 12].try_into().unwrap()) as usize
+    };
+    for (path, accept) in [
+        (format!("{}/frames/1", instance_path(&jls)), octets),
+        (format!("{}/rendered", instance_path(&pdf)), "application/pdf"),
+    ] {
+        let whole = ask(&vault, &path, accept);
+        assert_eq!(whole.status, 200, "{}", whole.text());
+        let tag = header(&whole, "etag").unwrap();
+        assert_eq!(header(&whole, "content-length"), Some(whole.body.len().to_string().as_str()));
+        assert_eq!(with(&path, accept, "If-None-Match", &format!("\"other\", {tag}")).status, 304);
+        let part = with(&path, accept, "Range", "bytes=10-29");
+        assert_eq!((part.status, part.body.as_slice()), (206, &whole.body[10..30]), "{path}");
+        assert_eq!(with(&path, accept, "Range", &format!("bytes={}-", whole.body.len())).status, 416);
+    }
+    // The document, without the byte that makes its value even.
+    assert_eq!(
+        ask(&vault, &format!("{}/rendered", instance_path(&pdf)), "application/pdf").body.len(),
+        length("pdf.dcm")
+    );
+
+    // Bulk data that are compressed can be had plain: of several frames one behind the other.
+    for (f, frames) in [(&jls, 1), (&us, 6)] {
+        let bulk = ask(&vault, &format!("{}/bulkdata/7FE00010", instance_path(f)), octets);
+        assert_eq!((bulk.status, bulk.content_type.split(';').next()), (200, Some(octets)), "{}", bulk.text());
+        let each = (1..=frames).map(|n| ask(&vault, &format!("{}/frames/{n}", instance_path(f)), octets).body);
+        assert!(bulk.body == each.collect::<Vec<_>>().concat(), "{}", f.file);
+        assert_eq!(
+            ask(&vault, &format!("{}/bulkdata/7FE00010", instance_path(f)), "image/*; transfer-syntax=*").status,
+            if frames == 1 { 200 } else { 406 }
+        );
+    }
+}
+
+#[test]
+fn pictures_have_square_pixels_and_say_what_they_leave_out() {
+    let vault = Vault::up();
+    let (ct, float) = (Fixture::named("ct-1.dcm"), Fixture::named("parametric-map.dcm"));
+    let mut body = ct.data_set();
+    let spacing = [0x28, 0, 0x30, 0, b'D', b'S'];
+    let at = body.windows(6).position(|w| w == spacing).unwrap() + 8;
+    let len = usize::from(u16::from_le_bytes([body[at - 2], body[at - 1]]));
+    body[at..at + len].copy_from_slice(format!("{:<len$}", "1\\.5").as_bytes());
+    assert_eq!(vault.store(&ct, &body).unwrap().status, 0);
+    vault.store_fixture(&float);
+    let size = |path: &str| {
+        let answer = ask(&vault, path, "image/png");
+        let picture = image::load_from_memory(&answer.body).unwrap_or_else(|_| panic!("{}", answer.text()));
+        (picture.width(), picture.height())
+    };
+    let plain = size(&format!("{}/rendered", instance_path(&ct)));
+    assert_eq!(plain.1, 2 * plain.0, "a pixel twice as high as wide");
+    assert_eq!(size(&format!("{}/rendered?viewport=50,50", instance_path(&ct))), (25, 50));
+
+    let refused = ask(&vault, &format!("{}/rendered", instance_path(&float)), "image/png");
+    assert_eq!((refused.status, refused.json()["code"].as_str()), (422, Some("pixels-float")));
+    let refused = ask(&vault, &format!("{}/rendered?iccprofile=rainbow", instance_path(&ct)), "image/png");
+    assert_eq!((refused.status, refused.json()["code"].as_str()), (400, Some("parameter")));
+
+    let (dicomweb, base) = (&vault.up.http.dicomweb, &vault.up.http.base);
+    for url in [
+        format!("{dicomweb}/studies/{}/series/{}/rendered?annotation=patient", ct.study, ct.series),
+        format!("{dicomweb}{}/frames/1/rendered?annotation=patient", instance_path(&ct)),
+        format!("{base}{}", uri(&ct, "&annotation=patient")),
+    ] {
+        let answer = vault.http().get(&url, Ask { token: Some(&vault.up.token), accept: None, range: None });
+        assert_eq!(answer.status, 200, "{url}: {}", answer.text());
+        assert!(header(&answer, "warning").is_some_and(|told| told.contains("annotations")), "{url}");
+    }
+    let told = ask(&vault, "/studies?emptyvaluematching=true", "*/*");
+    assert!(header(&told, "warning").is_some_and(|told| told.contains("literal")), "{}", told.text());
+}

@@ -629,6 +629,6 @@ fn the_service_says_what_it_can_do() {
     let options = vault.http().send("OPTIONS", &url, ask_json, Vec::new());
     assert_eq!(options.status, 200);
     assert_eq!(header(&options, "allow"), Some("GET, HEAD, OPTIONS"));
-    assert_eq!(options.json()["resources"].as_array().unwrap().len(), 14);
+    assert_eq!(options.json()["resources"].as_array().unwrap().len(), 22);
     assert_eq!(ask(&vault, "/", "image/png").status, 406);
 }

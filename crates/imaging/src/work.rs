@@ -63,6 +63,7 @@ impl Job {
             && layout.samples == 1
             && matches!(layout.photometric, Photometric::Monochrome1 | Photometric::Monochrome2)
             && wish.viewport.is_none()
+            && description.pixel_shape.is_none()
             && wish.format == Format::Jpeg
             && self.decoded_bytes() <= MAX_PLAIN_BYTES as u64
     }
@@ -192,7 +193,7 @@ pub fn known_code(bytes: &[u8]) -> Option<&'static str> {
 pub const NOT_CONFINED: &str = "not-confined";
 
 /// The codes of [`DecodeError`] and [`RenderError`], and [`NOT_CONFINED`].
-const CODES: [&str; 10] = [
+const CODES: [&str; 11] = [
     NOT_CONFINED,
     "not-decodable",
     "frame-too-large",
@@ -200,6 +201,7 @@ const CODES: [&str; 10] = [
     "frame-damaged",
     "frame-contradictory",
     "no-pixels",
+    "pixels-float",
     "pixels-undescribed",
     "viewport",
     "not-coded",

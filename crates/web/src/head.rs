@@ -4,7 +4,7 @@
 //! `Host` is whatever the sender wrote: a page of another site whose name leads here (DNS rebinding) would be taken for our
 //! own. Where the configuration names the hosts, no other is served (RFC 9110 §7.4, §15.5.20).
 
-use crate::{App, Problem};
+use crate::{App, Problem, qido::place::Door};
 use axum::{
     extract::{Request, State},
     http::{StatusCode, header, request::Parts, uri::Authority},
@@ -63,7 +63,11 @@ pub(crate) async fn bounded(request: Request, next: Next) -> Response {
 
 /// Refuses a host that is not ours: around what speaks for somebody.
 pub(crate) async fn ours(State(app): State<App>, request: Request, next: Next) -> Response {
-    let (parts, body) = request.into_parts();
+    let (mut parts, body) = request.into_parts();
+    // Whoever named the hosts also knows what stands before them.
+    if !app.origins.hosts.0.is_empty() {
+        parts.extensions.remove::<Door>();
+    }
     if !app.origins.hosts.has(&parts) {
         let sentence = "This vault does not answer for that host. Use the address that you were given.";
         return Problem::with_status(StatusCode::MISDIRECTED_REQUEST, "misdirected", sentence).into_response();

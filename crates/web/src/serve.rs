@@ -3,7 +3,10 @@
 //! TLS 1.3 only, hybrid post-quantum key exchange offered first (X25519MLKEM768), certificates read again when their
 //! files change. The plain listener refuses any address but a loopback one.
 
-use crate::doorman::{Crowd, Doorman};
+use crate::{
+    doorman::{Crowd, Doorman},
+    qido::place::{Door, Plain},
+};
 use axum::Router;
 use axum_server::{
     Handle,
@@ -80,6 +83,7 @@ pub fn serve_tls(
 ) -> Result<SocketAddr, ServeError> {
     let config = RustlsConfig::from_config(Arc::new(load(identity)?));
     let (listener, bound) = bind(address)?;
+    let routes = routes.layer(axum::Extension(Door(bound.port())));
     let handle = Handle::new();
     tasks.spawn(reload_when_changed(identity.clone(), config.clone(), stop.clone()));
     tasks.spawn(drain(handle.clone(), stop));
@@ -109,7 +113,7 @@ pub fn serve_plain(
     }
     let (listener, bound) = bind(address)?;
     let handle = Handle::new();
-    let routes = routes.layer(axum::Extension(crate::qido::place::Plain));
+    let routes = routes.layer(axum::Extension(Plain)).layer(axum::Extension(Door(bound.port())));
     tasks.spawn(drain(handle.clone(), stop));
     tasks.spawn(async move {
         let mut server = match axum_server::from_tcp(listener) {

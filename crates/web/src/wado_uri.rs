@@ -70,6 +70,7 @@ struct Asked {
     region: Option<[f64; 4]>,
     window: Option<(String, String)>,
     quality: Option<String>,
+    annotation: Option<String>,
 }
 
 impl Asked {
@@ -118,6 +119,7 @@ impl Asked {
             region: take("region").map(|text| region(&text)).transpose()?,
             window,
             quality: take("imageQuality"),
+            annotation: take("annotation"),
         };
         if asked.frame.as_ref().is_some_and(|frame| !frame.parse::<u32>().is_ok_and(|frame| frame > 0)) {
             return Err(refused("The parameter frameNumber is one frame's, counted from 1."));
@@ -177,6 +179,9 @@ impl Asked {
         }
         if let Some(quality) = &self.quality {
             query.push(("quality", quality.clone()));
+        }
+        if let Some(annotation) = &self.annotation {
+            query.push(("annotation", annotation.clone()));
         }
         let size = match (self.region, target) {
             (Some(_), Target::Instance(study, series, instance)) => {
@@ -245,7 +250,7 @@ fn refused(sentence: impl Into<String>) -> Problem {
 }
 
 /// What is read of a query; the rest is for others (§8.3.1).
-const PARAMETERS: [&str; 17] = [
+const PARAMETERS: [&str; 18] = [
     "requestType",
     "studyUID",
     "seriesUID",
@@ -261,6 +266,7 @@ const PARAMETERS: [&str; 17] = [
     "windowCenter",
     "windowWidth",
     "imageQuality",
+    "annotation",
     "presentationUID",
     "presentationSeriesUID",
 ];

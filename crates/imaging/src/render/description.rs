@@ -30,6 +30,9 @@ pub struct Description {
     /// Presentation LUT Shape (2050,0020) is INVERSE: what the VOI transform gives is turned round.
     #[serde(default)]
     pub inverse: bool,
+    /// How high and how wide a pixel is, where that is not the same.
+    #[serde(default)]
+    pub pixel_shape: Option<(f64, f64)>,
 }
 
 impl Description {
@@ -65,6 +68,15 @@ impl<'a> Metadata<'a> {
     /// Whether there is Pixel Data.
     pub fn has_pixels(&self) -> bool {
         self.0.has(PIXEL_DATA)
+    }
+
+    /// Why there is no Pixel Data.
+    pub fn lacks_pixels(&self) -> RenderError {
+        if self.0.has(FLOAT_PIXEL_DATA) || self.0.has(DOUBLE_PIXEL_DATA) {
+            RenderError::Float
+        } else {
+            RenderError::NoPixels
+        }
     }
 
     /// Whether this is a document in a wrapper, and of which media type (0042,0012).
@@ -150,6 +162,7 @@ impl<'a> Metadata<'a> {
             palette,
             padding: self.padding(&layout),
             inverse: self.0.text("20500020").is_some_and(|shape| shape == "INVERSE"),
+            pixel_shape: self.pixel_shape(frame),
         })
     }
 
@@ -159,7 +172,7 @@ impl<'a> Metadata<'a> {
     /// [`RenderError::NoPixels`], [`RenderError::Undescribed`], [`RenderError::Decode`] for colours that are not known.
     pub fn layout(&self, coding: Coding) -> Result<Layout, RenderError> {
         if !self.has_pixels() {
-            return Err(RenderError::NoPixels);
+            return Err(self.lacks_pixels());
         }
         let need = |tag: &str, what| self.0.count(tag).ok_or(RenderError::Undescribed { what });
         let small = |tag: &str, what| {
@@ -238,6 +251,21 @@ impl<'a> Metadata<'a> {
         };
         let (centers, widths) = (source.numbers("00281050"), source.numbers("00281051"));
         centers.into_iter().zip(widths).find_map(|(center, width)| tolerant(center, width, function))
+    }
+
+    /// By Pixel Spacing, Imager Pixel Spacing or Pixel Aspect Ratio (PS3.3 §10.7.1.3, §C.8.11.3, §C.7.6.3.1.7); `None` for pixels
+    /// that are square, or nearly.
+    fn pixel_shape(&self, frame: u32) -> Option<(f64, f64)> {
+        let measured = self.group(frame, PIXEL_MEASURES, "");
+        let spacing = measured.as_ref().unwrap_or(&self.0).numbers(PIXEL_SPACING);
+        let told = [spacing, self.0.numbers("00181164"), self.0.numbers("00280034")];
+        let (high, wide) = told.iter().find_map(|pair| match pair.as_slice() {
+            [high, wide] if high.is_finite() && wide.is_finite() && *high > 0.0 && *wide > 0.0 => Some((*high, *wide)),
+            _ => None,
+        })?;
+        let ratio = high / wide;
+        let believed = (1.0 / SHAPE_MOST..=SHAPE_MOST).contains(&ratio);
+        (believed && (ratio - 1.0).abs() > SHAPE_LEAST).then_some((high, wide))
     }
 
     fn padding(&self, layout: &Layout) -> Option<(i64, i64)> {
@@ -342,6 +370,14 @@ fn own_sign(number: f64, signed: bool) -> i64 {
 }
 
 const PIXEL_DATA: &str = "7FE00010";
+const FLOAT_PIXEL_DATA: &str = "7FE00008";
+const DOUBLE_PIXEL_DATA: &str = "7FE00009";
+const PIXEL_MEASURES: &str = "00289110";
+const PIXEL_SPACING: &str = "00280030";
+/// Pixels that differ by less are square: spacings are measured.
+const SHAPE_LEAST: f64 = 0.01;
+/// Higher or wider ones are a mistake.
+const SHAPE_MOST: f64 = 16.0;
 const ENCAPSULATED_DOCUMENT: &str = "00420011";
 const SHARED: &str = "52009229";
 const PER_FRAME: &str = "52009230";

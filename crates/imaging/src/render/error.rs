@@ -13,6 +13,9 @@ pub enum RenderError {
     /// The instance has no pixels, or its data set does not say how they lie.
     #[error("there are no pixels that could be shown")]
     NoPixels,
+    /// The pixels are floating point (PS3.3 §C.7.6.24, §C.7.6.25): measurements, which have no shades of their own.
+    #[error("the pixels are floating point")]
+    Float,
     /// The data set does not say what is needed to show them.
     #[error("the data set does not tell {what}")]
     Undescribed {
@@ -41,6 +44,7 @@ impl RenderError {
         match self {
             Self::Decode(error) => error.code(),
             Self::NoPixels => "no-pixels",
+            Self::Float => "pixels-float",
             Self::Undescribed { .. } => "pixels-undescribed",
             Self::Outside => "viewport",
             Self::Coding => "not-coded",

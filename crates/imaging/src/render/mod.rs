@@ -2,7 +2,7 @@
 //!
 //! Stored values pass the modality transform, the VOI transform (a window or a table) and the photometric interpretation
 //! (PS3.3 §C.11.1, §C.11.2, §C.7.6.3; the pipeline is PS3.4 Annex N.2); then a region is cut out, flipped and fitted into
-//! a viewport (PS3.18 §8.3.5.1.3) and the picture is coded as JPEG or PNG.
+//! a viewport (PS3.18 §8.3.5.1.3) and the picture is coded as JPEG or PNG. Pixels that are not square become so.
 //!
 //! - [`Description`] is what the metadata say of one frame; [`Metadata`] makes it of DICOM JSON.
 //! - [`Wish`] is what the caller wants otherwise.
@@ -52,9 +52,10 @@ pub struct Wish {
 pub fn render(description: &Description, bytes: &[u8], wish: &Wish) -> Result<Picture, RenderError> {
     let frame = decode::decode(description.coding, &description.layout, bytes)?;
     let seen = photometric::interpret(description, frame, wish.window.as_ref())?;
+    let ratio = description.pixel_shape.map_or(1.0, |(high, wide)| high / wide);
     let seen = match &wish.viewport {
-        Some(viewport) => viewport.fit(seen)?,
-        None => seen,
+        Some(viewport) => viewport.fit(seen, ratio)?,
+        None => viewport::squared(seen, ratio)?,
     };
     encode::encode(&seen, wish)
 }

@@ -20,6 +20,8 @@ pub(crate) struct Asked {
     pub(crate) accept: Option<String>,
     /// Attributes were asked for that the index does not keep for this level.
     pub(crate) left_out: bool,
+    /// Matching was asked for that is not done here: of empty values, or of several values of a key that takes one.
+    pub(crate) literal: bool,
 }
 
 /// Reads a query string for a search at this level.
@@ -27,6 +29,7 @@ pub(crate) fn read(level: Level, query: &str) -> Result<Asked, Problem> {
     let mut out = Asked::default();
     out.query.study.limit = Some(MAX_RESULTS);
     let (mut seen, mut universal) = (Vec::new(), Vec::new());
+    let (mut limited, mut begun) = (false, false);
     let names = names(query)?;
     for (count, (name, value)) in url::form_urlencoded::parse(query.as_bytes()).enumerate() {
         if count == MAX_KEYS {
@@ -34,8 +37,16 @@ pub(crate) fn read(level: Level, query: &str) -> Result<Asked, Problem> {
         }
         let value = Phi::new(value.into_owned());
         match &*name {
-            "limit" => out.query.study.limit = Some(number(&name, &value)?.min(MAX_RESULTS)),
-            "offset" => out.query.study.offset = number(&name, &value)?,
+            "limit" if !std::mem::replace(&mut limited, true) => {
+                out.query.study.limit = Some(number(&name, &value)?.min(MAX_RESULTS));
+            }
+            "offset" if !std::mem::replace(&mut begun, true) => out.query.study.offset = number(&name, &value)?,
+            "limit" | "offset" => return Err(bad_key(&name, "it is there twice")),
+            "emptyvaluematching" | "multiplevaluematching" => match value.expose().as_str() {
+                "true" => out.literal = true,
+                "false" | "" => {}
+                _ => return Err(bad_key(&name, "it is true or false")),
+            },
             // Every attribute of the level is answered; one that is kept nowhere here is left out.
             "includefield" => out.left_out |= fields(level, value.expose()).map_err(|why| bad_key(&name, why))?,
             // Read beforehand.
@@ -250,6 +261,7 @@ mod tests {
             "StudyDescription=*CT%20st*&AccessionNumber=*Act1*",
             "ModalitiesInStudy=CT%2CDX&StudyDate=20200101-20251231",
             "includefield=all",
+            "emptyvaluematching=false&multiplevaluematching=true&limit=5&offset=5",
             "includefield=StudyDescription&includefield=00081030&includefield=00400275.00400009",
             "StudyDate=20200101-&StudyTime=0800-1200&PatientBirthDate=-19700101",
             "includefield=&includefield=all,00091001,0040A730.0040A168.CodeValue,PixelSpacing",
@@ -301,6 +313,9 @@ mod tests {
             "PatientID=A&00100020=B",
             "PatientName=a*b*c*d*e*f*g*h*i*",
             "fuzzymatching=maybe",
+            "emptyvaluematching=1",
+            "limit=5&limit=6",
+            "offset=5&offset=5",
             "charset=latin1",
         ] {
             assert!(read(Level::Study, bad).is_err(), "{bad}");

@@ -96,13 +96,17 @@ async fn find_instances(app: &App, caller: &Caller, parts: &Parts, within: Withi
 }
 
 fn read(level: Level, parts: &Parts) -> Result<(DeepQuery, Asking, Place), Problem> {
-    let Asked { query, accept, left_out } = keys::read(level, parts.uri.query().unwrap_or(""))?;
+    let Asked { query, accept, left_out, literal } = keys::read(level, parts.uri.query().unwrap_or(""))?;
     let header = crate::accept::header(&parts.headers).ok_or_else(not_acceptable)?;
     let form = media::form(accept.as_deref().or(header.as_deref())).ok_or_else(not_acceptable)?;
-    let warnings = if left_out { vec![LEFT_OUT] } else { Vec::new() };
+    let warnings = [(left_out, LEFT_OUT), (literal, LITERAL)];
+    let warnings = warnings.into_iter().filter_map(|(is, warning)| is.then_some(warning)).collect();
     Ok((query, Asking { form, coding: Coding::of(&parts.headers), warnings }, Place::of(parts)))
 }
 
+/// PS3.18 §8.3.4.5, §8.3.4.6.
+const LITERAL: &str =
+    "299 leadglass \"Only literal matching was done: neither of empty values nor of several ones of one key.\"";
 /// PS3.18 §8.3.4.3.
 const LEFT_OUT: &str =
     "299 leadglass \"Attributes of includefield that the index does not keep at this level are left out.\"";

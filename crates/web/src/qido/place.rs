@@ -1,11 +1,16 @@
 //! Where what was found can be retrieved: Retrieve URL (0008,1190).
 
-use axum::http::{HeaderMap, Uri, header, request::Parts};
+use axum::http::{HeaderMap, Uri, header, request::Parts, uri::Authority};
 use leadglass_model::{SeriesUid, SopInstanceUid, StudyUid};
 
 /// Marks what came over the plain listener: from a proxy on the same host.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Plain;
+
+/// The port of the listener that it came to, where nothing is known to stand in front. A `Host` without a port means the
+/// scheme's own, but there are programs that leave it out whatever it is, and would not find what they are pointed at.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Door(pub(crate) u16);
 
 /// The address of the service as the caller sees it.
 #[derive(Debug)]
@@ -16,9 +21,16 @@ impl Place {
     /// speak. Without a host, which only old programs leave out, addresses are relative to the host, as PS3.5 §6.2 (UR) allows.
     pub(crate) fn of(parts: &Parts) -> Self {
         let host = authority(&parts.uri, &parts.headers).filter(|host| is_host(host));
-        let forwarded = || parts.headers.get("x-forwarded-proto").is_some_and(|value| value == "https");
-        let scheme = if parts.extensions.get::<Plain>().is_none() || forwarded() { "https" } else { "http" };
-        Self(host.map_or_else(|| ROOT.to_owned(), |host| format!("{scheme}://{host}{ROOT}")))
+        let secure = || parts.headers.get("x-forwarded-proto").is_some_and(|value| value == "https");
+        let scheme = if parts.extensions.get::<Plain>().is_none() || secure() { "https" } else { "http" };
+        let usual = if scheme == "https" { 443 } else { 80 };
+        let forwarded = FORWARDED.iter().any(|name| parts.headers.contains_key(*name));
+        let door = parts.extensions.get::<Door>().filter(|door| door.0 != usual && !forwarded);
+        let port = |host: &str| {
+            let named = host.parse::<Authority>().is_ok_and(|authority| authority.port().is_some());
+            door.filter(|_| !named).map_or_else(String::new, |door| format!(":{}", door.0))
+        };
+        Self(host.map_or_else(|| ROOT.to_owned(), |host| format!("{scheme}://{host}{}{ROOT}", port(host))))
     }
 
     /// Where the service begins, without a slash at its end.
@@ -49,6 +61,8 @@ fn is_host(host: &str) -> bool {
     (1..=255).contains(&host.len()) && host.bytes().all(allowed)
 }
 
+/// What a proxy adds.
+const FORWARDED: [&str; 4] = ["forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto"];
 /// Where the service begins.
 const ROOT: &str = "/dicomweb";
 
@@ -90,5 +104,24 @@ mod tests {
             assert_eq!(place.root(), *expected, "{uri}");
             assert_eq!(place.study(&StudyUid::parse("1.2").unwrap()), format!("{expected}/studies/1.2"));
         }
+    }
+
+    #[test]
+    fn who_leaves_the_port_out_is_shown_the_door_that_was_used() {
+        for (host, forwarded, expected) in [
+            ("vault.example", false, "https://vault.example:8443/dicomweb"),
+            ("vault.example:9", false, "https://vault.example:9/dicomweb"),
+            ("[::1]", false, "https://[::1]:8443/dicomweb"),
+            ("vault.example", true, "https://vault.example/dicomweb"),
+        ] {
+            let request = Request::builder().uri("/x").header("host", host).extension(Door(8443));
+            let request = if forwarded { request.header("x-forwarded-for", "192.0.2.1") } else { request };
+            let (parts, ()) = request.body(()).unwrap().into_parts();
+            assert_eq!(Place::of(&parts).root(), expected, "{host}");
+        }
+        let (mut parts, ()) =
+            Request::builder().uri("/x").header("host", "vault.example").body(()).unwrap().into_parts();
+        parts.extensions.insert(Door(443));
+        assert_eq!(Place::of(&parts).root(), "https://vault.example/dicomweb");
     }
 }

@@ -1,7 +1,8 @@
 //! One instance, or some of its frames.
 
 use super::{
-    Known, PictureError, Subject, many,
+    Known, PictureError, Subject,
+    many::{self, Part},
     profile::Profile,
     wanted,
     wish::{Asked, undrawn},
@@ -96,7 +97,7 @@ pub(super) async fn one(
     number: u32,
     wish: &Wish,
 ) -> Result<Response, Problem> {
-    let profile = Profile::asked(parts.uri.query());
+    let profile = Profile::asked(parts.uri.query())?;
     let tag = known.tag(number, wish, profile);
     if let Some(answer) = wado::unchanged(&parts.headers, &tag) {
         return Ok(answer);
@@ -129,19 +130,20 @@ async fn several(
 ) -> Result<Response, Problem> {
     let Subject { study, series, instance } = &known.subject;
     let place = Place::of(parts).instance(study, series, instance);
-    let (format, profile) = (wish.format, Profile::asked(parts.uri.query()));
+    let (format, profile) = (wish.format, Profile::asked(parts.uri.query())?);
     let state = (app, caller, permit, known, numbers.into_iter(), wish);
     let pictures = stream::try_unfold(state, move |(app, caller, permit, known, mut numbers, wish)| {
         let place = place.clone();
         async move {
             let Some(number) = numbers.next() else { return Ok(None) };
             let picture = known.picture(&app, &caller, &permit, number, &wish).await?;
-            let (picture, _) = known.profiled(&app, &caller, &permit, profile, picture).await?;
-            let part = (format!("{place}/frames/{number}/rendered"), picture);
+            let (bytes, bears_profile) = known.profiled(&app, &caller, &permit, profile, picture).await?;
+            let part = Part { place: format!("{place}/frames/{number}/rendered"), bytes, bears_profile };
             Ok::<_, PictureError>(Some((part, (app, caller, permit, known, numbers, wish))))
         }
     });
-    many::multipart(pictures, format.media_type(), format.media_type()).await
+    let (kind, query) = (format.media_type(), parts.uri.query());
+    many::multipart(pictures, (kind, kind), |bears_profile| undrawn(query, bears_profile)).await
 }
 
 /// A document as it is (PS3.18 §8.7.4).
@@ -162,22 +164,23 @@ async fn paper(
         let metadata = known.metadata().map_err(|e| e.problem())?;
         (metadata.document_place(), metadata.document_len())
     };
-    let mut answer = match place.ok_or_else(|| wado::not_acceptable(no_form))? {
+    let tag = wado::entity_tag(known.pixels.stamp(), "-paper");
+    match place.ok_or_else(|| wado::not_acceptable(no_form))? {
         Err(mut bytes) => {
             let len = len.and_then(|len| usize::try_from(len).ok()).unwrap_or(usize::MAX);
             bytes.truncate(len);
-            Response::new(Body::from(bytes))
+            Ok(wado::unchanged(&parts.headers, &tag)
+                .unwrap_or_else(|| wado::at_hand(&parts.headers, bytes.into(), PDF, &tag)))
         }
         Ok(path) => {
-            let value = known.value(app, caller, permit, &path).await.map_err(|e| e.problem())?;
-            let (_, body) = value.begin().await.map_err(|e| wado::problem(&e))?;
-            Response::new(Body::from_stream(body))
+            let mut value = known.value(app, caller, permit, &path).await.map_err(|e| e.problem())?;
+            // The value's length is even; the document's need not be.
+            if let Some(len) = len.map(u64::from).filter(|len| value.len().is_some_and(|value| *len + 1 == value)) {
+                let _only_what_lies_as_it_is = value.narrow(0..len);
+            }
+            wado::single(value, parts, PDF, &tag).await
         }
-    };
-    let out = answer.headers_mut();
-    wado::insert(out, header::CONTENT_TYPE, PDF);
-    out.insert(header::VARY, HeaderValue::from_static(wado::VARY));
-    Ok(answer)
+    }
 }
 
 const PDF: &str = "application/pdf";

@@ -147,6 +147,9 @@ fn sentence(code: &str) -> &'static str {
         "frame-too-large" => "The frame is larger than is rendered. The instance itself can be fetched.",
         "frame-truncated" => "The pixels break off before the frame is complete.",
         "no-pixels" => "The instance has no picture.",
+        "pixels-float" => {
+            "The pixels are floating-point measurements, which are not rendered. The instance itself can be fetched."
+        }
         "pixels-undescribed" => "The instance does not say what is needed to show its pixels.",
         _ => "The pixels are damaged, or are not what the instance says of them.",
     }
@@ -187,7 +190,7 @@ impl Known {
     ) -> Result<Description, PictureError> {
         let metadata = self.metadata()?;
         if !metadata.has_pixels() {
-            return Err(RenderError::NoPixels.into());
+            return Err(metadata.lacks_pixels().into());
         }
         let coding = Coding::of(self.pixels.encoding().as_str())?;
         let mut tables = HashMap::new();

@@ -5,10 +5,10 @@
 //! space into another; who wishes for that, or for a profile of a grey picture, gets the picture without and a warning.
 
 use super::{Known, PictureError};
-use crate::{App, app::Caller};
+use crate::{App, Problem, app::Caller};
 use bytes::Bytes;
 use leadglass_imaging::{render::Colours, srgb_profile, with_profile};
-use leadglass_model::{Permit, Read};
+use leadglass_model::{Fault, Permit, Read};
 
 /// What is wished for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,20 +16,24 @@ pub(super) enum Profile {
     None,
     Own,
     Srgb,
-    /// Another, or a word that nobody knows.
+    /// Another.
     Other,
 }
 
 impl Profile {
-    /// What a query says.
-    pub(super) fn asked(query: Option<&str>) -> Self {
+    /// What a query says; a word that the standard does not know is refused.
+    pub(super) fn asked(query: Option<&str>) -> Result<Self, Problem> {
         let mut pairs = url::form_urlencoded::parse(query.unwrap_or("").as_bytes());
-        match pairs.find(|(name, _)| name == "iccprofile").as_ref().map(|(_, value)| &**value) {
+        Ok(match pairs.find(|(name, _)| name == "iccprofile").as_ref().map(|(_, value)| &**value) {
             None | Some("no") => Self::None,
             Some("yes") => Self::Own,
             Some("srgb") => Self::Srgb,
-            Some(_) => Self::Other,
-        }
+            Some("adobergb" | "rommrgb" | "displayp3") => Self::Other,
+            Some(_) => {
+                let sentence = "The parameter iccprofile is no, yes, srgb, adobergb, rommrgb or displayp3.";
+                return Err(Problem::new(Fault::BadInput, "parameter", sentence));
+            }
+        })
     }
 }
 

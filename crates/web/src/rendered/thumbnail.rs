@@ -159,7 +159,7 @@ async fn try_one(
     let made = if usual {
         stored_or_made(app, caller, permit, study, document, wish).await
     } else {
-        many::first(app, caller, permit, study, document, wish).await
+        many::first(app, caller, permit, study, document, wish).await.map(|made| made.map(|(_, picture)| picture))
     };
     Ok(made.map_err(|e: PictureError| e.problem())?.map(|picture| answer(picture, wish.format, None)))
 }
@@ -177,7 +177,7 @@ async fn stored_or_made(
     if let Some(picture) = place.read().await? {
         return Ok(Some(picture));
     }
-    let made = many::first(app, caller, permit, study, document, wish).await?;
+    let made = many::first(app, caller, permit, study, document, wish).await?.map(|(_, picture)| picture);
     if let Some(picture) = &made {
         place.keep(picture.clone());
     }

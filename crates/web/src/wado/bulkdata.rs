@@ -6,6 +6,7 @@ use crate::{
     accept::{Offer, Wrapping},
     app::Caller,
     qido::place::Place,
+    rendered,
 };
 use axum::{
     extract::{Path, State},
@@ -33,8 +34,15 @@ pub(crate) async fn bulkdata(
     let place = Place::of(&parts).instance(&study, &series, &instance);
     match found.map_err(|e| problem(&e))? {
         Bulk::Frames(pixels) => {
-            let numbers = (1..=pixels.count().unwrap_or(0)).collect();
-            frames::respond(*pixels, numbers, &parts, &place).await
+            let numbers: Vec<u32> = (1..=pixels.count().unwrap_or(0)).collect();
+            // Decoded, they are one value: native Pixel Data.
+            match frames::decoded(&pixels, &parts, true) {
+                Some(offer) => {
+                    let uids = (study, series, instance);
+                    rendered::decoded(app, caller, uids, *pixels, numbers, &offer, (&parts, place)).await
+                }
+                None => frames::respond(*pixels, numbers, &parts, &place).await,
+            }
         }
         Bulk::Value { value, media_type } => {
             let document = media_type.as_deref().and_then(document_type);

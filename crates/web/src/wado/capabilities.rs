@@ -67,7 +67,18 @@ const BULK: [&str; 3] = [
     "application/pdf",
 ];
 
-const RESOURCES: [Resource; 14] = [
+/// The first is the default (PS3.18 Table 8.7.4-1).
+const PICTURES: [&str; 2] = ["multipart/related; type=\"image/jpeg\"", "multipart/related; type=\"image/png\""];
+const PICTURE: [&str; 5] = [
+    "image/jpeg",
+    "image/png",
+    "application/pdf",
+    "multipart/related; type=\"image/jpeg\"",
+    "multipart/related; type=\"image/png\"",
+];
+const SMALL: [&str; 2] = ["image/jpeg", "image/png"];
+
+const RESOURCES: [Resource; 22] = [
     Resource { path: "studies", methods: &[get("SearchForStudies", &FOUND), STORE] },
     Resource { path: "series", methods: &[get("SearchForSeries", &FOUND)] },
     Resource { path: "instances", methods: &[get("SearchForInstances", &FOUND)] },
@@ -93,6 +104,26 @@ const RESOURCES: [Resource; 14] = [
     Resource {
         path: "studies/{study}/series/{series}/instances/{instance}/bulkdata/{bulkdata}",
         methods: &[get("RetrieveBulkdata", &BULK)],
+    },
+    Resource { path: "studies/{study}/rendered", methods: &[get("RetrieveRenderedStudy", &PICTURES)] },
+    Resource { path: "studies/{study}/thumbnail", methods: &[get("RetrieveStudyThumbnail", &SMALL)] },
+    Resource { path: "studies/{study}/series/{series}/rendered", methods: &[get("RetrieveRenderedSeries", &PICTURES)] },
+    Resource { path: "studies/{study}/series/{series}/thumbnail", methods: &[get("RetrieveSeriesThumbnail", &SMALL)] },
+    Resource {
+        path: "studies/{study}/series/{series}/instances/{instance}/rendered",
+        methods: &[get("RetrieveRenderedInstance", &PICTURE)],
+    },
+    Resource {
+        path: "studies/{study}/series/{series}/instances/{instance}/thumbnail",
+        methods: &[get("RetrieveInstanceThumbnail", &SMALL)],
+    },
+    Resource {
+        path: "studies/{study}/series/{series}/instances/{instance}/frames/{frames}/rendered",
+        methods: &[get("RetrieveRenderedFrames", &PICTURE)],
+    },
+    Resource {
+        path: "studies/{study}/series/{series}/instances/{instance}/frames/{frames}/thumbnail",
+        methods: &[get("RetrieveFrameThumbnail", &SMALL)],
     },
 ];
 
@@ -162,7 +193,11 @@ mod tests {
         let routes = include_str!("../app.rs");
         for resource in &RESOURCES {
             let path = resource.path.replace("{bulkdata}", "{*path}");
-            assert!(routes.contains(&format!(".route(\"/dicomweb/{path}\"")), "{path} is told and not routed");
+            assert!(routes.contains(&format!("\"/dicomweb/{path}\"")), "{path} is told and not routed");
+        }
+        for path in routes.split("\"/dicomweb/").skip(1).filter_map(|rest| rest.split('"').next()) {
+            let path = path.replace("{*path}", "{bulkdata}");
+            assert!(path.is_empty() || RESOURCES.iter().any(|told| told.path == path), "{path} is routed and not told");
         }
         let wadl = wadl();
         assert_eq!(wadl.matches("<resource ").count(), RESOURCES.len());

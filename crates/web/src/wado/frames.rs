@@ -39,17 +39,19 @@ pub(crate) async fn frames(
         let _there = pixels.frame(*number).map_err(|e| problem(&e))?;
     }
     let place = Place::of(&parts).instance(&study, &series, &instance);
-    match decoded(&pixels, &parts, numbers.len()) {
-        Some(offer) => rendered::decoded(app, caller, (study, series, instance), pixels, numbers, &offer, place).await,
+    match decoded(&pixels, &parts, numbers.len() == 1) {
+        Some(offer) => {
+            rendered::decoded(app, caller, (study, series, instance), pixels, numbers, &offer, (&parts, place)).await
+        }
         None => respond(pixels, numbers, &parts, &place).await,
     }
 }
 
-/// Whether the caller wants frames decoded that are stored otherwise.
-fn decoded(pixels: &Pixels, parts: &Parts, count: usize) -> Option<Offer> {
-    let mut offers = offers(pixels, count);
+/// Whether the caller wants frames decoded that are stored otherwise; `single` where they can leave in one body.
+pub(super) fn decoded(pixels: &Pixels, parts: &Parts, single: bool) -> Option<Offer> {
+    let mut offers = offers(pixels, if single { 1 } else { 2 });
     if rendered::is_decoded(pixels) {
-        let wrappings = [Wrapping::Multipart, Wrapping::Single].into_iter().take(if count == 1 { 2 } else { 1 });
+        let wrappings = [Wrapping::Multipart, Wrapping::Single].into_iter().take(if single { 2 } else { 1 });
         offers.extend(wrappings.map(|wrapping| Offer::encoded(wrapping, OCTETS, EXPLICIT_LE, true)));
     }
     let offer = wanted(parts, &offers, FORMS).ok()?;
@@ -136,7 +138,7 @@ pub(super) fn content_type_of_part(offer: &Offer) -> String {
 }
 
 /// One frame or other value alone. `Range` is honoured where the length is known, which is nearly always.
-pub(super) async fn single(frame: Frame, parts: &Parts, kind: &str, tag: &str) -> Result<Response, Problem> {
+pub(crate) async fn single(frame: Frame, parts: &Parts, kind: &str, tag: &str) -> Result<Response, Problem> {
     if let Some(answer) = unchanged(&parts.headers, tag) {
         return Ok(answer);
     }

@@ -15,7 +15,7 @@ mod xml;
 
 pub(crate) use bulkdata::bulkdata;
 pub(crate) use capabilities::capabilities;
-pub(crate) use frames::{frames, numbers};
+pub(crate) use frames::{frames, numbers, single};
 pub(crate) use instances::instances;
 pub(crate) use metadata::metadata;
 pub(crate) use named::Named;
@@ -75,14 +75,29 @@ pub(crate) fn entity_tag(stamp: [u8; 16], form: &str) -> String {
 
 /// Whether the caller has this already (RFC 9110 §13.1.2): then it is told so.
 pub(crate) fn unchanged(headers: &HeaderMap, tag: &str) -> Option<Response> {
-    let known = headers.get(header::IF_NONE_MATCH)?.to_str().ok()?;
+    let mut known = headers.get_all(header::IF_NONE_MATCH).iter().filter_map(|line| line.to_str().ok());
     let same = |other: &str| matches!(other.trim(), "*") || other.trim().trim_start_matches("W/") == tag;
-    known.split(',').any(same).then(|| {
+    known.any(|line| line.split(',').any(same)).then(|| {
         let mut answer = StatusCode::NOT_MODIFIED.into_response();
         insert(answer.headers_mut(), header::ETAG, tag);
         answer.headers_mut().insert(header::VARY, HeaderValue::from_static(VARY));
         answer
     })
+}
+
+/// Bytes that are at hand, or the part of them that is asked for.
+pub(crate) fn at_hand(headers: &HeaderMap, bytes: Bytes, kind: &str, tag: &str) -> Response {
+    let total = bytes.len() as u64;
+    let range = match asked_range(headers, total, tag) {
+        Wanted::Whole => 0..total,
+        Wanted::Part(range) => range,
+        Wanted::Unsatisfiable => return unsatisfiable(total),
+    };
+    let within = |at: u64| usize::try_from(at).map_or(bytes.len(), |at| at.min(bytes.len()));
+    let part = bytes.slice(within(range.start)..within(range.end));
+    let mut answer = answer(kind, None, Some(tag), stream::once(async move { Ok::<_, RetrieveError>(part) }));
+    partial(&mut answer, &range, total);
+    answer
 }
 
 /// The bytes that a `Range` header asks for, of `total`: with `If-Range` only of what the caller has a part of already.
