@@ -46,14 +46,14 @@ pub use breadth::Breadth;
 pub use care::{
     Assigned, CareError, Decision, EmergencyBegun, Kind, Matter, NameOf, Reason, RelationView, Restriction, ReviewView,
 };
-pub use leadglass_keys::wire::OrderId;
-pub use leadglass_policy::CareRule;
 pub use erase::{
-    Approved, CertificateError, CertificateKeys, CertificateText, EraseError, ErasureId, ErasureRules, Ground, Kept, Level,
-    MAX_STUDIES, NoRetention, Order, Retention, Stage, WhatToErase, certificate_text, verify_certificate,
+    Approved, CertificateError, CertificateKeys, CertificateText, EraseError, ErasureId, ErasureRules, Ground, Kept,
+    Level, MAX_STUDIES, NoRetention, Order, Retention, Stage, WhatToErase, certificate_text, verify_certificate,
 };
 pub use ingest::{Announced, FileTransfer, INLINE_BYTES, IngestError, Source, Transfer};
 pub use keylog::{KeyLogError, KeyLogPort, Reconciled, Unmatched};
+pub use leadglass_keys::wire::OrderId;
+pub use leadglass_policy::CareRule;
 pub use quarantine::{Case, QuarantineError, Verdict};
 pub use readiness::Readiness;
 pub use record::{Record, RecordError, SealedRow, SubjectWrap};

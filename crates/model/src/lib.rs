@@ -23,9 +23,7 @@ pub use enrolment::EnrolmentLevel;
 pub use entropy::{Entropy, SystemEntropy};
 pub use fault::Fault;
 pub use id::{EntryId, IdError, KeyGen, KeyId, ObjectId, ReceiverId, StudyRef, TenantId};
-pub use permit::{
-    Access, Administer, Audit, Emergency, ManagePeople, Permit, Read, Restrict, Review, Search, Store,
-};
+pub use permit::{Access, Administer, Audit, Emergency, ManagePeople, Permit, Read, Restrict, Review, Search, Store};
 pub use phi::Phi;
 pub use receipt::{Acknowledged, Durable, Indexed};
 pub use uid::{SeriesUid, SopClassUid, SopInstanceUid, StudyUid, TransferSyntaxUid, UidError};

@@ -106,7 +106,8 @@ impl Shared {
         let study = self.study_of(permit, target)?;
         let instance = self.locate_one(permit, session, target).await?;
         let row = instance.row.clone();
-        let document = self.document(&instance.access, Asker::within(permit, &instance.access), study.study_ref, row).await?;
+        let document =
+            self.document(&instance.access, Asker::within(permit, &instance.access), study.study_ref, row).await?;
         let json = document.ok_or(RetrieveError::NoSuchBulk)?.json;
         let json = json.expose();
         let named = format!("\"BulkDataURI\":\"{}\"", path.0);

@@ -1,9 +1,9 @@
 //! Laws of the binary answers: what is written is read, and nothing else is.
 
 use crate::wire::{
-    ActorClaim, ActorKind, ActorProof, Few, Hex32, IndexKeyRecord, IndexPage, IndexRequest, KeyBytes, KeyRefusal, MAX_BATCH, NewKey, Opened, OpenedKeys,
-    Record, Scope, SecretRecord, UnwrapOutcome, UnwrapRequest, WireError, Word, approval_challenge, decode_records,
-    encode_records, json_from, json_to,
+    ActorClaim, ActorKind, ActorProof, Few, Hex32, IndexKeyRecord, IndexPage, IndexRequest, KeyBytes, KeyRefusal,
+    MAX_BATCH, NewKey, Opened, OpenedKeys, Record, Scope, SecretRecord, UnwrapOutcome, UnwrapRequest, WireError, Word,
+    approval_challenge, decode_records, encode_records, json_from, json_to,
 };
 use leadglass_model::{ActorRef, EntryId, KeyGen, KeyId, Purpose, StudyRef, TenantId, UnixMillis};
 use proptest::prelude::*;
