@@ -10,6 +10,7 @@
 //! "Conditional writes").
 
 mod credentials;
+mod listing;
 mod uploads;
 mod versions;
 

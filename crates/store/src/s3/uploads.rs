@@ -4,6 +4,7 @@
 //! asked for the uploads of that very name, and each of them is aborted. Names are random and ours, so nobody else's is met.
 //! `object_store` has no word for the question; its signed addresses have.
 
+use super::listing::Listing;
 use crate::{steady::Unfinished, told::Told};
 use async_trait::async_trait;
 use bytes::BytesMut;
@@ -16,7 +17,6 @@ use object_store::{
     path::Path,
     signer::{SignedUrlOptions, Signer},
 };
-use quick_xml::{Reader, events::Event};
 use std::{sync::Arc, time::Duration};
 
 pub(super) struct Uploads {
@@ -38,7 +38,9 @@ impl Uploads {
         let request = http::Request::get(url.as_str()).body(HttpRequestBody::empty());
         let request = request.map_err(|_| failed("the request for unfinished uploads cannot be made"))?;
         let answer = self.http.execute(request).await.map_err(|e| Error::Generic { store: "S3", source: e.into() })?;
-        parse(&answer_of(answer).await?, name.as_ref()).ok_or_else(|| failed("an answer that is no list of uploads"))
+        LISTING
+            .ids(&answer_of(answer).await?, name.as_ref())
+            .ok_or_else(|| failed("an answer that is no list of uploads"))
     }
 }
 
@@ -85,53 +87,14 @@ pub(super) async fn answer_of(answer: object_store::client::HttpResponse) -> Res
     Ok(body.to_vec())
 }
 
-/// The numbers of the uploads of exactly that name; nothing if it is not the answer that was asked for.
-fn parse(answer: &[u8], name: &str) -> Option<Vec<String>> {
-    let mut reader = Reader::from_reader(answer);
-    let (mut found, mut path) = (Vec::new(), Vec::new());
-    let (mut key, mut id) = (String::new(), String::new());
-    let (mut is_list, mut is_whole) = (false, false);
-    loop {
-        match reader.read_event().ok()? {
-            Event::Start(tag) => {
-                path.push(tag.local_name().as_ref().to_vec());
-                is_list |= path.len() == 1 && path[0] == b"ListMultipartUploadsResult";
-                if path.len() > DEPTH_MAX {
-                    return None;
-                }
-                if path.len() == 2 && path[1] == b"Upload" {
-                    (key, id) = (String::new(), String::new());
-                }
-            }
-            Event::Text(text) => {
-                let field = match path.iter().map(Vec::as_slice).collect::<Vec<_>>()[..] {
-                    [_, b"Upload", b"Key"] => &mut key,
-                    [_, b"Upload", b"UploadId"] => &mut id,
-                    _ => continue,
-                };
-                field.push_str(&text.decode().ok()?);
-            }
-            Event::End(_) => {
-                let tag = path.pop()?;
-                if path.len() == 1 && tag == b"Upload" && key == name && !id.is_empty() {
-                    found.push(std::mem::take(&mut id));
-                }
-                is_whole |= path.is_empty();
-            }
-            Event::Eof => return (is_list && is_whole).then_some(found),
-            _ => {}
-        }
-    }
-}
-
 pub(super) fn failed(why: &'static str) -> Error {
     Error::Generic { store: "S3", source: Box::new(Told::because(why)) }
 }
 
+const LISTING: Listing = Listing { root: "ListMultipartUploadsResult", items: &["Upload"], id: "UploadId" };
 const LIST_MAX: usize = 100;
 const ANSWER_MAX: usize = 1 << 20;
 const ROUNDS: usize = 5;
-const DEPTH_MAX: usize = 8;
 const SIGNED_FOR: Duration = Duration::from_secs(300);
 
 #[cfg(test)]
@@ -146,16 +109,16 @@ mod tests {
 
     #[test]
     fn only_uploads_of_that_very_name_are_found() {
-        let found = parse(ANSWER.as_bytes(), "o/ab/ab12").unwrap();
+        let found = LISTING.ids(ANSWER.as_bytes(), "o/ab/ab12").unwrap();
         assert_eq!(found, ["one", "two"]);
     }
 
     #[test]
     fn half_an_answer_is_no_answer() {
         for at in 0..ANSWER.len() {
-            assert_eq!(parse(&ANSWER.as_bytes()[..at], "o/ab/ab12"), None, "{at}");
+            assert_eq!(LISTING.ids(&ANSWER.as_bytes()[..at], "o/ab/ab12"), None, "{at}");
         }
-        assert_eq!(parse(b"<Error><Code>x</Code></Error>", "o/ab/ab12"), None);
-        assert_eq!(parse("<a>".repeat(100).as_bytes(), "o/ab/ab12"), None);
+        assert_eq!(LISTING.ids(b"<Error><Code>x</Code></Error>", "o/ab/ab12"), None);
+        assert_eq!(LISTING.ids("<a>".repeat(100).as_bytes(), "o/ab/ab12"), None);
     }
 }

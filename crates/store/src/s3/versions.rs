@@ -3,7 +3,10 @@
 //! ListObjectVersions and DeleteObject with a version (Amazon S3 API Reference), by signed addresses: `object_store` has no word
 //! for either. A bucket without versions lists none; a server that does not know the question (501) has none.
 
-use super::uploads::{answer_of, failed};
+use super::{
+    listing::Listing,
+    uploads::{answer_of, failed},
+};
 use futures::TryStreamExt;
 use object_store::{
     Error, Result,
@@ -12,7 +15,6 @@ use object_store::{
     path::Path,
     signer::{SignedUrlOptions, Signer},
 };
-use quick_xml::{Reader, events::Event};
 use std::time::Duration;
 
 /// Deletes every version and marker of exactly that name, until none is listed.
@@ -21,7 +23,8 @@ pub(super) async fn erase(s3: &AmazonS3, http: &HttpClient, name: &Path) -> Resu
         let max = LIST_MAX.to_string();
         let query = [("versions", ""), ("prefix", name.as_ref()), ("max-keys", &max)];
         let Some(answer) = ask(s3, http, http::Method::GET, &Path::ROOT, &query).await? else { return Ok(()) };
-        let found = parse(&answer, name.as_ref()).ok_or_else(|| failed("an answer that is no list of versions"))?;
+        let found =
+            LISTING.ids(&answer, name.as_ref()).ok_or_else(|| failed("an answer that is no list of versions"))?;
         if found.is_empty() {
             return Ok(());
         }
@@ -52,52 +55,9 @@ async fn ask(
     answer_of(answer).await.map(Some)
 }
 
-/// The versions of exactly that name; nothing if it is not the answer that was asked for.
-fn parse(answer: &[u8], name: &str) -> Option<Vec<String>> {
-    let mut reader = Reader::from_reader(answer);
-    let (mut found, mut path) = (Vec::new(), Vec::new());
-    let (mut key, mut id) = (String::new(), String::new());
-    let (mut is_list, mut is_whole) = (false, false);
-    loop {
-        match reader.read_event().ok()? {
-            Event::Start(tag) => {
-                path.push(tag.local_name().as_ref().to_vec());
-                is_list |= path.len() == 1 && path[0] == b"ListVersionsResult";
-                if path.len() > DEPTH_MAX {
-                    return None;
-                }
-                if path.len() == 2 {
-                    (key, id) = (String::new(), String::new());
-                }
-            }
-            Event::Text(text) => {
-                let field = match path.iter().map(Vec::as_slice).collect::<Vec<_>>()[..] {
-                    [_, b"Version" | b"DeleteMarker", b"Key"] => &mut key,
-                    [_, b"Version" | b"DeleteMarker", b"VersionId"] => &mut id,
-                    _ => continue,
-                };
-                field.push_str(&text.decode().ok()?);
-            }
-            Event::End(_) => {
-                let tag = path.pop()?;
-                if path.len() == 1 && (tag == b"Version" || tag == b"DeleteMarker") && key == name && !id.is_empty() {
-                    found.push(std::mem::take(&mut id));
-                }
-                is_whole |= path.is_empty();
-            }
-            Event::Empty(tag) if path.is_empty() => {
-                is_list |= tag.local_name().as_ref() == b"ListVersionsResult";
-                is_whole |= is_list;
-            }
-            Event::Eof => return (is_list && is_whole).then_some(found),
-            _ => {}
-        }
-    }
-}
-
+const LISTING: Listing = Listing { root: "ListVersionsResult", items: &["Version", "DeleteMarker"], id: "VersionId" };
 const LIST_MAX: usize = 100;
 const ROUNDS: usize = 5;
-const DEPTH_MAX: usize = 8;
 const SIGNED_FOR: Duration = Duration::from_secs(300);
 
 #[cfg(test)]
@@ -112,15 +72,15 @@ mod tests {
 
     #[test]
     fn versions_and_markers_of_that_very_name_are_found_and_no_others() {
-        assert_eq!(parse(ANSWER.as_bytes(), "o/ab/ab12").unwrap(), ["one", "two"]);
-        assert_eq!(parse(b"<ListVersionsResult/>", "o/ab/ab12").unwrap(), Vec::<String>::new());
+        assert_eq!(LISTING.ids(ANSWER.as_bytes(), "o/ab/ab12").unwrap(), ["one", "two"]);
+        assert_eq!(LISTING.ids(b"<ListVersionsResult/>", "o/ab/ab12").unwrap(), Vec::<String>::new());
     }
 
     #[test]
     fn half_an_answer_is_no_answer() {
         for at in 0..ANSWER.len() {
-            assert_eq!(parse(&ANSWER.as_bytes()[..at], "o/ab/ab12"), None, "{at}");
+            assert_eq!(LISTING.ids(&ANSWER.as_bytes()[..at], "o/ab/ab12"), None, "{at}");
         }
-        assert_eq!(parse(b"<Error><Code>x</Code></Error>", "o/ab/ab12"), None);
+        assert_eq!(LISTING.ids(b"<Error><Code>x</Code></Error>", "o/ab/ab12"), None);
     }
 }
