@@ -20,14 +20,13 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let records = Records::open(&dir.path().join("records.redb"), Arc::new(SystemClock), Arc::new(SystemEntropy))?;
     let (tokens, sessions) = (records.tokens(), records.sessions()?);
     let tenant = TenantId::from_bytes([1; 16]);
-    let new = NewToken { tenant, role: Role::Clinician, label: "a person".to_owned(), expires: None };
-    let (token, _) = tokens.issue(new).await?;
     let times = SessionTimes { idle: Duration::from_secs(900), absolute: Duration::from_secs(36_000) };
     let mut references = Vec::with_capacity(SESSIONS);
     for _ in 0..SESSIONS {
-        let (reference, _) =
-            sessions.begin(token.reveal(), |_| Some(times)).await?.ok_or("the token signs nobody in")?;
-        references.push(reference.reveal().to_owned());
+        let new = NewToken { tenant, role: Role::Clinician, label: "a person".to_owned(), expires: None };
+        let (token, _) = tokens.issue(new).await?;
+        let begun = sessions.begin(token.reveal(), |_| Some(times)).await?;
+        references.push(begun.ok_or("the token signs nobody in")?.0.reveal().to_owned());
     }
     let mut took: Vec<Duration> = Vec::with_capacity(CHECKS);
     for reference in references.iter().cycle().take(CHECKS) {
