@@ -226,6 +226,7 @@ impl Engine {
         shared.learn_restrictions(&stop).await;
         shared.check_with_witness().await?;
         shared.load_tombstones().await?;
+        shared.close_erasures().await?;
         let mut replayed = 0_u64;
         for item in replay {
             let item = item?;

@@ -38,8 +38,37 @@ pub enum Table {
 }
 
 impl Table {
+    /// All of them, by number.
+    pub const ALL: [Self; 15] = [
+        Self::Patients,
+        Self::People,
+        Self::Devices,
+        Self::Sessions,
+        Self::Cases,
+        Self::Orders,
+        Self::Holds,
+        Self::Retention,
+        Self::Shares,
+        Self::Jobs,
+        Self::Settings,
+        Self::Quarantine,
+        Self::Subjects,
+        Self::Care,
+        Self::Reviews,
+    ];
+
     /// Its number at rest.
     pub const fn number(self) -> u8 {
         self as u8
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_table_is_named_once_by_its_number() {
+        assert!(Table::ALL.iter().map(|table| table.number()).eq(1..=15));
     }
 }

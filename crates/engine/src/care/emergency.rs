@@ -7,7 +7,7 @@
 
 use super::{CareError, Reason, relation::Key};
 use crate::{AccessError, AlarmKind, Engine, Shared, subject::Detail};
-use leadglass_audit::{CodeWord, Event, NewEntry, Outcome, SubjectToken};
+use leadglass_audit::{Event, SubjectToken};
 use leadglass_model::{
     ActorRef, Emergency, EntryId, Permit, Phi, Review, Role, StudyRef, StudyUid, TenantId, UnixMillis,
 };
@@ -183,7 +183,7 @@ impl Engine {
     pub async fn reviews(&self, permit: &Permit<Review>) -> Result<Vec<ReviewView>, CareError> {
         let shared = &self.shared;
         let records = shared.records_of(permit.tenant())?;
-        shared.commit_entry(shared.review_entry(permit, Event::AuditLogUsed, "reviews"), None).await?;
+        shared.commit_entry(shared.entry_by(permit, Event::AuditLogUsed, "reviews"), None).await?;
         // Who runs the system sees that something waits, and not whom it is about.
         let told = matches!(permit.role(), Role::Dpo | Role::Auditor);
         let mut views = Vec::new();
@@ -223,7 +223,7 @@ impl Engine {
         if held.closed.is_some() {
             return Err(CareError::Closed);
         }
-        let mut entry = shared.review_entry(permit, Event::BreakGlass, decision.as_str());
+        let mut entry = shared.entry_by(permit, Event::BreakGlass, decision.as_str());
         let at = entry.time;
         entry.related = Some(id);
         entry.study = Some(held.study);
@@ -242,17 +242,6 @@ impl Engine {
 }
 
 impl Shared {
-    fn review_entry(&self, permit: &Permit<Review>, event: Event, code: &str) -> NewEntry {
-        let id = EntryId::random(&*self.entropy);
-        let mut entry = NewEntry::new(id, self.clock.now(), event, Outcome::Success);
-        entry.tenant = Some(permit.tenant());
-        entry.actor = Some(permit.actor());
-        entry.role = Some(permit.role());
-        entry.purpose = Some(permit.purpose());
-        entry.code = CodeWord::parse(code);
-        entry
-    }
-
     async fn reason_of(self: &Arc<Self>, tenant: TenantId, id: EntryId, held: &Held) -> Option<Phi<String>> {
         let (subject, sealed) = (SubjectToken(held.subject?), held.detail.as_deref()?);
         let plain = Zeroizing::new(self.open_detail(tenant, subject, id, sealed).await?);

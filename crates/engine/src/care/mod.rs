@@ -114,6 +114,14 @@ impl Shared {
 
     /// An entry about a study.
     fn about<A: Access>(&self, permit: &Permit<A>, study: &StudyEntry, event: Event, code: &str) -> NewEntry {
+        let mut entry = self.entry_by(permit, event, code);
+        entry.subject = self.subject_token(permit.tenant(), &crate::patient_key(study));
+        entry.study = Some(study.study_ref);
+        entry
+    }
+
+    /// An entry about what the holder of a permit does.
+    fn entry_by<A: Access>(&self, permit: &Permit<A>, event: Event, code: &str) -> NewEntry {
         let id = EntryId::random(&*self.entropy);
         let mut entry = NewEntry::new(id, self.clock.now(), event, Outcome::Success);
         entry.tenant = Some(permit.tenant());
@@ -121,8 +129,6 @@ impl Shared {
         entry.role = Some(permit.role());
         entry.purpose = Some(permit.purpose());
         entry.code = CodeWord::parse(code);
-        entry.subject = self.subject_token(permit.tenant(), &crate::patient_key(study));
-        entry.study = Some(study.study_ref);
         entry
     }
 

@@ -8,7 +8,7 @@ use crate::{Engine, Shared, ingest::PatientKey};
 use leadglass_audit::{CodeWord, Counts, Event, NewEntry, Outcome};
 use leadglass_index::StudyEntry;
 use leadglass_model::{ActorRef, Administer, EntryId, Permit, TenantId};
-use leadglass_records::{Expected, Table};
+use leadglass_records::{Expected, RecordError, Table};
 use std::sync::Arc;
 use zeroize::Zeroizing;
 
@@ -38,7 +38,7 @@ impl Engine {
 
     /// Every order of the tenant, newest last.
     pub async fn erasures(&self, permit: &Permit<Administer>) -> Result<Vec<Order>, EraseError> {
-        self.shared.orders(permit.tenant()).await
+        Ok(self.shared.orders(permit.tenant()).await?)
     }
 
     /// One order.
@@ -160,10 +160,13 @@ impl Shared {
         }
     }
 
-    pub(super) async fn orders(&self, tenant: TenantId) -> Result<Vec<Order>, EraseError> {
-        let records = self.records(tenant).ok_or(EraseError::Missing)?;
+    pub(super) async fn orders(&self, tenant: TenantId) -> Result<Vec<Order>, RecordError> {
+        let Some(records) = self.records(tenant) else { return Ok(Vec::new()) };
         let found = scan(records, PREFIX).await?;
-        let mut orders: Vec<Order> = found.iter().filter_map(|(_, value)| serde_json::from_slice(value).ok()).collect();
+        // One that cannot be read is no order that may be passed over.
+        let read =
+            |(_, value): &(_, Zeroizing<Vec<u8>>)| serde_json::from_slice(value).map_err(|_| RecordError::NotAuthentic);
+        let mut orders: Vec<Order> = found.iter().map(read).collect::<Result<_, _>>()?;
         orders.sort_by_key(|order| order.ordered_at);
         Ok(orders)
     }
@@ -171,7 +174,7 @@ impl Shared {
     pub(super) async fn order(&self, tenant: TenantId, id: ErasureId) -> Result<(Order, u64), EraseError> {
         let records = self.records(tenant).ok_or(EraseError::Missing)?;
         let record = records.get(Table::Cases, &Order::record_key(id)).await?.ok_or(EraseError::Missing)?;
-        let order = serde_json::from_slice(record.value.expose()).map_err(|_| EraseError::Missing)?;
+        let order = serde_json::from_slice(record.value.expose()).map_err(|_| RecordError::NotAuthentic)?;
         Ok((order, record.version))
     }
 

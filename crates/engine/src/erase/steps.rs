@@ -8,7 +8,7 @@ use leadglass_keys::{
     wire::{Base64Bytes, DestroyRequest, DestroyStatement, Few, Job, OpenApproval, ProblemCode, Word, json_from},
 };
 use leadglass_model::{ActorRef, Administer, EntryId, KeyId, ObjectId, Permit, Purpose, TenantId};
-use leadglass_records::{Expected, Table};
+use leadglass_records::{Expected, RecordError, Table};
 use leadglass_store::StoreError;
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -35,13 +35,27 @@ impl Engine {
 }
 
 impl Shared {
+    /// Studies of orders that had begun take nothing in again; at start, before anybody can send.
+    pub(crate) async fn close_erasures(&self) -> Result<(), RecordError> {
+        for tenant in &self.tenants {
+            for order in self.orders(*tenant).await?.into_iter().filter(|order| order.stage.is_under_way()) {
+                self.erased.close(*tenant, &order.studies).await;
+            }
+        }
+        Ok(())
+    }
+
     /// Orders that a stop or a crash left under way go on; at start.
     pub(crate) async fn resume_erasures(self: Arc<Self>) {
         for tenant in self.tenants.clone() {
-            let Ok(orders) = self.orders(tenant).await else { continue };
+            let orders = match self.orders(tenant).await {
+                Ok(orders) => orders,
+                Err(error) => {
+                    tracing::error!(%tenant, %error, "erasures that had begun cannot be read, so they do not go on");
+                    continue;
+                }
+            };
             for order in orders.into_iter().filter(|order| order.stage.is_under_way()) {
-                // Before anything else: nothing comes in again.
-                self.erased.close(tenant, &order.studies).await;
                 let actor =
                     ActorRef(hex::decode(&order.ordered_by).ok().and_then(|id| id.try_into().ok()).unwrap_or_default());
                 if let Err(error) = self.run_erasure(tenant, actor, order.id, None).await {

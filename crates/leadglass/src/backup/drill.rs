@@ -188,7 +188,7 @@ async fn records(layout: &Layout, keys: &[(TenantId, Arc<leadglass_keys::Secret>
     let mut opened = 0;
     for (tenant, key) in keys {
         let own = records.tenant(*tenant, RecordKey::from_bytes(*key.expose()));
-        for table in TABLES {
+        for table in Table::ALL {
             let mut after: Option<Vec<u8>> = None;
             loop {
                 let page = own.scan(table, after.as_deref(), PAGE).await.context("a record does not open")?;
@@ -203,15 +203,3 @@ async fn records(layout: &Layout, keys: &[(TenantId, Arc<leadglass_keys::Secret>
 
 const REPORT: &str = "drill.json";
 const PAGE: usize = 256;
-/// Tables that are in use.
-const TABLES: [Table; 9] = [
-    Table::People,
-    Table::Devices,
-    Table::Sessions,
-    Table::Cases,
-    Table::Orders,
-    Table::Holds,
-    Table::Retention,
-    Table::Settings,
-    Table::Quarantine,
-];
