@@ -109,16 +109,16 @@ class Leadglass:
 
 
 class Orthanc:
-    """As Debian ships it; `plugins` are paths of libraries."""
+    """As Debian ships it; `plugins` are paths of libraries, `settings` more of its configuration."""
 
     name, aet = "Orthanc", "ORTHANC"
 
-    def __init__(self, work, plugins=()):
+    def __init__(self, work, plugins=(), settings=None):
         work.mkdir(parents=True)
         self.port, self.http = free_port(), free_port()
         config = {"StorageDirectory": str(work / "db"), "IndexDirectory": str(work / "db"), "DicomPort": self.port,
                   "HttpPort": self.http, "DicomAet": self.aet, "Plugins": list(map(str, plugins)),
-                  "AuthenticationEnabled": False, "DicomWeb": {"Enable": True}}
+                  "AuthenticationEnabled": False, "DicomWeb": {"Enable": True}} | (settings or {})
         (work / "orthanc.json").write_text(json.dumps(config))
         program = shutil.which("Orthanc") or "/usr/sbin/Orthanc"
         self.process = subprocess.Popen([program, work / "orthanc.json"], stdout=subprocess.DEVNULL,

@@ -49,11 +49,11 @@ class Https(peers.Leadglass):
 
 
 class Orthanc(peers.Orthanc):
-    def __init__(self, work):
+    def __init__(self, work, settings=None):
         found = [path for path in PLUGINS if Path(path).exists()]
         if not found:
             raise SystemExit("Orthanc's DICOMweb plugin is missing: Debian package orthanc-dicomweb")
-        super().__init__(work, found[:1])
+        super().__init__(work, found[:1], settings)
 
     def target(self):
         return f"http://127.0.0.1:{self.http}/dicom-web/studies", None, None

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """WADO-RS out of Leadglass (opened chunk by chunk, audited) and out of Orthanc's DICOMweb plugin in clear, in the same run.
 
-    benches/wado.py [--rounds 3] [--seconds 3] [--ct 500] [--dx 20] [--only plain,https,orthanc,null,nullhttps]
-                    [--ask "CT frame,metadata"] [--quick]
+    benches/wado.py [--rounds 3] [--seconds 3] [--ct 500] [--dx 20] [--only plain,https,orthanc,orthanchttps]
+                    [--ask "CT frame,metadata"] [--xa-mb 200] [--quick]
 
 Both servers hold the same sets (fixtures/make_dataset.py, sent by storescu) and are asked over HTTP on the loopback, Leadglass
 over HTTPS as well, by `wrk` (Debian package; a compiled client, keep-alive), frame after frame of the series in turn. What is
@@ -14,7 +14,7 @@ asked:
 - `metadata`: of the series of 500 slices, gzip offered; `rendered`: a CT frame as JPEG;
 - `series`: all of it in one multipart answer, by curl.
 
-`null` and `nullhttps` are the same vault with a cipher that copies (`benches/null.sh` builds it): what opening costs.
+`orthanchttps` is Orthanc with nginx in front of it, both counted; `null` and `nullhttps` are the same vault with a cipher that copies (`benches/null.sh` builds it): what opening costs.
 
 Prints medians of the rounds: requests/s, p50 and p99, MB/s, and the server's CPU a request. A run with a failed request ends
 the bench. Needs: release binaries, wrk, curl, Orthanc with its DICOMweb plugin, pydicom, numpy.
@@ -102,6 +102,48 @@ def questions(data, sets):
     yield "series", 0, [series], {"Accept": "multipart/related; type=\"application/dicom\"; transfer-syntax=*"}
 
 
+class OrthancHttps(Orthanc):
+    """Behind nginx, as its handbook advises. With TLS of its own, Debian's Orthanc 1.10.1 dies of the first request."""
+
+    name = "Orthanc, https"
+
+    def __init__(self, work):
+        program = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
+        if not program:
+            raise SystemExit("nginx is missing: Debian package nginx-light")
+        super().__init__(work)
+        key, self.ca, config = work / "key.pem", work / "cert.pem", work / "nginx.conf"
+        subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2",
+                        "-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", key, "-out", self.ca],
+                       check=True, capture_output=True)
+        self.https = peers.free_port()
+        config.write_text(f"""
+daemon off; pid {work}/nginx.pid; error_log {work}/nginx.log; worker_processes 2;
+events {{ worker_connections 1024; }}
+http {{
+  access_log off; sendfile on; tcp_nodelay on; keepalive_requests 1000000;
+  client_body_temp_path {work}; proxy_temp_path {work}; fastcgi_temp_path {work}; uwsgi_temp_path {work}; scgi_temp_path {work};
+  upstream orthanc {{ server 127.0.0.1:{self.http}; keepalive 64; }}
+  server {{
+    listen 127.0.0.1:{self.https} ssl; ssl_certificate {self.ca}; ssl_certificate_key {key};
+    location / {{ proxy_pass http://orthanc; proxy_http_version 1.1; proxy_set_header Connection ""; proxy_buffering off; }}
+  }}
+}}
+""")
+        self.front = subprocess.Popen([program, "-c", config], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        peers.wait_port(self.https)
+        workers = subprocess.run(["pgrep", "-P", str(self.front.pid)], capture_output=True, text=True).stdout.split()
+        self.pids += [self.front.pid, *map(int, workers)]
+
+    def target(self):
+        return f"https://127.0.0.1:{self.https}/dicom-web/studies", None, self.ca
+
+    def stop(self):
+        self.front.terminate()
+        self.front.wait()
+        super().stop()
+
+
 class Null(Plain):
     """The vault with a cipher that copies; benches/null.sh builds it."""
 
@@ -129,7 +171,7 @@ def main():
         raise SystemExit("wrk is missing: Debian package wrk")
     data, sets = peers.data_set(given)
     asked = [q for q in questions(data, sets) if not given.ask or q[0].startswith(tuple(given.ask.split(",")))]
-    kinds = [k for k in (Plain, Null, Https, NullHttps, Orthanc) if k.__name__.lower() in given.only.split(",")]
+    kinds = [k for k in (Plain, Null, Https, NullHttps, Orthanc, OrthancHttps) if k.__name__.lower() in given.only.split(",")]
     folder = Path(tempfile.mkdtemp(prefix="wado-", dir=given.work))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     servers, results = [], {}

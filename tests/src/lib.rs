@@ -16,6 +16,7 @@ pub mod part10;
 pub mod peers;
 pub mod person;
 pub mod process;
+pub mod provider;
 pub mod proxy;
 pub mod recorder;
 pub mod rows;

@@ -5,7 +5,8 @@ use crate::peers::{python, said};
 use crate::vault::Vault;
 use serde_json::{Value, json};
 use std::ffi::OsStr;
-use std::process::Command;
+use std::path::Path;
+use std::process::{Command, Stdio};
 
 /// A browser's requests from a page of the vault's own; it keeps its cookies.
 #[derive(Debug)]
@@ -115,6 +116,24 @@ print('%06d'%((struct.unpack('>I',h[o:o+4])[0]&0x7fffffff)%1000000))";
 #[allow(clippy::disallowed_methods, reason = "an authenticator goes by the time of day, as the vault under test does")]
 fn step_now() -> u64 {
     std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970").as_secs() / 30
+}
+
+/// Whether there is a browser to drive: `tests/all` brings Chromium and Playwright.
+///
+/// # Panics
+/// When it is missing though everything has to be here.
+#[must_use]
+pub fn browser_is_here() -> bool {
+    let imports = || Command::new(python()).args(["-c", "import playwright"]).stderr(Stdio::null()).status();
+    let here = Path::new("/usr/bin/chromium").exists() && imports().is_ok_and(|status| status.success());
+    assert!(
+        here || std::env::var_os("LEADGLASS_ALL_TOOLS").is_none(),
+        "chromium or playwright is missing: run tests/all"
+    );
+    if !here {
+        eprintln!("chromium or playwright is not on this machine: not looked at");
+    }
+    here
 }
 
 /// What people of these tests choose.

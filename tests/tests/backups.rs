@@ -168,13 +168,16 @@ fn a_backup_on_an_empty_disk_gives_back_all_that_was_in_it_also_when_killed_on_t
     assert!(refused(&vault, "restore", &shelf).contains("empty place"));
     lose_the_vault(&vault);
     assert!(killed_on_its_way(&vault, "restore", &shelf) > 0, "no attempt was killed");
-    assert!(refused(&vault, "restore", &shelf).contains("empty place"), "a finished restore is no empty place");
+    let restored = run(&vault, "restore", &shelf);
+    assert_eq!(restored["taken_ms"], taken["taken_ms"], "asked again, a finished restore says what it brought");
+    assert_eq!(restored["objects"], taken["objects"]);
     drop(_alone);
 
     // The key service saw more of the log; it takes a word from its host.
     assert!(refused_start(&vault.folder()).contains("was an older disk put back"));
     keyd(&vault.up.data.keyd, &["approve", "--action", "log-reset"]);
     vault.restart();
+    assert!(refused(&vault, "restore", &shelf).contains("empty place"), "where a vault was is no empty place");
     all_there(&vault, &sent);
     for (f, _) in &later {
         assert_eq!(vault.file_of(f).err(), Some(404), "{} came after the backup", f.instance);

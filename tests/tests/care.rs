@@ -5,13 +5,16 @@
 use leadglass_tests::devices::entries_with;
 use leadglass_tests::fixture::Fixture;
 use leadglass_tests::http::Answer;
-use leadglass_tests::person::{Browser, PASSWORD, joined, joined_as, person};
+use leadglass_tests::peers::{python, said};
+use leadglass_tests::person::{Browser, PASSWORD, browser_is_here, joined, joined_as, person};
 use leadglass_tests::process::until;
 use leadglass_tests::site::alarms;
 use leadglass_tests::stow::{DICOM_PARTS, body, file_of};
 use leadglass_tests::vault::Vault;
+use leadglass_tests::{built_programs, workspace_root};
 use serde_json::{Value, json};
 use std::ffi::OsStr;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 fn stated() -> Vault {
@@ -44,6 +47,16 @@ fn id_of(vault: &Vault, login: &str) -> String {
     let people = person(vault, &["list"]);
     let found = people.as_array().unwrap().iter().find(|person| person["login"] == login).unwrap();
     found["id"].as_str().unwrap().to_owned()
+}
+
+/// `leadglass …` in the vault's folder, in JSON.
+fn cli(vault: &Vault, words: &[&str]) -> Value {
+    let folder = vault.folder();
+    let words: Vec<&OsStr> = words.iter().map(OsStr::new).collect();
+    let more = [OsStr::new("--json"), OsStr::new("--data"), folder.as_os_str()];
+    let output = vault.run(&words.into_iter().chain(more).collect::<Vec<_>>());
+    assert!(output.status.success(), "{}", said(&output));
+    serde_json::from_slice(&output.stdout).unwrap_or(Value::Null)
 }
 
 const REASON: &str = "Zweitmeinung vor der Wurzelspitzenresektion, Frau CANARY^NEVER";
@@ -226,4 +239,64 @@ fn a_restricted_study_is_hidden_and_opens_for_the_exceptions_only() {
     assert!(audited(&vault, "art18-2026-1"));
     assert_eq!(change(&vault, &dpo, "/lift"), 200);
     assert_eq!((read(&vault, &clinician).status, find(&vault, &clinician)), (200, 1));
+}
+
+#[test]
+fn relations_and_restrictions_are_listed_made_and_ended_from_the_command_line() {
+    let vault = stated();
+    let ct = Fixture::named("ct-1.dcm");
+    vault.store_fixture(&ct);
+    let (erika, _, _) = joined(&vault, "erika");
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let path = file.path().to_str().unwrap();
+    assert_eq!(get(&erika, &metadata(&ct)), 403);
+    std::fs::write(path, format!("{}\n", ct.patient_id)).unwrap();
+    let made = cli(&vault, &["care", "assign", &id_of(&vault, "erika"), "--patient-file", path]);
+    assert_eq!(get(&erika, &metadata(&ct)), 200);
+    let listed = cli(&vault, &["care", "list"]);
+    assert_eq!((&listed[0]["matter"], &listed[0]["kind"]), (&made["matter"], &json!("assigned")));
+
+    std::fs::write(path, format!("{}\n", ct.study)).unwrap();
+    assert_eq!(cli(&vault, &["restriction", "list"]), json!([]));
+    cli(&vault, &["restriction", "add", "--study-file", path, "--order", "2026-17"]);
+    assert_eq!(get(&erika, &metadata(&ct)), 404);
+    let restricted = cli(&vault, &["restriction", "list"]);
+    let study = restricted[0]["study_ref"].as_str().unwrap();
+    assert!(!restricted.to_string().contains(&ct.study), "nobody is named");
+    cli(&vault, &["restriction", "remove", study, "--order", "2026-18"]);
+    assert_eq!((get(&erika, &metadata(&ct)), cli(&vault, &["restriction", "list"])), (200, json!([])));
+
+    let (person, matter) = (made["person"].as_str().unwrap(), made["matter"].as_str().unwrap());
+    cli(&vault, &["care", "end", person, matter]);
+    assert_eq!((get(&erika, &metadata(&ct)), cli(&vault, &["care", "list"])), (403, json!([])));
+}
+
+/// The dialog that asks why, and the passkey that opens in an emergency, as a clinician meets them.
+#[test]
+fn the_viewer_asks_why_and_a_passkey_opens_in_an_emergency() {
+    if !browser_is_here() {
+        return;
+    }
+    let vault = stated();
+    let mut studies = Vec::new();
+    for (name, salt) in [("ct-1.dcm", 31), ("ct-1.dcm", 32), ("dx.dcm", 33)] {
+        let (f, data_set) = Fixture::named(name).renamed(salt);
+        assert_eq!(vault.store(&f, &data_set).expect("it is sent").status, 0);
+        studies.push(f.study);
+    }
+    let link = person(&vault, &["invite", "erika"])["link"].as_str().unwrap().to_owned();
+    let output = Command::new(python())
+        .arg(workspace_root().join("tests/browser/care.py"))
+        .arg(&link)
+        .args(&studies)
+        .arg(built_programs().join("screenshots").join("care"))
+        .stdin(Stdio::null())
+        .output()
+        .expect("Python runs");
+    assert!(output.status.success(), "{}", said(&output));
+    for word in ["reason-stated", "break-glass"] {
+        assert!(audited(&vault, word), "{word}");
+    }
+    let words = String::from_utf8_lossy(&vault.words()).into_owned();
+    assert!(!words.contains("CANARY"), "the vault's log says the reason");
 }

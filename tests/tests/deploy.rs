@@ -11,7 +11,7 @@ use leadglass_tests::peers::{run_python, said};
 use leadglass_tests::process::{signal, until};
 use leadglass_tests::vault::{Vault, program};
 use leadglass_tests::{scratch, workspace_root};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::{BufRead as _, BufReader};
@@ -204,24 +204,29 @@ fn in_the_compose_file_only_the_vault_reaches_the_bucket_and_the_key_service() {
     let compose = yaml("compose/compose.yaml");
     let services = compose["services"].as_object().unwrap();
     let names: Vec<_> = services.keys().map(String::as_str).collect();
-    assert_eq!(names, ["keyd", "s3", "vault"]);
+    assert_eq!(names, ["keyd", "s3", "s3-volume", "vault"]);
     let networks = |service: &str| compose["services"][service]["networks"].clone();
-    assert_eq!(networks("vault"), serde_json::json!(["front", "keys", "bucket"]));
-    assert_eq!((networks("keyd"), networks("s3")), (serde_json::json!(["keys"]), serde_json::json!(["bucket"])));
+    assert_eq!(networks("vault"), json!(["front", "keys", "bucket"]));
+    assert_eq!((networks("keyd"), networks("s3")), (json!(["keys"]), json!(["bucket"])));
     for inner in ["keys", "bucket"] {
         assert_eq!(compose["networks"][inner]["internal"], true, "{inner} leads nowhere else");
     }
     for (name, service) in services {
         assert_eq!(service["read_only"], true, "{name}");
-        assert_eq!(service["cap_drop"], serde_json::json!(["ALL"]), "{name}");
-        assert_eq!(service["security_opt"], serde_json::json!(["no-new-privileges:true"]), "{name}");
-        assert!(!service["user"].as_str().unwrap().starts_with('0'), "{name} is not root");
+        assert_eq!(service["cap_drop"], json!(["ALL"]), "{name}");
+        assert_eq!(service["security_opt"], json!(["no-new-privileges:true"]), "{name}");
+        // What gives a volume away once, before anything runs, must be root, and can do nothing else.
+        let once = (&service["profiles"], &service["network_mode"], &service["cap_add"], &service["entrypoint"][0])
+            == (&json!(["prepare"]), &json!("none"), &json!(["CHOWN"]), &json!("chown"));
+        assert_eq!(once, name == "s3-volume");
+        assert!(once || !service["user"].as_str().unwrap().starts_with('0'), "{name} is not root");
+        assert!(once || service.get("cap_add").is_none(), "{name}");
         assert_eq!(service["ulimits"]["core"], 0, "{name}");
         assert!(service.get("ports").is_none() || name == "vault", "{name} is open to the outside");
         let image = service["image"].as_str().unwrap();
         assert!(!image.contains('.') || image.split('/').all(|part| !part.split(':').next().unwrap().contains('.')));
     }
-    for secret in services.values().flat_map(|service| service["secrets"].as_array().unwrap()) {
+    for secret in services.values().filter_map(|service| service["secrets"].as_array()).flatten() {
         let source = secret["source"].as_str().unwrap();
         let file = compose["secrets"][source]["file"].as_str().unwrap_or_else(|| panic!("no secret {source}"));
         let made = file.strip_prefix("./made/").expect("secrets are made, and git does not see them");

@@ -3,6 +3,9 @@
 
 #![allow(clippy::unwrap_used, reason = "the helpers of a test end where they fail, as the test does")]
 
+use leadglass_model::{ObjectId, SystemEntropy};
+use leadglass_store::s3::{Credentials, PART_BYTES_MIN, S3, Style};
+use leadglass_store::{Objects, Patience};
 use leadglass_tests::eyes::files_under;
 use leadglass_tests::fixture::Fixture;
 use leadglass_tests::http::Ask;
@@ -10,6 +13,7 @@ use leadglass_tests::process::{kill_9, until};
 use leadglass_tests::scratch;
 use leadglass_tests::site::{copy_tree, drained, halt, keyd, objects, try_keyd};
 use leadglass_tests::vault::{Vault, program};
+use leadglass_tests::weed::{BUCKET, KEY, SECRET, Weed};
 use serde_json::Value;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -212,6 +216,116 @@ fn what_was_erased_opens_from_no_backup_and_no_remnant_and_everything_else_does(
     for sent in [&first, &last] {
         there(&vault, sent);
     }
+}
+
+#[test]
+fn the_law_and_a_hold_keep_what_would_be_erased() {
+    let (mut vault, papers) = (Vault::with_config(RULES), scratch());
+    let (ct, data_set) = Fixture::named("ct-1.dcm").renamed(1);
+    assert_eq!(vault.store(&ct, &data_set).unwrap().status, 0);
+    let paper = |name: &str, text: &str| {
+        let path = papers.path().join(name);
+        fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let folder = vault.folder();
+    let told = |words: &[&str], rest: &[&str]| {
+        let output = leadglass(&[words, &["--data", folder.to_str().unwrap(), "--json"], rest].concat());
+        let said = serde_json::from_slice(&output.stdout).unwrap_or(Value::Null);
+        (output.status.code().unwrap(), said, String::from_utf8(output.stderr).unwrap())
+    };
+    let uid = paper("uid.txt", &ct.study);
+    let order = |ground: &str| told(&["erase", "order"], &["--study-file", &uid, "--ground", ground]);
+
+    let (code, seeded, _) = told(&["retention", "seed"], &["DE"]);
+    assert!(code == 0 && seeded.as_array().unwrap().iter().all(|rule| rule["confirmed"].is_null()), "{seeded}");
+    let (code, _, why) = order("objection");
+    assert!(code == 1 && why.contains("nobody has confirmed it"), "{why}");
+    for rule in seeded.as_array().unwrap() {
+        assert_eq!(told(&["retention", "confirm"], &[rule["id"].as_str().unwrap()]).0, 0);
+    }
+    let (code, _, why) = order("objection");
+    assert!(code == 1 && why.contains("demands it until 2034-01-02"), "{why}");
+    for rule in seeded.as_array().unwrap() {
+        assert_eq!(told(&["retention", "drop"], &[rule["id"].as_str().unwrap()]).0, 0);
+    }
+
+    let rule = r#"{"id":"short","country":"DE","years":1,"since":"examination","source":"a test"}"#;
+    assert_eq!(told(&["retention", "write"], &[&paper("rule.json", rule)]).0, 0);
+    assert_eq!(told(&["retention", "due"], &[]).1["total"], 0, "nobody answers for it");
+    assert_eq!(told(&["retention", "confirm"], &["short"]).0, 0);
+    assert_eq!(told(&["retention", "due"], &[]).1["studies"][0]["study"], Value::from(ct.study.clone()));
+    let patient = paper("patient.txt", &ct.patient_id);
+    let (code, hold, why) =
+        told(&["hold", "add"], &["--patient-file", &patient, "--reason-file", &paper("why.txt", "a claim")]);
+    assert_eq!(code, 0, "{why}");
+    assert_eq!(told(&["retention", "due"], &[]).1["total"], 0);
+    let (code, _, why) = order("retention-end");
+    assert!(code == 1 && why.contains("legal claim"), "{why}");
+    vault.restart();
+    assert_eq!(told(&["hold", "list"], &[]).1[0]["id"], hold["id"]);
+    assert_eq!(told(&["hold", "lift"], &[hold["id"].as_str().unwrap()]).0, 0);
+    let (code, taken, _) = order("retention-end");
+    assert_eq!((code, &taken["stage"]), (0, &Value::from("ordered")));
+}
+
+/// Nothing of an object is left in the bucket, with versions and without: there deleting hides what was stored, and no more.
+#[test]
+fn an_erased_object_leaves_no_version_in_its_bucket() {
+    let (weed, node) = (Weed::start(), scratch());
+    let s3 = S3 {
+        endpoint: Some(format!("http://{}", weed.s3())),
+        region: "us-east-1".to_owned(),
+        bucket: BUCKET.to_owned(),
+        prefix: "node-1".to_owned(),
+        style: Style::Path,
+        ca: None,
+        trusted_network: false,
+        credentials: Credentials::given(KEY.to_owned(), SECRET.to_owned(), None),
+        part_bytes: PART_BYTES_MIN,
+        patience: Patience(Duration::from_secs(20)),
+        timeout: Duration::from_secs(5),
+    };
+    let objects = Objects::over(s3.backing(node.path().join("uploads.lgl")).unwrap()).unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    let bytes_of = |id: ObjectId| id.to_string().into_bytes();
+    for versions in [false, true] {
+        if versions {
+            keep_versions(&weed);
+        }
+        let (doomed, kept) = (ObjectId::random(&SystemEntropy), ObjectId::random(&SystemEntropy));
+        let held = |id: ObjectId| weed.bucket().iter().filter(|(_, bytes)| *bytes == bytes_of(id)).count();
+        runtime.block_on(async {
+            for id in [doomed, kept] {
+                objects.put(id, vec![bytes_of(id).into()]).await.unwrap();
+            }
+            objects.delete(doomed).await.unwrap();
+        });
+        assert_eq!(held(doomed), usize::from(versions), "what a bucket with versions holds of a deleted object");
+        runtime.block_on(async {
+            // Again under the same name: a version, a marker, a version.
+            objects.put(doomed, vec![bytes_of(doomed).into()]).await.unwrap();
+            objects.erase(doomed).await.unwrap();
+            objects.erase(doomed).await.unwrap();
+            assert!(objects.len(doomed).await.is_err() && objects.len(kept).await.is_ok());
+        });
+        let left: Vec<String> = weed.bucket().into_iter().map(|(name, _)| name).collect();
+        assert!(left.iter().all(|name| !name.contains(&doomed.to_string())), "{left:?}");
+        assert_eq!((held(doomed), held(kept)), (0, 1));
+    }
+}
+
+/// From now on the bucket keeps what is deleted or written over. The SHA-256 is that of the body.
+fn keep_versions(weed: &Weed) {
+    let asked = Command::new("curl")
+        .args(["-sf", "--aws-sigv4", "aws:amz:us-east-1:s3", "--user", &format!("{KEY}:{SECRET}"), "-X", "PUT"])
+        .args(["-d", "<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>"])
+        .args(["-H", "content-type: application/xml", "-H"])
+        .arg("x-amz-content-sha256: dd6f6f21cc8680cc5c32bba98d4297e37552279d7e326a35df847ed2713f2d6a")
+        .arg(format!("http://{}/{BUCKET}?versioning=", weed.s3()))
+        .output()
+        .unwrap();
+    assert!(asked.status.success(), "{asked:?}");
 }
 
 fn ask_dpo(vault: &Vault) -> Ask<'_> {

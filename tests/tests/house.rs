@@ -35,6 +35,7 @@ const MAP: &[(&str, u8, Part)] = &[
     ("tap", 1, Part::Plain),
     ("policy", 1, Part::Plain),
     ("imaging", 1, Part::Plain),
+    ("export", 1, Part::Plain),
     ("keys", 2, Part::Port),
     ("store", 2, Part::Port),
     ("journal", 2, Part::Port),

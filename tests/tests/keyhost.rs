@@ -8,10 +8,11 @@ use leadglass_tests::fixture::Fixture;
 use leadglass_tests::http::Ask;
 use leadglass_tests::scratch;
 use leadglass_tests::site::{copy_tree, drained, halt, keyd, large, try_keyd};
-use leadglass_tests::vault::Vault;
+use leadglass_tests::vault::{Vault, program};
+use serde_json::Value;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Output;
+use std::process::{Command, Output};
 
 type Sent = (Fixture, Vec<u8>);
 
@@ -135,4 +136,63 @@ fn with_a_mirror_nothing_that_was_acknowledged_is_missing() {
     sent.extend(send(&vault, 20..22));
     vault.restart();
     all_there(&vault, &sent);
+}
+
+/// T11's second half: an erasure whose epoch has not ended, and a key service that comes back as it was before it. What the
+/// vault keeps with its order, or the folder of the capsules, destroys again what was erased before anything opens.
+#[test]
+fn a_key_service_restored_from_before_an_erasure_does_not_open_what_was_erased() {
+    let (mut vault, elsewhere) = (Vault::with_config("[erasure]\ncooling_off = \"0s\"\napprovals = 0\n"), scratch());
+    let sent = send(&vault, 1..3);
+    let (doomed, data_set) = Fixture::named("dx.dcm").renamed(40);
+    assert_eq!(vault.store(&doomed, &data_set).unwrap().status, 0);
+    drained(&vault);
+    keyd(&vault.up.data.keyd, &["backup"]);
+    let backup = elsewhere.path().join("before.lgkb");
+    fs::copy(newest(&vault.up.data.keyd.join("backups")), &backup).unwrap();
+
+    let file = elsewhere.path().join("study.txt");
+    fs::write(&file, &doomed.study).unwrap();
+    let (_, order) = erase(&vault, &["order", "--study-file", file.to_str().unwrap(), "--ground", "objection"]);
+    let id = order["id"].as_str().unwrap().to_owned();
+    let (_, waits) = erase(&vault, &["run", &id]);
+    let approval = waits["detail"].as_str().unwrap().rsplit(' ').next().unwrap().trim_end_matches('.').to_owned();
+    keyd(&vault.up.data.keyd, &["approve", &approval]);
+    assert_eq!(erase(&vault, &["run", &id]).1["stage"], "done");
+    halt(&vault);
+    lose_the_host(&vault, elsewhere.path());
+    let receipts = elsewhere.path().join("capsules/erased");
+    assert_eq!(fs::read_dir(&receipts).unwrap().count(), 1, "the receipt lies beside the capsules");
+    fs::remove_dir_all(&receipts).unwrap();
+
+    // With the capsule alone, as it was on the day of the backup: the backup still opens the key that is gone.
+    let output = try_restore(&vault, elsewhere.path(), ["--backup", backup.to_str().unwrap()]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let standing = keyd(&vault.up.data.keyd, &["status"]);
+    assert_eq!(standing["destroyed"], 0, "it knows nothing of the erasure: {standing}");
+    // An escrow file, which is how a key leaves without a vault, is refused under its approval.
+    let tenant = keyd(&vault.up.data.keyd, &["tenant", "list"])["tenants"][0]["tenant"].as_str().unwrap().to_owned();
+    let asked = ["approve", "--action", "escrow", "--tenant", &tenant, "--count", "100"];
+    let approval = keyd(&vault.up.data.keyd, &asked)["id"].as_str().unwrap().to_owned();
+    let out = elsewhere.path().join("keys.json");
+    let ask = ["escrow", "--tenant", &tenant, "--approval", &approval, "--out", out.to_str().unwrap()];
+    assert!(!try_keyd(&vault.up.data.keyd, &ask).status.success() && !out.exists());
+
+    // The vault starts and shows its receipt; then everything opens but what was erased.
+    vault.restart();
+    assert_eq!(keyd(&vault.up.data.keyd, &["status"])["destroyed"], 1);
+    all_there(&vault, &sent);
+    assert_eq!(vault.file_of(&doomed).unwrap_err(), 404);
+    assert!(clean(&vault));
+    let receipts = fs::read_dir(vault.up.data.keyd.join("capsules/erased")).unwrap().count();
+    assert_eq!(receipts, 1, "and lies beside the capsules again");
+}
+
+fn erase(vault: &Vault, arguments: &[&str]) -> (i32, Value) {
+    let (first, rest) = arguments.split_first().unwrap();
+    let folder = vault.folder();
+    let arguments = [&["erase", first][..], &["--data", folder.to_str().unwrap(), "--json"], rest].concat();
+    let output = Command::new(program()).args(arguments).output().unwrap();
+    let said = serde_json::from_slice(&output.stdout).unwrap_or(Value::Null);
+    (output.status.code().unwrap(), said)
 }

@@ -5,14 +5,14 @@
 use leadglass_tests::devices::entries_with;
 use leadglass_tests::http::Answer;
 use leadglass_tests::peers::{python, said};
-use leadglass_tests::person::{Browser, PASSWORD, code, joined, person};
+use leadglass_tests::person::{Browser, PASSWORD, browser_is_here, code, joined, person};
 use leadglass_tests::process::until;
+use leadglass_tests::provider::Provider;
 use leadglass_tests::site::large;
 use leadglass_tests::vault::Vault;
 use leadglass_tests::{built_programs, workspace_root};
 use serde_json::{Value, json};
 use std::io::Read as _;
-use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -142,21 +142,164 @@ fn a_role_holds_at_once_and_whoever_leaves_or_loses_a_phone_is_out_in_the_middle
     }
 }
 
+#[test]
+fn a_locked_session_goes_on_for_its_person_and_a_lost_phone_takes_its_tokens_along() {
+    let vault = Vault::up();
+    let (f, data_set) = large(1, 64);
+    assert_eq!(vault.store(&f, &data_set).expect("it is sent").status, 0);
+    let (mut browser, _, codes) = joined(&vault, "erika");
+    let session = |browser: &Browser<'_>| browser.ask("GET", "/api/v1/session", &Value::Null).json();
+    let search = "/dicomweb/studies?limit=1";
+    assert_eq!(browser.ask("GET", search, &Value::Null).status, 200);
+    let first = browser.cookie("__Host-leadglass").unwrap().to_owned();
+    let ends = session(&browser)["ends_ms"].clone();
+    assert_eq!(browser.ask("PUT", "/api/v1/session", &json!({ "locked": true })).status, 204);
+    let refused = browser.ask("GET", search, &Value::Null);
+    assert_eq!((refused.status, refused.json()["code"].as_str()), (401, Some("session-locked")));
+    let locked = session(&browser);
+    assert_eq!(
+        (&locked["locked"], &locked["password"], &locked["passkey"]),
+        (&json!(true), &json!(true), &json!(false))
+    );
+    assert_eq!((&locked["role"], &locked["ends_ms"]), (&Value::Null, &ends));
+
+    let proof = |code: &str| json!({ "locked": false, "password": PASSWORD, "code": code });
+    let foreign = browser.ask_from("https://evil.test", "cross-site", "PUT", "/api/v1/session", &proof(&codes[0]));
+    assert_eq!(foreign.status, 403);
+    assert_eq!(browser.keep("PUT", "/api/v1/session", &proof("000000")).status, 401);
+    assert_eq!(browser.keep("PUT", "/api/v1/session", &proof(&codes[0])).status, 200);
+    assert_eq!(browser.ask("GET", search, &Value::Null).status, 200, "it goes on");
+    assert_eq!((&session(&browser)["locked"], &session(&browser)["ends_ms"]), (&json!(false), &ends));
+    let old = Browser { vault: &vault, cookies: vec![("__Host-leadglass".to_owned(), first)] };
+    assert_eq!(old.role(), None, "the reference before is dead");
+    assert_eq!(browser.ask("PUT", "/api/v1/session", &proof(&codes[1])).status, 401, "what is open needs no opening");
+    assert!(until(SOON, || entries_with(&vault, "session-resumed") == 1));
+
+    // A program of hers reads with a token of its own, which ends with the phone on which she made it.
+    let made = browser.ask("POST", "/api/v1/account/tokens", &json!({ "label": "sync", "days": 30 })).json();
+    let bearer = format!("Authorization: Bearer {}", made["token"].as_str().unwrap());
+    let curl = |url: &str| {
+        Command::new("curl")
+            .args(["-q", "-sS", "--noproxy", "*", "--http1.1", "--cacert", &vault.up.ca, "-H", &bearer])
+            .args(["-H", "Accept: application/dicom", "-w", "%{http_code}", url])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("curl is missing: run tests/all once, or install curl")
+    };
+    let mut going = curl(&vault.instance_url(&f));
+    let mut body = going.stdout.take().expect("a pipe");
+    body.read_exact(&mut [0; 4096]).expect("its first bytes");
+    let account = browser.ask("GET", "/api/v1/account", &Value::Null).json();
+    assert_eq!(account["tokens"][0]["label"], "sync");
+    let this = account["devices"].as_array().unwrap().iter().find(|device| device["this"] == json!(true)).unwrap();
+    assert_eq!(browser.ask("POST", "/api/v1/account/lost", &json!({ "device": this["id"] })).status, 200);
+    let mut rest = Vec::new();
+    body.read_to_end(&mut rest).expect("a pipe");
+    assert!(!going.wait().expect("it ends").success(), "it came whole");
+    assert!(rest.len() < data_set.len() / 2, "{} bytes came after it", rest.len());
+    let search = format!("{}{search}", vault.up.http.base);
+    let after = curl(&search).wait_with_output().expect("curl ends");
+    assert!(after.stdout.ends_with(b"401"), "{}", String::from_utf8_lossy(&after.stdout));
+}
+
+/// The whole way through a provider of somebody else's making, as a browser goes it.
+#[test]
+fn people_sign_in_through_their_practices_own_provider_with_the_role_of_their_groups() {
+    let Some(provider) = Provider::start() else { return };
+    let secret = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(secret.path(), "not-a-secret-of-anybody\n").unwrap();
+    let config = |id: &str, amr: &str| {
+        format!(
+            "[[oidc]]\nid = {id:?}\nname = \"Praxis\"\nissuer = {:?}\nclient_id = \"leadglass\"\nclient_secret = {{ file = {:?} }}\n{amr}\n\
+             roles = [{{ group = \"admins\", role = \"admin\" }}, {{ group = \"clinicians\", role = \"clinician\" }}, {{ group = \"desk\", role = \"reception\" }}]\n",
+            provider.issuer,
+            secret.path().display().to_string()
+        )
+    };
+    let vault = Vault::with_config(&(config("praxis", "") + &config("strong", "amr = [\"otp\"]")));
+    let depart = |browser: &mut Browser<'_>, id: &str| {
+        let answer = browser.keep("POST", &format!("/api/v1/session/providers/{id}"), &Value::Null);
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        answer.json()["address"].as_str().unwrap().to_owned()
+    };
+    let come = |browser: &mut Browser<'_>, id: &str, who: &str, change: &Value| {
+        provider.person(who, change);
+        let address = depart(browser, id);
+        for word in ["code_challenge_method=S256", "nonce=", "state=", "response_type=code"] {
+            assert!(address.contains(word), "{address}");
+        }
+        let back = provider.carry(&address);
+        (browser.keep("POST", "/api/v1/session", &back).status, back)
+    };
+    let mut browser = Browser::of(&vault);
+    let listed = browser.ask("GET", "/api/v1/session/providers", &Value::Null).json();
+    assert_eq!(listed[0], json!({ "id": "praxis", "name": "Praxis" }));
+    let (status, back) = come(&mut browser, "praxis", "erika", &Value::Null);
+    assert_eq!((status, browser.role().as_deref()), (201, Some("clinician")));
+    assert_eq!(browser.ask("GET", "/dicomweb/studies?limit=1", &Value::Null).status, 200);
+    let account = browser.ask("GET", "/api/v1/account", &Value::Null).json();
+    assert_eq!(
+        (&account["name"], &account["login"], &account["vouched"]),
+        (&json!("Erika Muster"), &json!("erika"), &json!(true))
+    );
+    assert_eq!(browser.ask("POST", "/api/v1/session", &back).status, 401, "what was brought is good once");
+
+    // What belongs to another browser, or to another state, signs nobody in.
+    let (mut victim, mut thief) = (Browser::of(&vault), Browser::of(&vault));
+    let _ = depart(&mut victim, "praxis");
+    let stolen = provider.carry(&depart(&mut thief, "praxis"));
+    assert_eq!(victim.keep("POST", "/api/v1/session", &stolen).status, 401, "lured to somebody else's way back");
+    assert_eq!(thief.keep("POST", "/api/v1/session", &stolen).status, 401, "and then it is used");
+    let mut mixed = provider.carry(&depart(&mut thief, "praxis"));
+    mixed["iss"] = json!("https://evil.test");
+    assert_eq!(thief.keep("POST", "/api/v1/session", &mixed).status, 401, "another provider's answer");
+    let away =
+        thief.ask_from("https://evil.test", "cross-site", "POST", "/api/v1/session/providers/praxis", &Value::Null);
+    assert_eq!(away.status, 403);
+
+    // Groups are roles, at each sign-in; without a second factor that is vouched for, nobody is an administrator.
+    let mut other = Browser::of(&vault);
+    assert_eq!(come(&mut other, "praxis", "max", &Value::Null).0, 401, "no group of his has a role");
+    assert_eq!(come(&mut other, "praxis", "boss", &Value::Null).0, 401);
+    assert_eq!(come(&mut other, "strong", "erika", &Value::Null).0, 401, "a password alone");
+    assert_eq!(come(&mut other, "strong", "boss", &Value::Null).0, 201);
+    assert_eq!(other.role().as_deref(), Some("admin"));
+    let (status, _) = come(&mut Browser::of(&vault), "praxis", "erika", &json!({ "groups": ["desk"] }));
+    assert_eq!((status, browser.role()), (201, None), "another role: what went on before is over");
+
+    let people = other.ask("GET", "/api/v1/people", &Value::Null).json();
+    let id = people.as_array().unwrap().iter().find(|person| person["login"] == "erika").unwrap()["id"].clone();
+    let path = format!("/api/v1/people/{}", id.as_str().unwrap());
+    assert_eq!(other.ask("DELETE", &path, &Value::Null).status, 200);
+    assert_eq!(
+        come(&mut browser, "praxis", "erika", &Value::Null).0,
+        401,
+        "whoever left here does not come back by it"
+    );
+    for word in ["person-vouched-for", "person-role-changed", "person-left", "signed-in", "sign-in-refused"] {
+        assert!(until(SOON, || entries_with(&vault, word) > 0), "{word}");
+    }
+    if browser_is_here() {
+        let output = Command::new(python())
+            .arg(workspace_root().join("tests/browser/provider.py"))
+            .args([&vault.up.http.base, &provider.issuer])
+            .arg(built_programs().join("screenshots").join("provider"))
+            .stdin(Stdio::null())
+            .output()
+            .expect("Python runs");
+        assert!(output.status.success(), "{}", said(&output));
+    }
+    let words = String::from_utf8_lossy(&vault.words()).into_owned();
+    for word in ["Muster", "not-a-secret", back["code"].as_str().unwrap()] {
+        assert!(!words.contains(word), "the vault's log says {word}");
+    }
+}
+
 /// An administrator has no other way in than a passkey. Chromium makes one, at a virtual authenticator, and signs in with it.
 #[test]
 fn a_passkey_is_made_and_opens_the_vault_in_a_browser() {
-    let here = Path::new("/usr/bin/chromium").exists()
-        && Command::new(python())
-            .args(["-c", "import playwright"])
-            .stderr(Stdio::null())
-            .status()
-            .is_ok_and(|s| s.success());
-    assert!(
-        here || std::env::var_os("LEADGLASS_ALL_TOOLS").is_none(),
-        "chromium or playwright is missing: run tests/all"
-    );
-    if !here {
-        eprintln!("chromium or playwright is not on this machine: not looked at");
+    if !browser_is_here() {
         return;
     }
     let vault = Vault::up();

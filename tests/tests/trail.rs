@@ -5,7 +5,7 @@
 use leadglass_tests::fixture::Fixture;
 use leadglass_tests::http::Ask;
 use leadglass_tests::process::until;
-use leadglass_tests::site::{alarms, drained, halt, metric};
+use leadglass_tests::site::{alarms, drained, halt, metric, objects};
 use leadglass_tests::vault::Vault;
 use serde_json::{Value, json};
 use std::ffi::OsStr;
@@ -187,4 +187,78 @@ fn after_kill_9_the_witness_agrees_and_every_unwrap_has_its_access() {
     assert_eq!((metric(&vault, "leadglass_audit_witness_refuses"), alarms(&vault, "fork")), (0, 0));
     let (code, said) = audit(&vault, &["reconcile", "--data", &data]);
     assert_eq!((code, alarms(&vault, "unmatched-unwrap")), (0, 0), "{said}");
+}
+
+/// A thief with the vault's certificate: how the key service answers whoever shows it.
+fn unwrap(vault: &Vault, key: &str, purpose: &str) -> (u16, String) {
+    let config = fs::read_to_string(vault.folder().join("config/vault.toml")).unwrap();
+    let config: toml::Table = config.parse().unwrap();
+    let keys = |name: &str| config["keys"][name].as_str().unwrap().to_owned();
+    let ask = json!({
+        "tenant": config["tenants"][0]["id"], "key_ids": [key], "scope": "object", "purpose": purpose,
+        "actor": "a1".repeat(16), "reason": "thief", "audit_entry": "e7".repeat(16),
+    });
+    let output = Command::new("curl")
+        .args(["-q", "-sS", "--noproxy", "*", "-o", "-", "-w", "\n%{http_code}", "--cacert", &keys("ca")])
+        .args(["--cert", &keys("certificate"), "--key", &keys("key"), "-H", "Content-Type: application/json"])
+        .args(["-d", &ask.to_string()])
+        .arg(format!("https://{}/v1/keys/unwrap", keys("address")))
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    let (body, status) = said.rsplit_once('\n').unwrap_or_else(|| panic!("{output:?}"));
+    (status.parse().unwrap(), body.to_owned())
+}
+
+/// The keys of all studies: each object names its own at byte 32.
+fn keys_of(vault: &Vault) -> Vec<String> {
+    let key = |path| {
+        let bytes = fs::read(path).unwrap();
+        bytes[32..48].iter().map(|byte| format!("{byte:02x}")).collect::<String>()
+    };
+    let keys: std::collections::BTreeSet<String> = objects(vault).into_iter().map(key).collect();
+    keys.into_iter().collect()
+}
+
+/// It opens what its budget allows and no more, is suspended when it goes on, and each key it got is reported.
+#[test]
+fn a_stolen_certificate_opens_its_budget_and_every_key_it_got_is_an_alarm() {
+    // Taking eight studies in needs no unwrapping; the thief has all of the node's budget.
+    let vault = Vault::with_config("[budgets]\nnode_per_hour = 2\n");
+    let data = vault.folder().display().to_string();
+    for number in 1..=8 {
+        let (f, data_set) = study(number);
+        assert_eq!(vault.store(&f, &data_set).unwrap().status, 0);
+    }
+    drained(&vault);
+    let keys = keys_of(&vault);
+    assert!(keys.len() >= 8, "{} keys", keys.len());
+    let (code, said) = audit(&vault, &["reconcile", "--data", &data]);
+    assert_eq!(code, 0, "{said}");
+
+    // What a person opens needs the word of the vault's session service, which no certificate gives.
+    for purpose in ["care", "break-glass", "subject-request"] {
+        let (status, said) = unwrap(&vault, &keys[0], purpose);
+        assert_eq!(status, 403, "{purpose}: {said}");
+    }
+    // In bulk it needs a human.
+    let (status, said) = unwrap(&vault, &keys[0], "research");
+    assert!(status == 403 && said.contains("approval"), "{status} {said}");
+
+    let answers: Vec<(u16, String)> = keys.iter().map(|key| unwrap(&vault, key, "ingest")).collect();
+    let opened = answers.iter().filter(|(status, _)| *status == 200).count();
+    assert!((1..=2).contains(&opened), "{answers:?}");
+    let last = answers.last().unwrap();
+    assert!(last.1.contains("suspended"), "{answers:?}");
+    // Who holds a stolen certificate gets nothing by crying out, either: the whole node is out until somebody looks.
+    let (status, said) = unwrap(&vault, &keys[0], "break-glass");
+    assert!(status >= 400 && said.contains("suspended"), "{status} {said}");
+
+    // Each key that it got is an alarm of its own, found by whoever looks first: the vault by itself, or we.
+    let _ = audit(&vault, &["reconcile", "--data", &data]);
+    let opened = opened as u64;
+    assert!(until(SOON, || alarms(&vault, "unmatched-unwrap") >= opened), "{opened} were opened");
+    assert_eq!(alarms(&vault, "unmatched-unwrap"), opened);
+    let words = String::from_utf8_lossy(&vault.words()).into_owned();
+    assert!(words.contains("no-entry"), "the alarm says why");
 }

@@ -17,6 +17,7 @@ mod care;
 mod commit;
 mod drain;
 mod erase;
+mod export;
 mod ingest;
 mod keylog;
 mod people;
@@ -26,6 +27,7 @@ mod record;
 mod refusal;
 mod reindex;
 mod report;
+mod retention;
 mod retrieve;
 mod revoked;
 mod rooms;
@@ -47,11 +49,16 @@ pub use care::{
     Assigned, CareError, Decision, EmergencyBegun, Kind, Matter, NameOf, Reason, RelationView, Restriction, ReviewView,
 };
 pub use erase::{
-    Approved, CertificateError, CertificateKeys, CertificateText, EraseError, ErasureId, ErasureRules, Ground, Kept,
-    Level, MAX_STUDIES, NoRetention, Order, Retention, Stage, WhatToErase, certificate_text, verify_certificate,
+    Approved, CertificateError, CertificateKeys, CertificateText, EraseError, ErasureId, ErasureRules, Ground, Level,
+    MAX_STUDIES, Order, Stage, WhatToErase, certificate_text, kept_receipts, show_receipts, verify_certificate,
+};
+pub use export::{
+    Begun as ExportBegun, ExportAsked, ExportBy, ExportError, ExportId, ExportView, MAX_INSTANCES, Previews, Printer,
+    WhatToExport,
 };
 pub use ingest::{Announced, FileTransfer, INLINE_BYTES, IngestError, Source, Transfer};
 pub use keylog::{KeyLogError, KeyLogPort, Reconciled, Unmatched};
+pub use leadglass_export::papers::Practice;
 pub use leadglass_keys::wire::OrderId;
 pub use leadglass_policy::CareRule;
 pub use quarantine::{Case, QuarantineError, Verdict};
@@ -60,6 +67,9 @@ pub use record::{Record, RecordError, SealedRow, SubjectWrap};
 pub use refusal::{EnrolmentChange, Refusals, Refused};
 pub use reindex::{LeftOut, Rebuilt, ReindexError, ReindexPorts, Why, reindex};
 pub use report::{Keyholders, PatientAsked, ReportError};
+pub use retention::{
+    Confirmed, Day, Due, DueList, Hold, HoldId, Kept, NoDay, RecordClass, RetentionError, Rule, Since, WhatToHold,
+};
 pub use retrieve::{
     Bulk, BulkPath, Document, Explicit, Frame, FrameStream, Instance, Metadata, Pixels, RetrieveError, Target,
     Thumbnail,
@@ -132,6 +142,7 @@ pub(crate) struct Shared {
     pub(crate) key_log: Arc<KeyLog>,
     pub(crate) alarms: Alarms,
     pub(crate) erased: erase::Erased,
+    pub(crate) exports: export::Exports,
     /// Work that must end before the node does: everything between a durable byte and its entry.
     pub(crate) tasks: TaskTracker,
     /// No new instance after this.

@@ -130,7 +130,7 @@ impl Engine {
 }
 
 impl Shared {
-    async fn access_report(
+    pub(crate) async fn access_report(
         self: &Arc<Self>,
         permit: &Permit<Audit>,
         asked: PatientAsked,

@@ -56,6 +56,7 @@ impl Shared {
     }
 
     async fn relearn_tenant(&self, tenant: TenantId) -> Result<(), KeysError> {
+        self.show_receipts_again(tenant).await?;
         // Listed before the service is asked: what comes in meanwhile has a key that is newer than the answer.
         let mut doubted: HashSet<StudyRef> = self.catalog.study_refs(tenant).into_iter().collect();
         let mut pages = std::pin::pin!(self.keys.index_keys(tenant));

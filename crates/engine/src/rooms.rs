@@ -54,7 +54,7 @@ impl<K: Copy + Eq + Hash> Rooms<K> {
         Share { left, size }
     }
 
-    /// Waits until there is room for `amount`, ten seconds at most: `None` then. What is larger than a share takes all of it.
+    /// Waits until there is room for `amount`, thirty seconds at most: `None` then. What is larger than a share takes all of it.
     ///
     /// Cancel safety: yes.
     pub async fn take(&self, share: &Share, amount: usize) -> Option<Room> {
@@ -69,8 +69,9 @@ impl<K: Copy + Eq + Hash> Rooms<K> {
     }
 }
 
-/// So long somebody waits for room before he is told to come back.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// So long somebody waits for room before he is told to come back: as long as whoever takes nothing may keep it. A viewer on a
+/// slow line asks for more frames at once than his share holds.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 #[cfg(test)]
 mod tests {

@@ -25,6 +25,8 @@ pub struct Person {
 pub enum Signing {
     /// A session began.
     In,
+    /// He came back to one that was locked.
+    Resumed,
     /// He ended it.
     Out,
 }
@@ -34,6 +36,7 @@ impl Signing {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::In => "signed-in",
+            Self::Resumed => "session-resumed",
             Self::Out => "signed-out",
         }
     }

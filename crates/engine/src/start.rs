@@ -8,6 +8,7 @@ use crate::{
     commit::Backlog,
     drain,
     erase::Erased,
+    export::Exports,
     ingest::Claims,
     keylog::KeyLog,
     retrieve::{Cache, Pool, Tables},
@@ -216,6 +217,7 @@ impl Engine {
             key_log: Arc::new(KeyLog::new(key_log)),
             alarms: Alarms::default(),
             erased: Erased::default(),
+            exports: Exports::default(),
             tasks: tasks.clone(),
             stop: stop.clone(),
         });

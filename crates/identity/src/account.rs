@@ -105,8 +105,8 @@ impl People {
         Ok(codes)
     }
 
-    /// A device is lost, or all of them: its sessions, passkeys and its place in the list are gone, and what it is being
-    /// given stops. How many sessions ended.
+    /// A device is lost, or all of them: its sessions, passkeys, tokens and its place in the list are gone, and what it is
+    /// being given stops. How many sessions ended.
     ///
     /// Cancel safety: it is finished in any case.
     pub async fn lost(&self, owner: &Owner, device: Option<DeviceId>) -> Result<usize, IdentityError> {
@@ -130,6 +130,8 @@ impl People {
             }
             let is = move |of: DeviceId| device.is_none_or(|device| of == device);
             this.record(&entry, Deed::DeviceLost, by, address).await?;
+            // First of all: the record says no more which device a token belongs to.
+            this.end_tokens(id, move |_, seat| is(seat.device)).await?;
             let lose = |person: &mut Person| {
                 person.passkeys.retain(|passkey| !is(passkey.device));
                 person.devices.retain(|known| !is(known.id));
@@ -160,7 +162,7 @@ impl People {
     }
 
     /// Whoever finds an open browser must not make himself a way in.
-    fn is_recent(&self, owner: &Owner) -> Result<(), IdentityError> {
+    pub(crate) fn is_recent(&self, owner: &Owner) -> Result<(), IdentityError> {
         let ago = self.0.clock.now().millis_since(owner.begun);
         if ago <= RECENT_MS { Ok(()) } else { Err(IdentityError::StepUp) }
     }

@@ -40,6 +40,14 @@ pub enum Deed {
     CodesRenewed,
     /// A device of his is lost, or all of them.
     DeviceLost,
+    /// His practice's identity provider vouches for him: he may sign in from now on.
+    Vouched,
+    /// It vouches for no role of his any more.
+    Unvouched,
+    /// He made a token for a program.
+    TokenIssued,
+    /// He ended one.
+    TokenRevoked,
 }
 
 impl Deed {
@@ -54,6 +62,10 @@ impl Deed {
             Self::PasskeyRemoved => "passkey-removed",
             Self::CodesRenewed => "recovery-codes-renewed",
             Self::DeviceLost => "device-lost",
+            Self::Vouched => "person-vouched-for",
+            Self::Unvouched => "person-not-vouched-for",
+            Self::TokenIssued => "token-issued",
+            Self::TokenRevoked => "token-revoked",
         }
     }
 }

@@ -20,6 +20,8 @@ pub(crate) enum Counted {
     Device([u8; 16]),
     /// An address.
     Address(IpAddr),
+    /// An address that begins with passkeys: whoever stops there has not failed, and costs memory only.
+    Begun(IpAddr),
 }
 
 impl Counted {
@@ -37,6 +39,23 @@ impl Counted {
             Self::Login(_) | Self::Device(_) => FREE_OF_ONE,
             // A practice has one address.
             Self::Address(_) => FREE_OF_AN_ADDRESS,
+            Self::Begun(_) => FREE_BEGINS,
+        }
+    }
+
+    /// The longest wait.
+    const fn longest_ms(&self) -> u64 {
+        match self {
+            Self::Begun(_) => LONGEST_TO_BEGIN_MS,
+            Self::Login(_) | Self::Device(_) | Self::Address(_) => LONGEST_MS,
+        }
+    }
+
+    /// Beginning with a passkey, as it is counted.
+    pub(crate) fn begun(address: IpAddr) -> Option<Self> {
+        match Self::address(address)? {
+            Self::Address(counted) => Some(Self::Begun(counted)),
+            _ => None,
         }
     }
 }
@@ -71,7 +90,9 @@ impl Delays {
     pub(crate) fn succeeded(&mut self, all: &[Counted]) {
         for counted in all {
             match (counted, self.0.get_mut(counted)) {
-                (Counted::Address(_), Some(attempts)) => attempts.number = attempts.number.saturating_sub(1),
+                (Counted::Address(_) | Counted::Begun(_), Some(attempts)) => {
+                    attempts.number = attempts.number.saturating_sub(1)
+                }
                 _ => drop(self.0.remove(counted)),
             }
         }
@@ -80,7 +101,7 @@ impl Delays {
     fn wait(&self, counted: &Counted, now: UnixMillis) -> Option<u64> {
         let attempts = self.0.get(counted)?;
         let over = attempts.number.checked_sub(counted.free())?;
-        let wait_ms = (1_000_u64 << over.min(20)).min(LONGEST_MS);
+        let wait_ms = (1_000_u64 << over.min(20)).min(counted.longest_ms());
         let since = now.millis_since(attempts.last);
         (since < wait_ms).then(|| (wait_ms - since).div_ceil(1_000))
     }
@@ -101,6 +122,10 @@ impl Delays {
 /// Attempts at an account or a device before anybody waits: people mistype.
 const FREE_OF_ONE: u32 = 4;
 const FREE_OF_AN_ADDRESS: u32 = 30;
+/// Prompts of passkeys that nobody answered.
+const FREE_BEGINS: u32 = 200;
+/// At this pace, an address that only begins pushes nobody else's challenge out before it is over.
+const LONGEST_TO_BEGIN_MS: u64 = 10 * 1_000;
 /// The longest wait.
 const LONGEST_MS: u64 = 15 * 60 * 1_000;
 const FORGOTTEN_MS: u64 = 60 * 60 * 1_000;
@@ -146,6 +171,26 @@ mod tests {
         for _ in 0..FREE_OF_ONE {
             delays.begin(&LOGIN, at(1)).unwrap();
         }
+    }
+
+    #[test]
+    fn who_only_begins_is_slowed_down_and_who_goes_on_is_not() {
+        let begun = [Counted::begun("192.0.2.1".parse().unwrap()).unwrap()];
+        let mut delays = Delays::default();
+        for _ in 0..10 * FREE_BEGINS {
+            delays.begin(&begun, at(0)).unwrap();
+            delays.succeeded(&begun);
+        }
+        for _ in 0..FREE_BEGINS {
+            delays.begin(&begun, at(0)).unwrap();
+        }
+        assert_eq!(delays.begin(&begun, at(0)), Err(1));
+        let mut now = 1;
+        for _ in 0..8 {
+            delays.begin(&begun, at(now)).unwrap();
+            now += LONGEST_TO_BEGIN_MS / 1_000;
+        }
+        assert_eq!(Counted::begun("127.0.0.1".parse().unwrap()), None);
     }
 
     #[test]

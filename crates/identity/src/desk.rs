@@ -10,7 +10,7 @@ use crate::{
 };
 use leadglass_keys::KeyService;
 use leadglass_model::{ActorRef, Clock, Entropy, Role};
-use leadglass_records::{Expected, SessionInfo, Sessions, Table, TenantRecords};
+use leadglass_records::{Expected, Seat, SessionInfo, Sessions, Table, TenantRecords, TokenInfo};
 use parking_lot::Mutex;
 use serde_json::Value;
 use std::{net::IpAddr, sync::Arc};
@@ -136,10 +136,33 @@ impl People {
     ) -> Result<Entry, IdentityError> {
         let records = self.0.records.iter().find(|records| records.tenant() == entry.tenant);
         let records = records.ok_or(IdentityError::Missing)?;
-        let version = records.put(Table::People, &entry.id.0, person.encode(), expected).await?;
+        let written = records.put(Table::People, &entry.id.0, person.encode(), expected).await;
+        let version = match written {
+            Ok(version) => version,
+            Err(error) => {
+                // What failed may stand on the disk all the same, and then nothing would ever fit what is held here.
+                self.look_again(records, entry).await;
+                return Err(error.into());
+            }
+        };
         let entry = Entry { person: Arc::new(person), version, ..entry.clone() };
         self.0.roll.put(entry.clone());
         Ok(entry)
+    }
+
+    /// Shows a person as his record stands; if it cannot be read, as he was shown before.
+    async fn look_again(&self, records: &TenantRecords, entry: &Entry) {
+        let found = records.get(Table::People, &entry.id.0).await;
+        let Ok(Some(record)) = found.inspect_err(|error| tracing::warn!(%error, "a person's record cannot be read"))
+        else {
+            return;
+        };
+        match Person::decode(record.value.expose()) {
+            Ok(person) => {
+                self.0.roll.put(Entry { person: Arc::new(person), version: record.version, ..entry.clone() });
+            }
+            Err(error) => tracing::error!(%error, "a person's record"),
+        }
     }
 
     /// Changes a person's record. To be called in turn.
@@ -160,6 +183,20 @@ impl People {
         let ended = ended.inspect_err(|_| self.stop(id))?;
         for session in &ended {
             self.0.chronicle.end_session(*session);
+        }
+        Ok(ended.len())
+    }
+
+    /// Ends tokens that a person made, and what is being given out on them.
+    pub(crate) async fn end_tokens(
+        &self,
+        id: ActorRef,
+        which: impl Fn(&TokenInfo, &Seat) -> bool + Send + 'static,
+    ) -> Result<usize, IdentityError> {
+        let is = move |info: &TokenInfo, seat: &Seat| seat.person == id && which(info, seat);
+        let ended = self.0.sessions.tokens().end_of_people(is).await?;
+        for token in &ended {
+            self.0.chronicle.end_session(token.grant.actor.0);
         }
         Ok(ended.len())
     }

@@ -25,12 +25,24 @@ pub(crate) struct Device {
 }
 
 impl Device {
-    /// A device that was not seen before, and the secret for its cookie.
-    pub(crate) fn fresh(agent: &str, now: UnixMillis, entropy: &dyn Entropy) -> (Self, Zeroizing<String>) {
-        let (text, secret) = secret::fresh(WHAT_FOR, entropy);
+    /// A device at which this person was not seen before, and the secret for its cookie, unless it has one already: `shared`.
+    /// Its name is another one for each person, so that nobody waits for, or loses, what is another's.
+    pub(crate) fn fresh(
+        agent: &str,
+        now: UnixMillis,
+        shared: Option<SecretHash>,
+        entropy: &dyn Entropy,
+    ) -> (Self, Option<Zeroizing<String>>) {
+        let (cookie, secret) = match shared {
+            Some(hash) => (None, hash),
+            None => {
+                let (text, hash) = secret::fresh(WHAT_FOR, entropy);
+                (Some(text), hash)
+            }
+        };
         let mut id = [0; 16];
         entropy.fill(&mut id);
-        (Self { id, secret, label: label(agent), first: now.0, last: now.0 }, text)
+        (Self { id, secret, label: label(agent), first: now.0, last: now.0 }, cookie)
     }
 }
 
@@ -117,7 +129,7 @@ mod tests {
     #[test]
     fn the_device_that_is_not_used_makes_room() {
         let mut devices: Vec<Device> =
-            (0..MOST as u64).map(|n| Device::fresh("", UnixMillis(100 - n), &SystemEntropy).0).collect();
+            (0..MOST as u64).map(|n| Device::fresh("", UnixMillis(100 - n), None, &SystemEntropy).0).collect();
         make_room(&mut devices);
         assert_eq!(devices.len(), MOST - 1);
         assert!(devices.iter().all(|device| device.last > 100 - MOST as u64 + 1));

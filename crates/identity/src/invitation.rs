@@ -139,9 +139,7 @@ impl People {
         let person = &entry.person;
         match proof {
             Proof::Password { password, code } => {
-                if person.principal(entry.tenant, entry.id).needs_passkey() {
-                    return Err(bad("passkey-needed", "Whoever decides about others signs in with a passkey."));
-                }
+                fits(&entry, By::Password)?;
                 password::is_good(&password, person.login.expose(), person.name.expose())
                     .map_err(|sentence| bad("password", sentence))?;
                 let mut totp = self.seed_of(&hash);
@@ -157,7 +155,7 @@ impl People {
                     person.totp = Some(totp);
                     person.recovery = kept.into_iter().map(Code).collect();
                 };
-                let signed_in = self.join(entry.id, hash, arrival, set).await?;
+                let signed_in = self.join(entry.id, hash, By::Password, arrival, set).await?;
                 Ok(Accepted { signed_in, codes })
             }
             Proof::Passkey { challenge, answer } => {
@@ -171,7 +169,7 @@ impl People {
                 let passkey = self.0.passkeys.finish(answer, &state)?;
                 let stored = StoredPasskey::new(&passkey, [0; 16], now)?;
                 let set = move |person: &mut Person, device| person.passkeys = vec![stored.made_at(device)];
-                let signed_in = self.join(entry.id, hash, arrival, set).await?;
+                let signed_in = self.join(entry.id, hash, By::Passkey, arrival, set).await?;
                 Ok(Accepted { signed_in, codes: Vec::new() })
             }
         }
@@ -181,6 +179,7 @@ impl People {
         &self,
         id: ActorRef,
         hash: SecretHash,
+        by: By,
         arrival: Arrival,
         set: impl FnOnce(&mut Person, [u8; 16]) + Send + 'static,
     ) -> Result<SignedIn, IdentityError> {
@@ -190,8 +189,11 @@ impl People {
             let entry = this.entry(id)?;
             // Somebody else may have taken it meanwhile.
             entry.person.invitation.as_ref().filter(|i| i.hash == hash).ok_or(IdentityError::Invitation)?;
+            // Or his role may have become one for which this will not do.
+            fits(&entry, by)?;
             this.record(&entry, Deed::Joined, (id, entry.person.role()), arrival.address).await?;
             this.end_sessions(id, |_| true).await?;
+            this.end_tokens(id, |_, _| true).await?;
             let clear = |person: &mut Person| {
                 person.forget_proofs();
                 person.state = State::Active;
@@ -220,6 +222,21 @@ impl People {
         seed.copy_from_slice(&mac.as_ref()[..SEED_BYTES]);
         Totp::new(seed)
     }
+}
+
+/// How somebody will sign in.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum By {
+    Password,
+    Passkey,
+}
+
+/// Whether the role may be signed in to this way.
+fn fits(entry: &Entry, by: By) -> Result<(), IdentityError> {
+    if by == By::Password && entry.person.principal(entry.tenant, entry.id).needs_passkey() {
+        return Err(bad("passkey-needed", "Whoever decides about others signs in with a passkey."));
+    }
+    Ok(())
 }
 
 pub(crate) const fn bad(code: &'static str, sentence: &'static str) -> IdentityError {

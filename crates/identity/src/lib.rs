@@ -27,8 +27,10 @@ mod roll;
 mod secret;
 mod sign_in;
 mod staff;
+mod token;
 mod totp;
 mod view;
+mod vouched;
 
 pub use account::Owner;
 pub use chronicle::{Act, Chronicle, Deed, Unrecorded};
@@ -42,4 +44,6 @@ pub use prove::Again;
 pub use roll::Roll;
 pub use sign_in::{Arrival, SignedIn};
 pub use staff::NewPerson;
+pub use token::TokenView;
 pub use view::{AccountView, DeviceView, Finding, PasskeyView, PersonView};
+pub use vouched::Vouched;

@@ -56,6 +56,21 @@ pub(crate) struct Person {
     pub(crate) devices: Vec<Device>,
     #[n(11)]
     pub(crate) invitation: Option<Invitation>,
+    /// Who vouches for him, and as whom.
+    #[n(12)]
+    pub(crate) vouched: Option<VouchedAs>,
+}
+
+/// A person as his practice's own identity provider knows him.
+#[derive(Clone, PartialEq, Eq, minicbor::Encode, minicbor::Decode)]
+#[cbor(map)]
+pub(crate) struct VouchedAs {
+    /// The provider's issuer (OpenID Connect Core §2).
+    #[n(0)]
+    pub(crate) issuer: Phi<String>,
+    /// Its name for the person; never given to anybody else.
+    #[n(1)]
+    pub(crate) subject: Phi<String>,
 }
 
 /// What is kept of a recovery code.
@@ -78,6 +93,7 @@ impl Person {
             passkeys: Vec::new(),
             devices: Vec::new(),
             invitation: None,
+            vouched: None,
         }
     }
 

@@ -64,6 +64,10 @@ impl People {
     ) -> Result<(), IdentityError> {
         let id = owner.seat.person;
         let entry = self.entry(id).map_err(|_| IdentityError::Refused)?;
+        // A password of the time before he had his role proves nothing now.
+        if entry.person.principal(entry.tenant, id).needs_passkey() {
+            return Err(IdentityError::Refused);
+        }
         let verifier = entry.person.password.as_ref().ok_or(IdentityError::Refused)?;
         let mac = self.0.hasher.mac(entry.tenant, id, password, verifier.salt, verifier.cost()).await?;
         if !bool::from(verifier.mac.ct_eq(&mac)) {
@@ -76,7 +80,8 @@ impl People {
             let person = &entry.person;
             let same = person.password.as_ref().is_some_and(|verifier| verifier.mac == before);
             let second: Option<Second> = this.second(id, person, &code);
-            let second = second.filter(|_| same && person.state == State::Active).ok_or(IdentityError::Refused)?;
+            let may = same && person.state == State::Active && !person.principal(entry.tenant, id).needs_passkey();
+            let second = second.filter(|_| may).ok_or(IdentityError::Refused)?;
             this.change(&entry, |person| second.use_up(person)).await.map(drop)
         })
         .await

@@ -1,6 +1,6 @@
 //! Everybody, in memory: who is asked about at each request is answered without a look at the disk.
 
-use crate::{IdentityError, person::Person};
+use crate::{IdentityError, person::Person, secret::SecretHash};
 use leadglass_model::{ActorRef, Phi, TenantId};
 use leadglass_records::{MAX_SCAN, PersonRoll, Seat, Table, TenantRecords, TokenGrant};
 use parking_lot::RwLock;
@@ -62,6 +62,12 @@ impl Roll {
         self.0.read().values().find(|entry| is(entry)).cloned()
     }
 
+    /// Whether somebody uses the device with this secret.
+    pub(crate) fn knows_device(&self, secret: &SecretHash) -> bool {
+        let all = self.0.read();
+        all.values().any(|entry| entry.person.devices.iter().any(|device| device.secret == *secret))
+    }
+
     /// Everybody of a tenant, by login.
     pub(crate) fn of_tenant(&self, tenant: TenantId) -> Vec<Entry> {
         let mut all: Vec<Entry> = self.0.read().values().filter(|entry| entry.tenant == tenant).cloned().collect();
@@ -77,6 +83,14 @@ impl PersonRoll for Roll {
         // A session of a device that was lost may have outlived a crash.
         let is_known = person.devices.iter().any(|device| device.id == seat.device);
         is_known.then(|| person.grant(seat.tenant, seat.person)).flatten()
+    }
+
+    /// A token ends with its device because it is revoked then; here it goes on though the device be forgotten.
+    fn bearer(&self, seat: &Seat) -> Option<TokenGrant> {
+        let all = self.0.read();
+        let person = &all.get(&seat.person).filter(|entry| entry.tenant == seat.tenant)?.person;
+        let may = !person.principal(seat.tenant, seat.person).needs_passkey();
+        may.then(|| person.grant(seat.tenant, seat.person)).flatten()
     }
 }
 

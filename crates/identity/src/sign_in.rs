@@ -119,9 +119,23 @@ impl People {
     }
 
     /// Begins a sign-in with a passkey: the same for everybody.
-    pub fn begin_sign_in(&self) -> Result<Challenge, IdentityError> {
+    ///
+    /// # Errors
+    /// [`IdentityError::TooSoon`] for an address that begins again and again and goes no further.
+    pub fn begin_sign_in(&self, address: Option<IpAddr>) -> Result<Challenge, IdentityError> {
+        self.may_begin(address)?;
         let (options, state) = self.0.passkeys.ask()?;
         Ok(self.challenge(options, Ceremony::SigningIn(state)))
+    }
+
+    /// Counts somebody who begins to sign in, and who has proven nothing yet.
+    ///
+    /// # Errors
+    /// [`IdentityError::TooSoon`] for an address that begins again and again and goes no further.
+    pub fn may_begin(&self, address: Option<IpAddr>) -> Result<(), IdentityError> {
+        let begun: Vec<Counted> = address.and_then(Counted::begun).into_iter().collect();
+        let now = self.0.clock.now();
+        self.0.delays.lock().begin(&begun, now).map_err(|seconds| IdentityError::TooSoon { seconds })
     }
 
     /// Signs in with a passkey.
@@ -136,7 +150,8 @@ impl People {
         answer: Value,
         arrival: Arrival,
     ) -> Result<SignedIn, IdentityError> {
-        let address: Vec<Counted> = arrival.address.and_then(Counted::address).into_iter().collect();
+        let from = arrival.address;
+        let address: Vec<Counted> = from.and_then(Counted::address).into_iter().collect();
         let now = self.0.clock.now();
         self.0.delays.lock().begin(&address, now).map_err(|seconds| IdentityError::TooSoon { seconds })?;
         let Some(Ceremony::SigningIn(state)) = self.0.ceremonies.take(challenge, now) else {
@@ -151,7 +166,9 @@ impl People {
             this.seat(entry, arrival, move |person| person.passkeys[at] = fresh, |_, _| {}).await
         });
         let signed_in = signed_in.await?;
-        self.0.delays.lock().succeeded(&address);
+        let mut delays = self.0.delays.lock();
+        delays.succeeded(&address);
+        delays.succeeded(&from.and_then(Counted::begun).into_iter().collect::<Vec<_>>());
         Ok(signed_in)
     }
 
@@ -176,11 +193,13 @@ impl People {
                 (known.id, None)
             }
             None => {
-                let (fresh, cookie) = Device::fresh(&arrival.agent, now, &*self.0.entropy);
+                // A browser that somebody else uses, too, keeps the secret it has; only one of ours is taken for that.
+                let shared = hash.filter(|hash| self.0.roll.knows_device(hash));
+                let (fresh, cookie) = Device::fresh(&arrival.agent, now, shared, &*self.0.entropy);
                 let id = fresh.id;
                 device::make_room(&mut person.devices);
                 person.devices.push(fresh);
-                (id, Some(cookie))
+                (id, cookie)
             }
         };
         after(&mut person, device);
@@ -192,6 +211,15 @@ impl People {
         let begun = self.0.sessions.begin_at(seat, times, arrival.address).await?;
         let (reference, session) = begun.ok_or(IdentityError::Refused)?;
         Ok(SignedIn { reference, session, device: cookie })
+    }
+
+    /// How somebody may show who he is at his open session: with a password, with a passkey.
+    pub fn ways(&self, id: ActorRef) -> (bool, bool) {
+        self.0.roll.get(id).map_or((false, false), |entry| {
+            let person = &entry.person;
+            let password = person.password.is_some() && !person.principal(entry.tenant, id).needs_passkey();
+            (password, !person.passkeys.is_empty())
+        })
     }
 
     /// What a code is good as, all possibilities being looked at.

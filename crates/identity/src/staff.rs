@@ -134,6 +134,9 @@ impl People {
             this.write(&entry, person, Expected::Version(entry.version)).await?;
             this.stop(id);
             // A session is as good as what it began with: another proof, or a shorter time, wants another sign-in.
+            if must {
+                this.end_tokens(id, |_, _| true).await?;
+            }
             if must || after.session_times() < before.session_times() {
                 this.end_sessions(id, |_| true).await?;
             }
@@ -166,6 +169,7 @@ impl People {
             };
             this.change(&entry, leave).await?;
             this.stop(id);
+            this.end_tokens(id, |_, _| true).await?;
             this.end_sessions(id, |_| true).await.map(drop)
         })
         .await
@@ -197,7 +201,7 @@ impl People {
 }
 
 /// Roles of those who work here.
-const fn is_a_persons(role: Role) -> Result<(), IdentityError> {
+pub(crate) const fn is_a_persons(role: Role) -> Result<(), IdentityError> {
     match role {
         Role::Device => Err(bad("role", "A device is enrolled, not invited: `leadglass device add`.")),
         Role::Patient => Err(bad("role", "Patients are not invited; this is for those who work here.")),
@@ -215,4 +219,4 @@ fn not_oneself(permit: &Permit<ManagePeople>, id: ActorRef) -> Result<(), Identi
 }
 
 /// People of a tenant.
-const MOST: usize = 5_000;
+pub(crate) const MOST: usize = 5_000;

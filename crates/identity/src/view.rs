@@ -35,6 +35,8 @@ pub struct PersonView {
     pub last_ms: Option<u64>,
     /// When an invitation that waits ends.
     pub invited_until_ms: Option<u64>,
+    /// Whether an identity provider of the practice's vouches for him.
+    pub vouched: bool,
     /// Whether he may sign in with a password.
     pub password: bool,
     /// How many passkeys he has.
@@ -111,6 +113,7 @@ impl People {
             created_ms: person.created,
             last_ms: (person.last > 0).then_some(person.last),
             invited_until_ms: person.invitation.as_ref().map(|i| i.ends).filter(|ends| now.0 < *ends),
+            vouched: person.vouched.is_some(),
             password: person.password.is_some(),
             passkeys: person.passkeys.len(),
             sessions: sessions.len(),

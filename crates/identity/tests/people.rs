@@ -5,19 +5,19 @@
 use async_trait::async_trait;
 use leadglass_identity::{
     Accepted, Act, Arrival, Chronicle, Deed, Finding, IdentityError, NewPerson, Owner, PasskeyRules, People, Ports,
-    Proof, Roll, SignedIn, State, Unrecorded,
+    Proof, Roll, SignedIn, State, Unrecorded, Vouched,
 };
 use leadglass_keys::{FakeKeyService, FakeMode};
 use leadglass_model::{ActorRef, Clock, ManagePeople, MockClock, Permit, Role, SystemEntropy, TenantId, UnixMillis};
 use leadglass_policy::Principal;
-use leadglass_records::{RecordKey, Records, Sessions, Use};
+use leadglass_records::{Expected, RecordKey, Records, Sessions, Table, TenantRecords, Use};
 use std::{
     net::IpAddr,
     path::Path,
     process::Command,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
 };
 use tokio_util::task::TaskTracker;
@@ -29,6 +29,9 @@ struct Book {
     ended: Mutex<Vec<[u8; 16]>>,
     stopped: Mutex<Vec<ActorRef>>,
     full: AtomicBool,
+    /// Whoever holds it keeps everybody waiting who wants to write an entry; so many have come.
+    gate: tokio::sync::Mutex<()>,
+    came: AtomicUsize,
 }
 
 #[async_trait]
@@ -37,6 +40,8 @@ impl Chronicle for Book {
         if self.full.load(Ordering::Relaxed) {
             return Err(Unrecorded);
         }
+        self.came.fetch_add(1, Ordering::Relaxed);
+        drop(self.gate.lock().await);
         self.acts.lock().unwrap().push(act);
         Ok(())
     }
@@ -53,6 +58,7 @@ impl Chronicle for Book {
 struct House {
     people: People,
     sessions: Sessions,
+    records: TenantRecords,
     book: Arc<Book>,
     keys: Arc<FakeKeyService>,
     clock: Arc<MockClock>,
@@ -68,7 +74,7 @@ impl House {
         let sessions = records.sessions_of(roll.clone()).unwrap();
         let book = Arc::new(Book::default());
         let people = People::new(Ports {
-            records: own,
+            records: own.clone(),
             roll,
             sessions: sessions.clone(),
             chronicle: book.clone(),
@@ -78,7 +84,7 @@ impl House {
             entropy: Arc::new(SystemEntropy),
             tasks: TaskTracker::new(),
         });
-        Self { people, sessions, book, keys, clock, tenant: tenants[0], other: tenants[1] }
+        Self { people, sessions, records: own[0].clone(), book, keys, clock, tenant: tenants[0], other: tenants[1] }
     }
 
     async fn new(dir: &Path) -> Self {
@@ -360,4 +366,181 @@ async fn whoever_decides_about_others_needs_a_passkey_and_nobody_changes_himself
         let answer = serde_json::json!({});
         assert!(is_refused(&house.people.sign_in_with_passkey(challenge, answer, arrival()).await));
     }
+}
+
+/// An invitation was opened as a clinician's, and the role became an administrator's while the password was hashed: he would have
+/// come in without a passkey.
+#[tokio::test]
+async fn a_role_that_changes_while_an_invitation_is_taken_holds() {
+    let dir = tempfile::tempdir().unwrap();
+    let house = Arc::new(House::new(dir.path()).await);
+    let (id, invitation) = house.invite("erika", Role::Clinician).await;
+    let gate = house.book.gate.lock().await;
+    let (before, hashed) = (house.book.came.load(Ordering::Relaxed), house.keys.calls().mac);
+    let admin = house.clone();
+    let change = tokio::spawn(async move { admin.people.change_role(&admin.admin(), id, Role::Admin, None).await });
+    while house.book.came.load(Ordering::Relaxed) == before {
+        tokio::task::yield_now().await;
+    }
+    // The change has its turn. The password is looked at meanwhile.
+    let newcomer = house.clone();
+    let take = tokio::spawn(async move { newcomer.take(&invitation).await.map(drop) });
+    while house.keys.calls().mac == hashed {
+        tokio::task::yield_now().await;
+    }
+    drop(gate);
+    change.await.unwrap().unwrap();
+    assert_eq!(take.await.unwrap().unwrap_err().code(), "passkey-needed");
+    assert_eq!(house.people.list(&house.admin())[0].state, State::Invited);
+}
+
+/// A write that was reported failed and stood on the disk all the same left the person unchangeable until the next start.
+#[tokio::test]
+async fn a_record_that_is_ahead_of_what_is_shown_is_looked_at_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let house = House::new(dir.path()).await;
+    let (id, phone, _) = house.person("erika").await;
+    let record = house.records.get(Table::People, &id.0).await.unwrap().unwrap();
+    let same = Zeroizing::new(record.value.expose().to_vec());
+    house.records.put(Table::People, &id.0, same, Expected::Version(record.version)).await.unwrap();
+    let conflict = house.sign_in("erika", PASSWORD, &phone.code(&house.clock)).await.unwrap_err();
+    assert!(matches!(conflict, IdentityError::Records { .. }), "{conflict:?}");
+    house.clock.advance_secs(30);
+    assert!(house.sign_in("erika", PASSWORD, &phone.code(&house.clock)).await.is_ok());
+    house.people.leave(&house.admin(), id, None).await.unwrap();
+}
+
+/// Each sign-in by the other one made a new device of a browser that two people use in turn.
+#[tokio::test]
+async fn a_workstation_that_two_people_share_is_one_device_of_each() {
+    let dir = tempfile::tempdir().unwrap();
+    let house = House::new(dir.path()).await;
+    let (erika, phone_e, _) = house.person("erika").await;
+    let (max, phone_m, _) = house.person("max").await;
+    let mut cookie: Option<String> = None;
+    for turn in 0..6 {
+        let (login, phone) = if turn % 2 == 0 { ("erika", &phone_e) } else { ("max", &phone_m) };
+        house.clock.advance_secs(30);
+        let at_desk = Arrival { device: cookie.clone(), ..arrival() };
+        let code = phone.code(&house.clock);
+        let signed_in = house.people.sign_in(login, password(), &code, at_desk).await.unwrap();
+        assert_eq!(signed_in.device.is_some(), turn == 0, "the browser keeps the cookie of the first time");
+        cookie = signed_in.device.map(|cookie| cookie.to_string()).or(cookie);
+    }
+    // One is from the day they came.
+    let devices = |id| house.people.account_of(&house.admin(), id).unwrap().devices;
+    assert_eq!((devices(erika).len(), devices(max).len()), (2, 2));
+    let names = |id| devices(id).into_iter().map(|device| device.id).collect::<Vec<_>>();
+    assert!(names(erika).iter().all(|id| !names(max).contains(id)), "each loses his own only");
+    // A secret that is none of ours is not taken over.
+    house.clock.advance_secs(30);
+    let planted = Arrival { device: Some("A".repeat(43)), ..arrival() };
+    let code = phone_e.code(&house.clock);
+    assert!(house.people.sign_in("erika", password(), &code, planted).await.unwrap().device.is_some());
+}
+
+/// Beginning costs memory, and anybody may: an address that only begins is slowed down like every other.
+#[tokio::test]
+async fn who_only_begins_with_passkeys_waits_and_others_do_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let house = House::new(dir.path()).await;
+    let from = |last| Some(IpAddr::from([192, 0, 2, last]));
+    let begun = (0..1_000).take_while(|_| house.people.begin_sign_in(from(7)).is_ok()).count();
+    assert!((100..1_000).contains(&begun), "{begun}");
+    assert!(matches!(house.people.begin_sign_in(from(7)), Err(IdentityError::TooSoon { seconds: 1 })));
+    assert!(house.people.begin_sign_in(from(8)).is_ok() && house.people.begin_sign_in(None).is_ok());
+}
+
+#[tokio::test]
+async fn a_token_that_somebody_made_ends_with_the_phone_on_which_he_made_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let house = House::new(dir.path()).await;
+    let (id, phone, accepted) = house.person("erika").await;
+    let desk = house.sign_in("erika", PASSWORD, &phone.code(&house.clock)).await.unwrap();
+    let owner = |signed_in: &SignedIn| Owner {
+        seat: signed_in.session.seat.unwrap(),
+        begun: signed_in.session.begun,
+        address: None,
+    };
+    let (on_phone, at_desk) = (owner(&accepted.signed_in), owner(&desk));
+    let made = house.people.issue_token(&on_phone, "sync".to_owned(), 30).await.unwrap();
+    let kept = house.people.issue_token(&at_desk, "script".to_owned(), 30).await.unwrap();
+    for (label, days, why) in [("", 1, "label"), ("x", 0, "days"), ("x", 366, "days")] {
+        let refused = house.people.issue_token(&at_desk, label.to_owned(), days).await.unwrap_err();
+        assert_eq!(refused.code(), why);
+    }
+    let speaks = |token: &str| house.sessions.tokens().bearer(token).unwrap();
+    let bearer = speaks(made.0.reveal()).unwrap();
+    assert_eq!((bearer.grant.actor, bearer.grant.role), (id, Role::Clinician));
+    assert_eq!(house.people.tokens(&at_desk).await.unwrap().len(), 2);
+
+    house.people.lost(&at_desk, Some(on_phone.seat.device)).await.unwrap();
+    assert!(speaks(made.0.reveal()).is_none() && speaks(kept.0.reveal()).is_some());
+    assert!(house.book.ended.lock().unwrap().contains(&bearer.session), "open streams are told");
+    assert!(matches!(house.people.issue_token(&on_phone, "x".to_owned(), 1).await, Err(IdentityError::Missing)));
+
+    let bearer = speaks(kept.0.reveal()).unwrap();
+    assert!(matches!(house.people.revoke_token(&at_desk, "00").await, Err(IdentityError::Missing)));
+    house.people.revoke_token(&at_desk, &kept.1.id).await.unwrap();
+    assert!(speaks(kept.0.reveal()).is_none());
+    assert!(house.book.ended.lock().unwrap().contains(&bearer.session));
+    let last = house.people.issue_token(&at_desk, "last".to_owned(), 1).await.unwrap();
+    house.people.leave(&house.admin(), id, None).await.unwrap();
+    assert!(speaks(last.0.reveal()).is_none(), "whoever left has no programs here");
+    let wanted =
+        [Deed::TokenIssued, Deed::TokenIssued, Deed::DeviceLost, Deed::TokenRevoked, Deed::TokenIssued, Deed::Left];
+    assert!(house.deeds().ends_with(&wanted), "{:?}", house.deeds());
+    house.clock.advance_secs(601);
+    assert!(matches!(house.people.issue_token(&at_desk, "x".to_owned(), 1).await, Err(IdentityError::StepUp)));
+}
+
+#[tokio::test]
+async fn whom_the_practices_provider_vouches_for_has_the_role_of_his_groups_and_leaves_like_anybody() {
+    let dir = tempfile::tempdir().unwrap();
+    let house = House::new(dir.path()).await;
+    house.person("erika").await;
+    let vouched = |subject: &str, role: Option<Role>, strong: bool| Vouched {
+        tenant: house.tenant,
+        issuer: "https://login.example".to_owned(),
+        subject: subject.to_owned(),
+        login: Some("erika".to_owned()),
+        name: Some("Erika Zweit".to_owned()),
+        role,
+        strong,
+    };
+    let come = async |vouched: Vouched| house.people.sign_in_vouched(vouched, arrival()).await;
+    assert!(is_refused(&come(vouched("s1", None, true)).await), "no group, no role");
+    let first = come(vouched("s1", Some(Role::Clinician), false)).await.unwrap();
+    let id = first.session.grant.actor;
+    let listed = |id: ActorRef| {
+        let all = house.people.list(&house.admin());
+        all.into_iter().find(|person| person.id == id.to_string()).unwrap()
+    };
+    assert!(listed(id).login.starts_with("oidc-"), "a sign-in name of somebody else's is not taken over");
+    assert_eq!((listed(id).name.as_str(), listed(id).vouched), ("Erika Zweit", true));
+    let again = come(vouched("s1", Some(Role::Clinician), false)).await.unwrap();
+    assert_eq!(again.session.grant.actor, id);
+    let elsewhere =
+        Vouched { issuer: "https://other.example".to_owned(), ..vouched("s1", Some(Role::Clinician), false) };
+    assert_ne!(come(elsewhere).await.unwrap().session.grant.actor, id, "another provider means another person");
+
+    // Another group is another role, and what went on ends; without a second factor nobody becomes an administrator.
+    assert!(is_refused(&come(vouched("s1", Some(Role::Admin), false)).await));
+    assert_eq!(house.is_in(&again), Some(Role::Clinician));
+    let boss = come(vouched("s1", Some(Role::Admin), true)).await.unwrap();
+    assert_eq!((house.is_in(&again), house.is_in(&boss)), (None, Some(Role::Admin)));
+    assert!(is_refused(&come(vouched("s1", None, true)).await));
+    assert_eq!(house.is_in(&boss), None, "who has no group any more is out");
+    assert!(is_refused(&come(vouched("s1", Some(Role::Device), true)).await), "a device is no person");
+
+    come(vouched("s1", Some(Role::Clinician), false)).await.unwrap();
+    house.people.leave(&house.admin(), id, None).await.unwrap();
+    assert!(is_refused(&come(vouched("s1", Some(Role::Clinician), false)).await), "whoever left here is out");
+    assert_eq!(listed(id).state, State::Left);
+    let deeds = house.deeds();
+    for deed in [Deed::Vouched, Deed::RoleChanged, Deed::Unvouched, Deed::Left] {
+        assert!(deeds.contains(&deed), "{deed:?}");
+    }
+    house.people.invite_again(&house.admin(), id, None).await.unwrap();
+    assert!(come(vouched("s1", Some(Role::Clinician), false)).await.is_ok(), "unless he was asked to come back");
 }

@@ -66,9 +66,14 @@ impl Index for SledIndex {
         self.read(move |store| store.fetch(tenant, key)).await
     }
 
-    async fn fetch_many(&self, tenant: TenantId, keys: &[RowKey]) -> Result<Vec<Option<Bytes>>, IndexError> {
+    async fn fetch_many(
+        &self,
+        tenant: TenantId,
+        keys: &[RowKey],
+        max_bytes: usize,
+    ) -> Result<Vec<Option<Bytes>>, IndexError> {
         let keys = keys.to_vec();
-        self.read(move |store| keys.into_iter().map(|key| store.fetch(tenant, key)).collect()).await
+        self.read(move |store| store.fetch_many(tenant, &keys, max_bytes)).await
     }
 
     async fn scan(

@@ -100,6 +100,25 @@ impl Store {
         Ok(row.map(|bytes| Bytes::copy_from_slice(&bytes)))
     }
 
+    /// As [`Index::fetch_many`](leadglass_index::Index::fetch_many).
+    pub(crate) fn fetch_many(
+        &self,
+        tenant: TenantId,
+        keys: &[RowKey],
+        max_bytes: usize,
+    ) -> Result<Vec<Option<Bytes>>, IndexError> {
+        let (mut rows, mut bytes) = (Vec::with_capacity(keys.len()), 0);
+        for key in keys {
+            let row = self.fetch(tenant, *key)?;
+            bytes += row.as_ref().map_or(0, Bytes::len);
+            rows.push(row);
+            if bytes >= max_bytes {
+                break;
+            }
+        }
+        Ok(rows)
+    }
+
     pub(crate) fn scan(
         &self,
         tenant: TenantId,

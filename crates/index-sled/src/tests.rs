@@ -68,6 +68,11 @@ async fn commits_at_the_same_time_all_arrive() {
 }
 
 #[tokio::test]
+async fn rows_fetched_together_stand_in_their_order() {
+    conformance::rows_fetched_together_stand_in_their_order(&Dir::new()).await;
+}
+
+#[tokio::test]
 async fn empty_and_large_rows_come_back() {
     conformance::empty_and_large_rows_come_back(&Dir::new()).await;
 }

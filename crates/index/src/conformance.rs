@@ -137,6 +137,21 @@ pub async fn empty_and_large_rows_come_back(bench: &dyn Bench) {
     }
 }
 
+/// Several rows come in the order asked for, absent ones too, and no more than the bytes allow.
+pub async fn rows_fetched_together_stand_in_their_order(bench: &dyn Bench) {
+    let index = bench.open().await;
+    let k = |n| key(Table::Meta, 1, n);
+    put(&*index, &[(A, k(1), "one"), (A, k(2), "two"), (A, k(3), "three"), (B, k(4), "four")]).await;
+    let asked = [k(3), k(9), k(1), k(4), k(2)];
+    let all = index.fetch_many(A, &asked, usize::MAX).await.expect("fetch");
+    let wanted = [Some("three"), None, Some("one"), None, Some("two")];
+    assert_eq!(all, wanted.map(|row| row.map(|row| Bytes::from_static(row.as_bytes()))));
+    for (bytes, many) in [(0, 1), (5, 1), (6, 3), (8, 3), (9, 5), (11, 5)] {
+        assert_eq!(index.fetch_many(A, &asked, bytes).await.expect("fetch"), all[..many], "{bytes} bytes");
+    }
+    assert_eq!(index.fetch_many(A, &[], 9).await.expect("fetch"), []);
+}
+
 const A: TenantId = TenantId::from_bytes([0xa0; 16]);
 const B: TenantId = TenantId::from_bytes([0xb0; 16]);
 
@@ -186,6 +201,7 @@ mod tests {
         scans_page_through_a_table_in_key_order(&MemoryIndex::default()).await;
         the_mark_stays_with_its_batch(&MemoryIndex::default()).await;
         commits_at_the_same_time_all_arrive(&MemoryIndex::default()).await;
+        rows_fetched_together_stand_in_their_order(&MemoryIndex::default()).await;
         empty_and_large_rows_come_back(&MemoryIndex::default()).await;
     }
 }

@@ -16,11 +16,22 @@ pub trait Index: Send + Sync + 'static {
     /// One row.
     async fn fetch(&self, tenant: TenantId, key: RowKey) -> Result<Option<Bytes>, IndexError>;
 
-    /// These rows, in the order of their keys as given. Engines that can ask for all at once do.
-    async fn fetch_many(&self, tenant: TenantId, keys: &[RowKey]) -> Result<Vec<Option<Bytes>>, IndexError> {
-        let mut rows = Vec::with_capacity(keys.len());
+    /// These rows, in the order of their keys as given; of the first ones only, where they reach `max_bytes` together. At
+    /// least one key is answered for. Engines that can ask for all at once do.
+    async fn fetch_many(
+        &self,
+        tenant: TenantId,
+        keys: &[RowKey],
+        max_bytes: usize,
+    ) -> Result<Vec<Option<Bytes>>, IndexError> {
+        let (mut rows, mut bytes) = (Vec::with_capacity(keys.len()), 0);
         for key in keys {
-            rows.push(self.fetch(tenant, *key).await?);
+            let row = self.fetch(tenant, *key).await?;
+            bytes += row.as_ref().map_or(0, Bytes::len);
+            rows.push(row);
+            if bytes >= max_bytes {
+                break;
+            }
         }
         Ok(rows)
     }

@@ -40,11 +40,31 @@ impl Recent {
         self.0.lock().rows.get(&(tenant, key)).cloned()
     }
 
-    /// Keeps a row that was read since `moment`, unless rows were removed meanwhile.
-    pub(crate) fn put(&self, moment: Moment, tenant: TenantId, key: RowKey, version: u64, row: &InstanceRow) {
+    /// Those of these rows that are kept in just that version, in the order asked for.
+    pub(crate) fn of(&self, tenant: TenantId, rows: impl Iterator<Item = (RowKey, u64)>) -> Vec<Option<InstanceRow>> {
         let mut kept = self.0.lock();
-        if kept.removals == moment.0 && row.earlier.len() <= EARLIER_MAX {
-            kept.rows.put((tenant, key), (version, row.clone()));
+        let mut one = |(key, version)| {
+            let (of, row) = kept.rows.get(&(tenant, key))?;
+            (*of == version).then(|| row.clone())
+        };
+        rows.map(&mut one).collect()
+    }
+
+    /// Keeps rows that were read since `moment`, unless rows were removed meanwhile.
+    pub(crate) fn put_all(
+        &self,
+        moment: Moment,
+        tenant: TenantId,
+        rows: impl IntoIterator<Item = (RowKey, u64, InstanceRow)>,
+    ) {
+        let mut kept = self.0.lock();
+        if kept.removals != moment.0 {
+            return;
+        }
+        for (key, version, row) in rows {
+            if row.earlier.len() <= EARLIER_MAX {
+                kept.rows.put((tenant, key), (version, row));
+            }
         }
     }
 

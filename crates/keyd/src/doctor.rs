@@ -38,7 +38,7 @@ pub struct Diagnosis {
 
 /// Looks at everything.
 pub fn examine(service: &Service) -> Result<Diagnosis, Refusal> {
-    let findings = vec![
+    let mut findings = vec![
         restore_tried(service),
         newest_backup(service),
         own_disk(service),
@@ -48,6 +48,15 @@ pub fn examine(service: &Service) -> Result<Diagnosis, Refusal> {
         suspensions(service),
         authority(service),
     ];
+    if service.tenants_awaiting() > 0 {
+        findings.push(finding(
+            "receipts-awaited",
+            Light::Red,
+            "restored, and nothing opens until a vault has shown what was erased since: start the vault. Where none is left: \
+             `leadglass-keyd approve --readmit receipts`"
+                .to_owned(),
+        ));
+    }
     let light = findings.iter().map(|f| f.light).max().unwrap_or(Light::Green);
     Ok(Diagnosis { light, findings })
 }

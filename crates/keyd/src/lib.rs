@@ -20,6 +20,7 @@ pub mod config;
 pub mod control;
 pub mod disk;
 pub mod doctor;
+pub mod erased;
 pub mod hygiene;
 pub mod keyring;
 pub mod layout;

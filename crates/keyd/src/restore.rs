@@ -6,12 +6,12 @@ use crate::{
     backup::{self, BackupFile, MirrorCopy},
     capsule::{self, RecoverySheet},
     config::Config,
-    disk,
+    disk, erased,
     keyring::Keyring,
     layout::Layout,
     provider::{Epoch, SealProvider},
     refusal::Refusal,
-    service::{META_LOG, meta_records, wraps_that_open},
+    service::{META_LOG, awaited_records, meta_records, wraps_that_open},
     setup,
     store::{Record, Store, Table},
 };
@@ -84,7 +84,8 @@ pub fn proof(layout: &Layout) -> Option<RestoreProof> {
     serde_json::from_slice(&bytes).ok()
 }
 
-/// Restores into an empty data directory. The own log begins anew under its next number.
+/// Restores into an empty data directory. The own log begins anew under its next number. Receipts that lie beside the capsules
+/// are carried out again before the first start answers anybody, and it waits for those of the vaults.
 pub fn restore(
     layout: &Layout,
     config: &Config,
@@ -104,6 +105,7 @@ pub fn restore(
         disk::replace(&layout.ca_certificate(), authority.certificate_pem.as_bytes())?;
     }
     keep_proof(layout, source, &summary, clock.now())?;
+    erased::carry(capsules, &config.capsules(layout))?;
     let log_number = rows
         .iter()
         .find(|r| r.table == Table::Meta && r.key == META_LOG)
@@ -111,6 +113,8 @@ pub fn restore(
         .map_or(1, u32::from_be_bytes);
     let mut records: Vec<Record> = rows.into_iter().filter(|r| r.table != Table::Meta).collect();
     records.extend(meta_records(&keyring, log_number.saturating_add(1)));
+    // What was erased since is in none of these rows: nothing opens until the vaults have shown their receipts.
+    records.extend(awaited_records(&keyring, clock.now()));
     Store::create(&layout.database(), &records)?;
     Ok(summary)
 }

@@ -10,10 +10,10 @@ use crate::{
         Approval, ApprovalId, ApprovalState, Assertion, Attestation, BindRequest, CosignAnswer, CosignRequest,
         CreateRequest, CreateTenant, DestroyRequest, DestroyStatement, EpochAdvance, EpochAdvanced, EpochList, Few,
         Health, Hex32, IndexKeyRecord, IndexPage, IndexRequest, KeyBytes, KeyRefusal, LogPage, LogRead, MAX_BATCH,
-        MAX_INDEX_PAGE, MacAnswer, MacRequest, NewKey, OpenApproval, Opened, OpenedKeys, Problem, ProblemCode,
-        RegisterActors, RestrictAnswer, RestrictRequest, Revocation, RevocationEvent, RevocationKind, SECRET_LEASE_S,
-        Scope, SecretName, SecretRecord, SecretRequest, SignedStatement, TenantInfo, TenantList, UnwrapOutcome,
-        UnwrapRequest, Word,
+        MAX_INDEX_PAGE, MacAnswer, MacRequest, NewKey, OpenApproval, Opened, OpenedKeys, PresentReceipts, Problem,
+        ProblemCode, ReceiptsSeen, RegisterActors, RestrictAnswer, RestrictRequest, Revocation, RevocationEvent,
+        RevocationKind, SECRET_LEASE_S, Scope, SecretName, SecretRecord, SecretRequest, SignedStatement, TenantInfo,
+        TenantList, UnwrapOutcome, UnwrapRequest, Word,
     },
 };
 use futures::{StreamExt, stream};
@@ -451,6 +451,12 @@ impl KeyService for FakeKeyService {
             },
         )
         .await
+    }
+
+    /// It is never restored.
+    async fn present_receipts(&self, _: &PresentReceipts) -> Result<ReceiptsSeen, ServiceError> {
+        let seen = ReceiptsSeen { destroyed: 0, foreign: 0, awaited: false };
+        self.serve(|calls| calls.other += 1, |_, _| Ok(seen)).await
     }
 
     /// It has one epoch, which does not end.

@@ -5,8 +5,9 @@ use crate::{
     wire::{
         Approval, ApprovalId, Assertion, Attestation, BindRequest, CosignAnswer, CosignRequest, CreateRequest,
         DestroyRequest, EpochAdvance, EpochAdvanced, EpochList, Health, Hex32, IndexPage, IndexRequest, LogPage,
-        LogRead, MacAnswer, MacRequest, NewKey, OpenApproval, RegisterActors, RestrictAnswer, RestrictRequest,
-        RevocationEvent, SecretRecord, SecretRequest, SignedStatement, TenantList, UnwrapOutcome, UnwrapRequest,
+        LogRead, MacAnswer, MacRequest, NewKey, OpenApproval, PresentReceipts, ReceiptsSeen, RegisterActors,
+        RestrictAnswer, RestrictRequest, RevocationEvent, SecretRecord, SecretRequest, SignedStatement, TenantList,
+        UnwrapOutcome, UnwrapRequest,
     },
 };
 use futures::stream::BoxStream;
@@ -52,6 +53,8 @@ pub trait KeyService: Send + Sync + 'static {
     async fn unrestrict(&self, request: &RestrictRequest) -> Result<RestrictAnswer, ServiceError>;
     /// Destroys keys under an approval; the receipt's statement is a [`crate::wire::DestroyStatement`].
     async fn destroy(&self, request: &DestroyRequest) -> Result<SignedStatement, ServiceError>;
+    /// Shows receipts of destructions, which a service that was restored carries out again.
+    async fn present_receipts(&self, request: &PresentReceipts) -> Result<ReceiptsSeen, ServiceError>;
     /// Ends the epoch under an approval; the same approval again tells how far it is.
     async fn advance_epoch(&self, request: &EpochAdvance) -> Result<EpochAdvanced, ServiceError>;
     /// Every epoch that began, signed.

@@ -1,8 +1,8 @@
 //! The command line.
 
 use crate::{
-    admin, audit, backup, config, device, doctor, erase, import, logging, open, person, reindex, render_worker, review,
-    send, serve, thrift, token, up,
+    admin, audit, backup, care, config, device, doctor, erase, export, import, logging, open, person, reindex,
+    render_worker, restriction, retention, review, send, serve, thrift, token, up,
 };
 use clap::{Parser, Subcommand};
 use std::{path::PathBuf, process::ExitCode};
@@ -54,12 +54,22 @@ enum Command {
     Device(device::Args),
     /// Invites people, lists them, changes their roles, ends their access.
     Person(person::Args),
+    /// Lists who treats whom, says so, and ends it.
+    Care(care::Args),
+    /// Lists restricted studies, restricts one, lifts that.
+    Restriction(restriction::Args),
     /// Lists what was opened in emergencies, and closes it with a decision.
     Review(review::Args),
+    /// Says what has to be kept how long, and lists what is over.
+    Retention(retention::Args),
+    /// Holds studies for legal claims, and lifts that.
+    Hold(retention::HoldArgs),
     /// Orders, approves and carries out erasures, and fetches their certificates.
     Erase(Box<erase::Args>),
     /// Checks an erasure's certificate without the vault.
     Certificate(erase::CertificateArgs),
+    /// Exports a patient, a study or an instance as a package for media.
+    Export(Box<export::Args>),
     /// Tells in plain words what is not yet safe.
     Doctor(doctor::Args),
     /// Issues, lists and revokes bearer tokens; the vault must be stopped.
@@ -116,8 +126,13 @@ impl Cli {
             Command::Audit(args) => runtime()?.block_on(audit::run(args)),
             Command::Device(args) => runtime()?.block_on(device::run(args)),
             Command::Person(args) => runtime()?.block_on(person::run(args)),
+            Command::Care(args) => runtime()?.block_on(care::run(args)),
+            Command::Restriction(args) => runtime()?.block_on(restriction::run(args)),
             Command::Review(args) => runtime()?.block_on(review::run(args)),
+            Command::Retention(args) => runtime()?.block_on(retention::run(args)),
+            Command::Hold(args) => runtime()?.block_on(retention::hold(args)),
             Command::Erase(args) => runtime()?.block_on(erase::run(*args)),
+            Command::Export(args) => runtime()?.block_on(export::run(*args)),
             Command::Certificate(args) => erase::certificate(&args),
             Command::Doctor(args) => runtime()?.block_on(doctor::run(args)),
             Command::Token(args) => token::run(args),

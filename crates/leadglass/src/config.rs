@@ -3,11 +3,15 @@
 //! The comments on the fields are the manual; `deploy/vault.toml` is a sample that a test parses.
 
 mod alarms;
+mod audit;
 mod erasure;
+mod oidc;
 mod store;
 
 pub use alarms::Alarms;
+pub use audit::{Audit, Syslog};
 pub use erasure::Erasure;
+pub use oidc::Oidc;
 pub use store::{Ack, Store};
 
 use crate::devices::parse_fingerprint;
@@ -55,6 +59,12 @@ pub struct Config {
     /// Who hears of alarms, and what is unusual.
     #[serde(default)]
     pub alarms: Alarms,
+    /// Where the audit log goes besides this node.
+    #[serde(default)]
+    pub audit: Audit,
+    /// Who vouches for people, beside this vault's own sign-in.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub oidc: Vec<Oidc>,
     /// Allows the key service on this very host. Only for evaluation: whoever steals the machine has both halves.
     #[serde(default)]
     pub key_service_on_this_host: bool,
@@ -185,6 +195,10 @@ pub struct Tenant {
     /// whoever states a reason, which the log keeps sealed.
     #[serde(default)]
     pub care: Care,
+    /// What the practice says of itself in an export (GDPR Art. 15(1)): `controller`, `officer`, `purposes`, `recipients`,
+    /// `retention`, `authority`, `source`, `transfers`. What is left out is shown as left out.
+    #[serde(default, skip_serializing_if = "leadglass_engine::Practice::is_silent")]
+    pub practice: leadglass_engine::Practice,
 }
 
 /// Whom a clinician treats.
@@ -293,6 +307,7 @@ impl Config {
     pub fn check(&self) -> anyhow::Result<()> {
         ensure!(!self.tenants.is_empty(), "no tenant: add [[tenants]] with an id from `leadglass-keyd tenant list`");
         self.store.check()?;
+        self.audit.check()?;
         let mut aets = BTreeSet::new();
         for tenant in &self.tenants {
             for aet in &tenant.aets {
@@ -312,6 +327,12 @@ impl Config {
             for tenant in &device.tenants {
                 ensure!(self.tenants.iter().any(|t| t.id == *tenant), "device {} names an unknown tenant", device.name);
             }
+        }
+        let tenants: Vec<TenantId> = self.tenants.iter().map(|tenant| tenant.id).collect();
+        let mut providers = BTreeSet::new();
+        for provider in &self.oidc {
+            provider.check(&tenants)?;
+            ensure!(providers.insert(&provider.id), "two of [[oidc]] are called {}", provider.id);
         }
         for port in &self.dicom.tenant_ports {
             let known = self.tenants.iter().any(|tenant| tenant.id == port.tenant);

@@ -10,6 +10,7 @@ mod finding;
 mod host;
 mod keys;
 mod limits;
+mod repository;
 mod store;
 mod tokens;
 mod vault;
@@ -54,6 +55,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     findings.extend(doors::look(&config));
     findings.push(tokens::look(&config).await);
     findings.extend(vault::look(&config));
+    findings.extend(repository::look(&config).await);
     findings.push(backups::look(&config.data, SystemClock.now()));
     findings.extend(store::look(&config).await);
     findings.extend(devices::look(args.data.as_deref(), &config).await);

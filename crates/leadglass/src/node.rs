@@ -8,7 +8,9 @@ use crate::{
 use anyhow::{Context, bail, ensure};
 use futures::StreamExt;
 use leadglass_audit::{LocalDisk, Log};
-use leadglass_engine::{Ack, AlarmKind, Breadth, Engine, KeyLogPort, Limits, Ports, SubjectPort};
+use leadglass_engine::{
+    Ack, AlarmKind, Breadth, Engine, KeyLogPort, Limits, Ports, SubjectPort, kept_receipts, show_receipts,
+};
 use leadglass_index::{Catalog, LoadReport, StudyIndexKey, TenantKeys};
 use leadglass_index_sled::{SledIndex, SledOptions};
 use leadglass_journal::{Journal, JournalConfig};
@@ -113,6 +115,9 @@ impl Node {
             let detail = patiently("the key service", || keys.secret(id, SecretName::AuditDetail)).await?;
             let record = patiently("the key service", || keys.secret(id, SecretName::Record)).await?;
             let own = records.tenant(id, RecordKey::from_bytes(*record.expose()));
+            // A key service that was restored gives no index key before.
+            let receipts = kept_receipts(&own).await.context("cannot read the erasures")?;
+            patiently("the key service", || show_receipts(&keys, id, &receipts)).await?;
             tenant_records.push(own.clone());
             subjects.insert(id, SubjectPort { detail, records: own });
             let index_keys = index_keys(&keys, id).await?;
@@ -153,8 +158,13 @@ impl Node {
         for tenant in &config.tenants {
             engine.set_care(tenant.id, tenant.care.into());
         }
+        for tenant in &config.tenants {
+            engine.set_practice(tenant.id, tenant.practice.clone());
+        }
+        engine.set_printer(Arc::new(crate::export::Papers));
         engine.set_erasure((&config.erasure).into());
         engine.set_breadth(Breadth { patients: config.alarms.patients_per_hour, times: config.alarms.times_the_usual });
+        backup::forget_finished(&config.data).context("cannot take away the note of a finished restore")?;
         Ok(Self { engine, records, keys: for_people, tenant_records, index, tasks, key_tasks, key_stop })
     }
 

@@ -2,6 +2,7 @@
 //! is asked for at its beginning only.
 
 use leadglass_engine::Engine;
+use leadglass_model::{Clock, SystemClock, UnixMillis};
 use leadglass_records::Tokens;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -27,8 +28,16 @@ pub async fn patrol(engine: Engine, tokens: Tokens, stop: CancellationToken) {
             }
             Err(error) => tracing::warn!(%error, "the tokens of those who read cannot be looked up"),
         }
+        // One that a person made for a program ends without him.
+        let then = UnixMillis(SystemClock.now().0.saturating_sub(LOOKED_BACK_MS));
+        match tokens.over_since(then).await {
+            Ok(over) => over.into_iter().for_each(|session| engine.end_session(session)),
+            Err(error) => tracing::warn!(%error, "the tokens of people cannot be looked up"),
+        }
     }
 }
 
+/// More than two looks: one may be late.
+const LOOKED_BACK_MS: u64 = 60_000;
 /// With the few MiB that are under way a download ends within five seconds.
 const LOOK_EVERY: Duration = Duration::from_secs(2);

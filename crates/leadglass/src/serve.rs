@@ -1,12 +1,15 @@
 //! `leadglass serve`: one vault node.
 
 use crate::{
-    alarms, backup,
+    alarms,
+    audit::syslog,
+    backup,
     config::Config,
     devices::{self, Book, Doors, Gate, Rules},
     files,
     intake::Door,
     node::{Layout, Node},
+    oidc::Providers,
     patrol::patrol,
     people,
 };
@@ -85,6 +88,10 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     if let Some(webhook) = alarms::Webhook::of(&config.alarms)? {
         connections.spawn(webhook.carry(node.engine.alarms(), stop.clone()));
     }
+    if let Some(repository) = &config.audit.syslog {
+        let follower = syslog::Follower::open(repository, node.engine.clone(), &config.data)?;
+        connections.spawn(follower.follow(stop.clone()));
+    }
     connections.spawn(patrol(node.engine.clone(), node.records.tokens(), stop.clone()));
     let desk = backup::Desk {
         engine: node.engine.clone(),
@@ -101,6 +108,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         tokens: Arc::new(node.records.tokens()),
         sessions: sessions.clone(),
         people,
+        providers: Arc::new(Providers::of(&config)?),
         devices: Arc::new(book),
         refusals,
         origins: Arc::new(Origins {

@@ -4,7 +4,7 @@ use crate::{
     OpenError, Records,
     database::{self, RECORDS, TOKENS},
 };
-use redb::{Database, ReadTransaction, ReadableTable};
+use redb::{Database, ReadTransaction, ReadableTable, TableDefinition};
 use std::path::Path;
 
 impl Records {
@@ -23,7 +23,7 @@ impl Records {
     }
 }
 
-fn copy(from: &ReadTransaction, to: &Database) -> Result<(), redb::Error> {
+pub(crate) fn copy(from: &ReadTransaction, to: &Database) -> Result<(), redb::Error> {
     let records = from.open_table(RECORDS)?;
     let mut rows = records.iter()?;
     loop {
@@ -42,10 +42,19 @@ fn copy(from: &ReadTransaction, to: &Database) -> Result<(), redb::Error> {
             break;
         }
     }
+    copy_hashes(from, to, TOKENS)
+}
+
+/// Copies a table whose rows are named by a hash.
+pub(crate) fn copy_hashes(
+    from: &ReadTransaction,
+    to: &Database,
+    of: TableDefinition<'static, &'static [u8; 32], &'static [u8]>,
+) -> Result<(), redb::Error> {
     let write = to.begin_write()?;
     {
-        let mut table = write.open_table(TOKENS)?;
-        for row in from.open_table(TOKENS)?.iter()? {
+        let mut table = write.open_table(of)?;
+        for row in from.open_table(of)?.iter()? {
             let (key, value) = row?;
             table.insert(key.value(), value.value())?;
         }

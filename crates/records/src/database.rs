@@ -13,7 +13,7 @@ use std::{
     fs::{File, OpenOptions},
     io,
     os::unix::fs::OpenOptionsExt,
-    path::Path,
+    path::{Path, PathBuf},
     sync::atomic::{AtomicBool, Ordering},
 };
 
@@ -27,8 +27,9 @@ pub(crate) const SESSIONS: TableDefinition<'static, &[u8; 32], &[u8]> = TableDef
 /// The open file; opened anew after a failure.
 pub(crate) struct Store {
     opener: Box<dyn Fn() -> Result<Database, redb::Error> + Send + Sync>,
+    pub(crate) path: PathBuf,
     /// `None` while it could not be opened anew.
-    database: RwLock<Option<Database>>,
+    pub(crate) database: RwLock<Option<Database>>,
     /// An operation failed in the file.
     suspect: AtomicBool,
 }
@@ -36,13 +37,17 @@ pub(crate) struct Store {
 impl Store {
     pub(crate) fn open(path: &Path) -> Result<Self, OpenError> {
         let database = open(path)?;
-        let path = path.to_owned();
-        let opener = move || Ok(redb::Builder::new().set_cache_size(CACHE_BYTES).open(&path)?);
-        Ok(Self::over(database, Box::new(opener)))
+        let of = path.to_owned();
+        let opener = move || Ok(redb::Builder::new().set_cache_size(CACHE_BYTES).open(&of)?);
+        Ok(Self::over(path, database, Box::new(opener)))
     }
 
-    fn over(database: Database, opener: Box<dyn Fn() -> Result<Database, redb::Error> + Send + Sync>) -> Self {
-        Self { opener, database: RwLock::new(Some(database)), suspect: AtomicBool::new(false) }
+    fn over(
+        path: &Path,
+        database: Database,
+        opener: Box<dyn Fn() -> Result<Database, redb::Error> + Send + Sync>,
+    ) -> Self {
+        Self { opener, path: path.to_owned(), database: RwLock::new(Some(database)), suspect: AtomicBool::new(false) }
     }
 
     pub(crate) fn begin_read(&self) -> Result<ReadTransaction, redb::Error> {
@@ -110,7 +115,7 @@ pub(crate) fn make(path: &Path) -> Result<(), OpenError> {
     Ok(())
 }
 
-fn prepare(database: &Database) -> Result<(), redb::Error> {
+pub(crate) fn prepare(database: &Database) -> Result<(), redb::Error> {
     let write = database.begin_write()?;
     write.open_table(RECORDS)?;
     write.open_table(TOKENS)?;
@@ -118,13 +123,13 @@ fn prepare(database: &Database) -> Result<(), redb::Error> {
     Ok(write.commit()?)
 }
 
-const CACHE_BYTES: usize = 32 << 20;
+pub(crate) const CACHE_BYTES: usize = 32 << 20;
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use redb::{StorageBackend, backends::FileBackend};
-    use std::{path::PathBuf, sync::Arc};
+    use std::sync::Arc;
 
     /// A file on a disk that can be full.
     #[derive(Debug)]
@@ -186,8 +191,8 @@ mod tests {
         let is_full = Arc::new(AtomicBool::new(false));
         let database = Full::open(&path, &is_full).unwrap();
         prepare(&database).unwrap();
-        let again = is_full.clone();
-        let store = Store::over(database, Box::new(move || Full::open(&path, &again)));
+        let (again, of) = (is_full.clone(), path.clone());
+        let store = Store::over(&path, database, Box::new(move || Full::open(&of, &again)));
         write(&store, b"before").unwrap();
         is_full.store(true, Ordering::Release);
         assert!(write(&store, b"meanwhile").is_err());

@@ -9,6 +9,10 @@ pub trait PersonRoll: Send + Sync + 'static {
     /// Whom this person may speak for, at this device: nobody, if he has left or is not known, or the device is none of his
     /// any more.
     fn grant_of(&self, seat: &Seat) -> Option<TokenGrant>;
+
+    /// Whom a token speaks for that this person made for a program: nobody, if he has left, or if his role is one that no program
+    /// may have.
+    fn bearer(&self, seat: &Seat) -> Option<TokenGrant>;
 }
 
 /// A node without people of its own.
@@ -17,6 +21,10 @@ pub struct Nobody;
 
 impl PersonRoll for Nobody {
     fn grant_of(&self, _: &Seat) -> Option<TokenGrant> {
+        None
+    }
+
+    fn bearer(&self, _: &Seat) -> Option<TokenGrant> {
         None
     }
 }
@@ -128,6 +136,9 @@ pub(crate) struct Row {
     /// The person who began it.
     #[n(6)]
     seat: Option<Seat>,
+    /// Since when it has been locked.
+    #[n(7)]
+    pub(crate) locked: Option<u64>,
 }
 
 impl Row {
@@ -136,7 +147,7 @@ impl Row {
             Holder::Token(hash) => (Some(hash), None),
             Holder::Person(seat) => (None, Some(seat)),
         };
-        Self { token, session, begun, ends, idle_ms, seen: begun, seat }
+        Self { token, session, begun, ends, idle_ms, seen: begun, seat, locked: None }
     }
 
     /// Nobody, if the row is not one of ours.
@@ -151,6 +162,18 @@ impl Row {
     /// The row with a later last use.
     pub(crate) fn seen_at(mut self, seen: u64) -> Self {
         self.seen = seen;
+        self
+    }
+
+    /// The row of a session that is locked.
+    pub(crate) fn locked_at(mut self, now: u64) -> Self {
+        self.locked.get_or_insert(now);
+        self
+    }
+
+    /// The row of a session whose person came back.
+    pub(crate) fn opened_at(mut self, now: u64) -> Self {
+        (self.locked, self.seen) = (None, now);
         self
     }
 

@@ -16,7 +16,11 @@ mod copy;
 mod database;
 mod error;
 mod holder;
+mod live;
+mod lock;
+mod personal;
 mod records;
+mod rewrite;
 mod sealed;
 mod sessions;
 mod table;
@@ -28,4 +32,4 @@ pub use records::{Expected, Fresh, MAX_KEY_BYTES, MAX_SCAN, MAX_VALUE_BYTES, Rec
 pub use sealed::RecordKey;
 pub use sessions::{SessionReference, Sessions};
 pub use table::Table;
-pub use tokens::{MAX_LABEL_CHARS, NewToken, Token, TokenGrant, TokenInfo, Tokens};
+pub use tokens::{Bearer, MAX_LABEL_CHARS, NewToken, Token, TokenGrant, TokenInfo, Tokens};

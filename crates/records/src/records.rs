@@ -7,7 +7,10 @@ use crate::{
 };
 use leadglass_model::{Clock, Entropy, Phi, TenantId};
 use redb::ReadableTable;
-use std::{path::Path, sync::Arc};
+use std::{
+    path::Path,
+    sync::{Arc, OnceLock},
+};
 use zeroize::Zeroizing;
 
 /// The file of records. Clones share it.
@@ -16,6 +19,8 @@ pub struct Records {
     pub(crate) store: Arc<Store>,
     entropy: Arc<dyn Entropy>,
     clock: Arc<dyn Clock>,
+    /// Who works here, once somebody said so: tokens that people made ask it.
+    people: Arc<OnceLock<Arc<dyn PersonRoll>>>,
 }
 
 /// The records of one tenant, with the key that opens them. Drop it when the key's lease ends.
@@ -54,7 +59,7 @@ pub enum Expected {
 impl Records {
     /// Opens the file at `path`; makes it if there is none. Blocks; repairs what a crash left.
     pub fn open(path: &Path, clock: Arc<dyn Clock>, entropy: Arc<dyn Entropy>) -> Result<Self, OpenError> {
-        Ok(Self { store: Arc::new(Store::open(path)?), entropy, clock })
+        Ok(Self { store: Arc::new(Store::open(path)?), entropy, clock, people: Arc::default() })
     }
 
     /// The records of one tenant under its record key.
@@ -64,7 +69,7 @@ impl Records {
 
     /// The bearer tokens of all tenants.
     pub fn tokens(&self) -> Tokens {
-        Tokens::new(self.store.clone(), self.clock.clone(), self.entropy.clone())
+        Tokens::new(self.store.clone(), self.clock.clone(), self.entropy.clone(), self.people.clone())
     }
 
     /// The sessions of all tenants, of tokens alone. To be called once: what it answers holds them in memory. Blocks.
@@ -74,11 +79,17 @@ impl Records {
 
     /// As [`Records::sessions`], on a node that has people.
     pub fn sessions_of(&self, people: Arc<dyn PersonRoll>) -> Result<Sessions, TokenError> {
+        // It is called once, so there is nobody before.
+        let _ = self.people.set(people.clone());
         Sessions::load(self.store.clone(), self.tokens(), people, self.clock.clone(), self.entropy.clone())
     }
 }
 
 impl TenantRecords {
+    pub(crate) fn store(&self) -> Arc<Store> {
+        self.records.store.clone()
+    }
+
     /// Which tenant.
     pub fn tenant(&self) -> TenantId {
         self.tenant

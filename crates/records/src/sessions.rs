@@ -5,6 +5,8 @@
 //! or the roll of people does, each time, so a token that is revoked or has expired ends its sessions at once, and so does
 //! a person's leaving; another role holds at once.
 //!
+//! A session that is not used for its idle time ends, if a token began it; a person's is locked ([`Sessions::unlock`]).
+//!
 //! All sessions are held in memory; beginnings and ends are durable, the last use is written by [`Sessions::settle`] only. A
 //! session that ended stays ended though the clock be set back: it leaves the memory when its end is seen.
 
@@ -12,6 +14,7 @@ use crate::{
     PersonRoll, Seat, SessionGrant, SessionInfo, SessionTimes, TokenError, TokenGrant, Tokens, Use,
     database::{SESSIONS, Store},
     holder::{Holder, Row},
+    live::{Live, Standing},
     tokens,
 };
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
@@ -22,27 +25,24 @@ use sha2::{Digest, Sha256};
 use std::{
     collections::HashMap,
     net::IpAddr,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 use zeroize::Zeroizing;
 
 /// The sessions of all tenants. Clones share them; a node has one of these.
 #[derive(Clone)]
-pub struct Sessions(Arc<Inner>);
+pub struct Sessions(pub(crate) Arc<Inner>);
 
-struct Inner {
+pub(crate) struct Inner {
     store: Arc<Store>,
     tokens: Tokens,
     people: Arc<dyn PersonRoll>,
-    clock: Arc<dyn Clock>,
+    pub(crate) clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
-    live: RwLock<HashMap<Hash, Live>>,
+    pub(crate) live: RwLock<HashMap<Hash, Live>>,
     /// Whoever changes the file holds it, so that nothing that ended is written again.
-    writing: Mutex<()>,
+    pub(crate) writing: Mutex<()>,
 }
 
 /// A session's reference: shown once, to the browser that began it, then wiped.
@@ -61,24 +61,7 @@ impl std::fmt::Debug for SessionReference {
     }
 }
 
-type Hash = [u8; 32];
-
-/// A session in memory.
-struct Live {
-    row: Row,
-    holder: Holder,
-    from: Option<IpAddr>,
-    seen: AtomicU64,
-}
-
-impl Live {
-    fn info(&self) -> Option<SessionInfo> {
-        let Holder::Person(seat) = self.holder else { return None };
-        let seen = UnixMillis(self.seen.load(Ordering::Relaxed));
-        let (begun, ends) = (UnixMillis(self.row.begun), UnixMillis(self.row.ends));
-        Some(SessionInfo { session: self.row.session, seat, begun, seen, ends, from: self.from })
-    }
-}
+pub(crate) type Hash = [u8; 32];
 
 impl Sessions {
     /// Reads what there is; rows that do not parse are dropped, which signs somebody out.
@@ -97,7 +80,7 @@ impl Sessions {
             if let Ok(row) = minicbor::decode::<Row>(row.value())
                 && let Some(holder) = row.holder()
             {
-                live.insert(*hash.value(), Live { seen: AtomicU64::new(row.seen), row, holder, from: None });
+                live.insert(*hash.value(), Live::of(row, holder, None));
             }
         }
         drop((rows, read));
@@ -159,7 +142,7 @@ impl Sessions {
     pub fn of_people(&self, wanted: impl Fn(&SessionInfo) -> bool) -> Vec<SessionInfo> {
         let now = self.0.clock.now().0;
         let live = self.0.live.read();
-        let going_on = live.values().filter(|live| now < live.row.idle_ends(live.seen.load(Ordering::Relaxed)));
+        let going_on = live.values().filter(|live| live.standing(now) == Standing::Open);
         going_on.filter_map(Live::info).filter(wanted).collect()
     }
 
@@ -188,7 +171,12 @@ impl Sessions {
         Ok(names)
     }
 
-    fn grant_of(&self, holder: &Holder) -> Result<Option<TokenGrant>, TokenError> {
+    /// The bearer tokens of this node.
+    pub fn tokens(&self) -> &Tokens {
+        &self.0.tokens
+    }
+
+    pub(crate) fn grant_of(&self, holder: &Holder) -> Result<Option<TokenGrant>, TokenError> {
         match holder {
             Holder::Token(hash) => self.0.tokens.grant_of(hash),
             Holder::Person(seat) => Ok(self.0.people.grant_of(seat)),
@@ -200,13 +188,17 @@ impl Sessions {
     pub fn resolve(&self, reference: &str, counts: Use) -> Result<Option<SessionGrant>, TokenError> {
         let Some(hash) = hash_of(reference) else { return Ok(None) };
         let now = self.0.clock.now().0;
-        let (row, holder, seen) = {
+        let (row, holder, seen, standing) = {
             let live = self.0.live.read();
             let Some(session) = live.get(&hash) else { return Ok(None) };
-            (session.row.clone(), session.holder, session.seen.load(Ordering::Relaxed))
+            let standing = session.standing(now);
+            (session.row.clone(), session.holder, session.seen.load(Ordering::Relaxed), standing)
         };
-        let goes_on = now < row.idle_ends(seen);
-        let grant = if goes_on { self.noticing(self.grant_of(&holder))? } else { None };
+        let grant = match standing {
+            Standing::Open => self.noticing(self.grant_of(&holder))?,
+            Standing::Locked => return Ok(None),
+            Standing::Over => None,
+        };
         let Some(grant) = grant else {
             self.0.live.write().remove(&hash);
             return Ok(None);
@@ -252,17 +244,13 @@ impl Sessions {
         times: SessionTimes,
         from: Option<IpAddr>,
     ) -> Result<(SessionReference, Row), TokenError> {
-        let mut secret = Zeroizing::new([0; SECRET_BYTES]);
         let mut session = [0; 16];
-        self.0.entropy.fill(&mut secret[..]);
         self.0.entropy.fill(&mut session);
         let now = self.0.clock.now();
         let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         let ends = now.0.saturating_add(millis(times.absolute));
         let row = Row::new(holder, session, now.0, ends, millis(times.idle));
-        let mut text = Zeroizing::new(String::with_capacity(TEXT_LEN));
-        URL_SAFE_NO_PAD.encode_string(&secret[..], &mut text);
-        let hash = hash(&secret);
+        let (reference, hash) = self.fresh_reference();
         let _turn = self.0.writing.lock();
         let surplus = self.surplus(&holder)?;
         self.write(&[(hash, row.clone())], &surplus)?;
@@ -270,8 +258,16 @@ impl Sessions {
         for hash in &surplus {
             live.remove(hash);
         }
-        live.insert(hash, Live { seen: AtomicU64::new(row.seen), row: row.clone(), holder, from });
-        Ok((SessionReference(text), row))
+        live.insert(hash, Live::of(row.clone(), holder, from));
+        Ok((reference, row))
+    }
+
+    pub(crate) fn fresh_reference(&self) -> (SessionReference, Hash) {
+        let mut secret = Zeroizing::new([0; SECRET_BYTES]);
+        self.0.entropy.fill(&mut secret[..]);
+        let mut text = Zeroizing::new(String::with_capacity(TEXT_LEN));
+        URL_SAFE_NO_PAD.encode_string(&secret[..], &mut text);
+        (SessionReference(text), hash(&secret))
     }
 
     /// Sessions of the holder that must go, so that one more finds place: those that were not used for the longest time.
@@ -296,9 +292,11 @@ impl Sessions {
         let mut used = Vec::new();
         let mut over = Vec::new();
         for (hash, session) in &*self.0.live.read() {
-            let seen = session.seen.load(Ordering::Relaxed);
-            if now >= session.row.idle_ends(seen) || self.grant_of(&session.holder)?.is_none() {
+            let (seen, standing) = (session.seen.load(Ordering::Relaxed), session.standing(now));
+            if standing == Standing::Over || self.grant_of(&session.holder)?.is_none() {
                 over.push(*hash);
+            } else if standing == Standing::Locked && session.row.locked.is_none() {
+                used.push((*hash, session.row.clone().seen_at(seen).locked_at(now)));
             } else if seen != session.row.seen {
                 used.push((*hash, session.row.clone().seen_at(seen)));
             }
@@ -311,7 +309,7 @@ impl Sessions {
             used.retain(|(hash, _)| live.contains_key(hash));
             for (hash, row) in &used {
                 if let Some(session) = live.get_mut(hash) {
-                    session.row.seen = row.seen;
+                    session.row = row.clone();
                 }
             }
         }
@@ -334,7 +332,7 @@ impl Sessions {
         Ok(ended)
     }
 
-    fn write(&self, fresh: &[(Hash, Row)], ended: &[Hash]) -> Result<(), TokenError> {
+    pub(crate) fn write(&self, fresh: &[(Hash, Row)], ended: &[Hash]) -> Result<(), TokenError> {
         let write = self.0.store.begin_write()?;
         {
             let mut rows = write.open_table(SESSIONS).map_err(redb::Error::from)?;
@@ -350,7 +348,7 @@ impl Sessions {
     }
 
     /// A failure in the file makes the next operation open it anew.
-    fn noticing<T>(&self, outcome: Result<T, TokenError>) -> Result<T, TokenError> {
+    pub(crate) fn noticing<T>(&self, outcome: Result<T, TokenError>) -> Result<T, TokenError> {
         if let Err(TokenError::Io { .. }) = &outcome {
             self.0.store.suspect();
         }
@@ -365,7 +363,7 @@ impl std::fmt::Debug for Sessions {
 }
 
 /// The hash of what a browser sent; nothing if it cannot be a reference.
-fn hash_of(text: &str) -> Option<Hash> {
+pub(crate) fn hash_of(text: &str) -> Option<Hash> {
     if text.len() != TEXT_LEN {
         return None;
     }

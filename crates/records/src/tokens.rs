@@ -4,22 +4,27 @@
 //! bits need no slow hash. A token is found by that hash, so how long a look-up takes tells nothing that helps to guess one.
 
 use crate::{
-    TokenError,
+    PersonRoll, Seat, TokenError,
     database::{Store, TOKENS},
 };
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use leadglass_model::{ActorRef, Clock, Entropy, Role, TenantId, UnixMillis};
 use redb::{ReadableTable, ReadableTableMetadata};
 use sha2::{Digest, Sha256};
-use std::{collections::HashSet, sync::Arc};
+use std::{
+    collections::HashSet,
+    sync::{Arc, OnceLock},
+};
 use zeroize::Zeroizing;
 
 /// The tokens of all tenants. Clones share them.
 #[derive(Clone)]
 pub struct Tokens {
     store: Arc<Store>,
-    clock: Arc<dyn Clock>,
+    pub(crate) clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
+    /// Who is asked about tokens that a person made for himself; until it is set, they speak for nobody.
+    people: Arc<OnceLock<Arc<dyn PersonRoll>>>,
 }
 
 /// A token to be issued.
@@ -64,6 +69,12 @@ pub struct TokenGrant {
     pub label: String,
 }
 
+impl TokenGrant {
+    fn called(self, label: String) -> Self {
+        Self { label, ..self }
+    }
+}
+
 /// A token without its secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TokenInfo {
@@ -75,11 +86,27 @@ pub struct TokenInfo {
     pub expires: Option<UnixMillis>,
     /// When it was revoked.
     pub revoked: Option<UnixMillis>,
+    /// The person who made it for himself, and at which device; `None`: an operator issued it.
+    pub seat: Option<Seat>,
+}
+
+/// Whoever bears a token.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Bearer {
+    /// Whom it speaks for: itself, or the person who made it, in the role that he has now.
+    pub grant: TokenGrant,
+    /// The token's own pseudonym: what its accesses are counted by.
+    pub session: [u8; 16],
 }
 
 impl Tokens {
-    pub(crate) fn new(store: Arc<Store>, clock: Arc<dyn Clock>, entropy: Arc<dyn Entropy>) -> Self {
-        Self { store, clock, entropy }
+    pub(crate) fn new(
+        store: Arc<Store>,
+        clock: Arc<dyn Clock>,
+        entropy: Arc<dyn Entropy>,
+        people: Arc<OnceLock<Arc<dyn PersonRoll>>>,
+    ) -> Self {
+        Self { store, clock, entropy, people }
     }
 
     /// Issues a token; it is durable when this answers, and its text is nowhere but in the answer.
@@ -87,18 +114,37 @@ impl Tokens {
     /// Cancel safety: a dropped call may have issued a token that nobody knows; it stands in the list.
     pub async fn issue(&self, new: NewToken) -> Result<(Token, TokenInfo), TokenError> {
         let this = self.clone();
-        tokio::task::spawn_blocking(move || this.noticing(this.issue_now(new))).await?
+        tokio::task::spawn_blocking(move || this.noticing(this.issue_now(new, None))).await?
     }
 
     /// Whom a text speaks for: nobody if it is no token of ours, expired or revoked. Answers from memory or one page of the
     /// file, so it may be called where waiting is not wanted.
     pub fn resolve(&self, text: &str) -> Result<Option<TokenGrant>, TokenError> {
-        let Some(hash) = hash_of(text) else { return Ok(None) };
-        self.grant_of(&hash)
+        Ok(self.bearer(text)?.map(|bearer| bearer.grant))
     }
 
-    /// Whom the token with this hash speaks for now.
+    /// As [`Tokens::resolve`], with the token's own name.
+    pub fn bearer(&self, text: &str) -> Result<Option<Bearer>, TokenError> {
+        let Some(hash) = hash_of(text) else { return Ok(None) };
+        let Some(info) = self.living(&hash)? else { return Ok(None) };
+        let session = info.grant.actor.0;
+        let grant = match info.seat {
+            None => Some(info.grant),
+            // The label is the token's: whoever looks at who is in wants to know which one.
+            Some(seat) => {
+                self.people.get().and_then(|people| people.bearer(&seat)).map(|who| who.called(info.grant.label))
+            }
+        };
+        Ok(grant.map(|grant| Bearer { grant, session }))
+    }
+
+    /// Whom the token with this hash speaks for now, if it signs browsers in: one that a person made for a program does not.
     pub(crate) fn grant_of(&self, hash: &[u8; 32]) -> Result<Option<TokenGrant>, TokenError> {
+        Ok(self.living(hash)?.filter(|info| info.seat.is_none()).map(|info| info.grant))
+    }
+
+    /// The token with this hash, if it is neither revoked nor over.
+    fn living(&self, hash: &[u8; 32]) -> Result<Option<TokenInfo>, TokenError> {
         let Some(row) = self.noticing(self.find(hash).map_err(TokenError::from))? else { return Ok(None) };
         let info = Row::decode(&row)?;
         let over = |at: Option<UnixMillis>| at.is_some_and(|at| at <= self.clock.now());
@@ -106,7 +152,7 @@ impl Tokens {
         if info.revoked.is_some() || over(info.expires) {
             return Ok(None);
         }
-        Ok(Some(info.grant))
+        Ok(Some(info))
     }
 
     /// Those of `actors` whose token was revoked or has expired. Who has no token here is not among them.
@@ -135,14 +181,14 @@ impl Tokens {
     }
 
     /// A failure in the file makes the next operation open it anew.
-    fn noticing<T>(&self, outcome: Result<T, TokenError>) -> Result<T, TokenError> {
+    pub(crate) fn noticing<T>(&self, outcome: Result<T, TokenError>) -> Result<T, TokenError> {
         if let Err(TokenError::Io { .. }) = &outcome {
             self.store.suspect();
         }
         outcome
     }
 
-    fn issue_now(&self, new: NewToken) -> Result<(Token, TokenInfo), TokenError> {
+    pub(crate) fn issue_now(&self, new: NewToken, seat: Option<Seat>) -> Result<(Token, TokenInfo), TokenError> {
         let issued = self.clock.now();
         let chars = new.label.chars().count();
         if chars == 0 || chars > MAX_LABEL_CHARS || new.label.chars().any(char::is_control) {
@@ -158,7 +204,7 @@ impl Tokens {
         text.push_str(PREFIX);
         URL_SAFE_NO_PAD.encode_string(&secret[..], &mut text);
         let grant = TokenGrant { actor: ActorRef(actor), tenant: new.tenant, role: new.role, label: new.label };
-        let info = TokenInfo { grant, issued, expires: new.expires, revoked: None };
+        let info = TokenInfo { grant, issued, expires: new.expires, revoked: None, seat };
         self.insert_new(&hash(&secret), &Row::encode(&info))?;
         Ok((Token(text), info))
     }
@@ -181,7 +227,7 @@ impl Tokens {
         Ok(rows.get(hash)?.map(|row| row.value().to_vec()))
     }
 
-    fn list_now(&self) -> Result<Vec<TokenInfo>, TokenError> {
+    pub(crate) fn list_now(&self) -> Result<Vec<TokenInfo>, TokenError> {
         let read = self.store.begin_read()?;
         let rows = read.open_table(TOKENS).map_err(redb::Error::from)?;
         let mut found = Vec::new();
@@ -192,23 +238,30 @@ impl Tokens {
     }
 
     fn revoke_now(&self, tenant: TenantId, actor: ActorRef) -> Result<(), TokenError> {
+        let found = self.revoke_all_now(|info| info.grant.actor == actor && info.grant.tenant == tenant)?;
+        if found.is_empty() { Err(TokenError::Missing) } else { Ok(()) }
+    }
+
+    /// Revokes tokens, and answers which they are: those that were revoked before, too.
+    pub(crate) fn revoke_all_now(&self, which: impl Fn(&TokenInfo) -> bool) -> Result<Vec<TokenInfo>, TokenError> {
         let write = self.store.begin_write()?;
+        let mut found = Vec::new();
         {
             let mut rows = write.open_table(TOKENS).map_err(redb::Error::from)?;
-            let mut found = None;
             for entry in rows.iter().map_err(redb::Error::from)? {
                 let (hash, row) = entry.map_err(redb::Error::from)?;
                 let info = Row::decode(row.value())?;
-                if info.grant.actor == actor && info.grant.tenant == tenant {
-                    found = Some((*hash.value(), info));
-                    break;
+                if which(&info) {
+                    found.push((*hash.value(), info));
                 }
             }
-            let (hash, mut info) = found.ok_or(TokenError::Missing)?;
-            info.revoked.get_or_insert_with(|| self.clock.now());
-            rows.insert(&hash, Row::encode(&info).as_slice()).map_err(redb::Error::from)?;
+            for (hash, info) in &mut found {
+                info.revoked.get_or_insert_with(|| self.clock.now());
+                rows.insert(&*hash, Row::encode(info).as_slice()).map_err(redb::Error::from)?;
+            }
         }
-        Ok(write.commit().map_err(redb::Error::from)?)
+        write.commit().map_err(redb::Error::from)?;
+        Ok(found.into_iter().map(|(_, info)| info).collect())
     }
 }
 
@@ -236,6 +289,9 @@ struct Row {
     expires: Option<u64>,
     #[n(6)]
     revoked: Option<u64>,
+    /// The person who made it for himself.
+    #[n(7)]
+    seat: Option<Seat>,
 }
 
 impl Row {
@@ -248,6 +304,7 @@ impl Row {
             issued: info.issued.0,
             expires: info.expires.map(|at| at.0),
             revoked: info.revoked.map(|at| at.0),
+            seat: info.seat,
         };
         minicbor::to_vec(row).expect("writing to memory does not fail")
     }
@@ -257,7 +314,7 @@ impl Row {
         let role = row.role.parse().map_err(|_| TokenError::Damaged)?;
         let grant = TokenGrant { actor: ActorRef(row.actor), tenant: row.tenant, role, label: row.label };
         let (expires, revoked) = (row.expires.map(UnixMillis), row.revoked.map(UnixMillis));
-        Ok(TokenInfo { grant, issued: UnixMillis(row.issued), expires, revoked })
+        Ok(TokenInfo { grant, issued: UnixMillis(row.issued), expires, revoked, seat: row.seat })
     }
 }
 

@@ -3,7 +3,7 @@
 import { $, element } from "./dom.js";
 import { makePasskey } from "./passkey.js";
 import { ask, get } from "./server.js";
-import { signOut, watch } from "./session.js";
+import { lock, signOut, watch } from "./session.js";
 
 function say(text, bad = true) {
   $("message").textContent = text;
@@ -31,11 +31,20 @@ function passkey(each) {
   return element("li", {}, words, action("Remove", `Remove the passkey made on ${each.device}`, remove));
 }
 
+function token(each) {
+  const end = () => ask(`/api/v1/account/tokens/${each.id}`, { method: "DELETE" });
+  const words = element("span", {}, element("strong", {}, each.label), element("br"), `ends ${when(each.ends_ms)}`);
+  return element("li", {}, words, action("End", `End the token ${each.label}`, end));
+}
+
 async function show() {
   try {
     const account = await (await get("/api/v1/account")).json();
     $("devices").replaceChildren(...account.devices.map(device));
     $("passkeys").replaceChildren(...account.own_passkeys.map(passkey));
+    $("tokens").replaceChildren(...account.tokens.map(token));
+    $("manage").hidden = account.role !== "admin";
+    $("tokens-card").hidden = ["admin", "dpo"].includes(account.role);
     $("codes-card").hidden = !account.password;
     $("left").textContent = `${account.codes} are left.`;
     $("all").hidden = false;
@@ -65,6 +74,17 @@ $("renew").addEventListener("click", () => change($("renew"), async () => {
   const { codes } = await (await ask("/api/v1/account/codes", { method: "POST" })).json();
   $("codes").replaceChildren(...codes.map((code) => element("li", {}, code)));
 }));
+$("new-token").addEventListener("submit", (event) => {
+  event.preventDefault();
+  change($("make-token"), async () => {
+    const json = { label: $("token-label").value.trim(), days: Number($("token-days").value) };
+    const made = await (await ask("/api/v1/account/tokens", { method: "POST", json })).json();
+    $("token-text").textContent = made.token;
+    $("token-made").hidden = false;
+    $("new-token").reset();
+  });
+});
+$("lock").addEventListener("click", lock);
 $("out").addEventListener("click", signOut);
 watch();
 show();

@@ -13,7 +13,7 @@ window.config = (() => {
   const look = async (used) => {
     try {
       const answer = await fetch(used ? "/api/v1/session?used" : "/api/v1/session", { cache: "no-store" });
-      if (answer.status === 204) leave();
+      if (answer.status === 204 || (answer.ok && (await answer.json()).locked)) leave();
     } catch {
       // The vault is away; it will be asked again.
     }

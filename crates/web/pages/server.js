@@ -52,6 +52,12 @@ async function problem(answer) {
   }
 }
 
+// Who waits for his person goes on when he is back. A page that has no lock screen leads to the one that has.
+const watched = () => new Promise((resolve) => {
+  addEventListener("sessionopen", resolve, { once: true });
+  dispatchEvent(new Event("sessionlocked"));
+});
+
 const PASSING = new Set([429, 502, 503, 504]);
 
 // A vault that is busy, away, or whose key service is away, is asked again; when it says how long to wait, after that time.
@@ -75,7 +81,13 @@ export async function ask(path, { accept, signal, method = "GET", json, waiting,
         }
         return taken;
       }
-      if (!PASSING.has(answer.status) || !mayAgain(attempt)) throw await problem(answer);
+      if (!PASSING.has(answer.status) || !mayAgain(attempt)) {
+        const refused = await problem(answer);
+        if (refused.code !== "session-locked" || path === "/api/v1/session") throw refused;
+        // Nothing of it was done.
+        await watched();
+        continue;
+      }
       await answer.body?.cancel();
       rest = Math.max(Number(answer.headers.get("retry-after")) || 0, rest);
       word = "The vault cannot open images at the moment. Trying again…";

@@ -1,26 +1,49 @@
 // The sign-in page: a passkey, a password with a code, or a token goes in once, a session comes out, and it is forgotten.
 
-import { $ } from "./dom.js";
+import { $, element } from "./dom.js";
 import { askForPasskey, canPasskeys } from "./passkey.js";
+import { inside } from "./next.js";
 import { ask } from "./server.js";
+import { lockScreen } from "./lock.js";
 import { signOut } from "./session.js";
 
-// Only pages of this house are led back to.
-function next() {
-  const wanted = new URLSearchParams(location.hash.slice(1)).get("next") || "";
-  return /^\/(studies|photo|account|view\/[0-9.]{1,64})$/.test(wanted) ? wanted : "/studies";
-}
+const next = () => inside(new URLSearchParams(location.hash.slice(1)).get("next"));
 
 function say(text) {
   $("message").textContent = text;
   $("message").className = text ? "note bad" : "note";
 }
 
-function inside(session) {
+function welcome(session) {
   $("outside").hidden = true;
   $("inside").hidden = false;
   $("own").hidden = !session.account;
   $("who").textContent = `Signed in: ${session.label}`;
+}
+
+// The practice's own sign-in services, where there are any.
+async function offer() {
+  try {
+    const all = await (await ask("/api/v1/session/providers")).json();
+    $("providers").replaceChildren(...all.map(({ id, name }) => {
+      const button = element("button", { class: "button wide", type: "button" }, `Sign in with ${name}`);
+      button.addEventListener("click", async () => {
+        button.disabled = true;
+        say("");
+        try {
+          const { address } = await (await ask(`/api/v1/session/providers/${id}`, { method: "POST" })).json();
+          sessionStorage.setItem("next", next());
+          location.assign(address);
+        } catch (error) {
+          say(error.message);
+          button.disabled = false;
+        }
+      });
+      return element("p", {}, button);
+    }));
+  } catch {
+    // The other ways are there.
+  }
 }
 
 async function begin() {
@@ -31,9 +54,14 @@ async function begin() {
     say(error.message);
   }
   if (answer?.status === 200) {
-    inside(await answer.json());
+    const session = await answer.json();
+    if (session.locked) {
+      addEventListener("sessionopen", () => location.replace(next()), { once: true });
+      lockScreen(session);
+    } else welcome(session);
     return;
   }
+  await offer();
   $("outside").hidden = false;
   $("passkey").disabled = !canPasskeys();
   if (answer && location.hash.includes("next=")) say("Please sign in: the last session is over.");

@@ -1,8 +1,9 @@
 //! The routes, what they share, and who is asking.
 
 use crate::{
-    DeviceDesk, Origins, Problem, Renderer, admin, audit, care, devices, erase, front, head, health, pages, people,
-    places, qido, refusals, rendered, session, small, stow, trace, upload, wado, wado_uri,
+    DeviceDesk, Origins, Problem, Renderer, SignInProviders, admin, audit, care, devices, erase, export, front, head,
+    health, pages, people, places, qido, refusals, rendered, retention, session, small, stow, trace, upload, wado,
+    wado_uri,
 };
 use axum::{
     Router,
@@ -15,7 +16,7 @@ use leadglass_engine::{Engine, Refusals, Rooms};
 use leadglass_identity::People;
 use leadglass_model::{ActorRef, Administer, Permit, Read, Search, Store};
 use leadglass_policy::Principal;
-use leadglass_records::{Sessions, TokenGrant, Tokens, Use};
+use leadglass_records::{Bearer, Sessions, TokenGrant, Tokens, Use};
 use metrics_exporter_prometheus::PrometheusHandle;
 use std::sync::Arc;
 use tower_http::catch_panic::CatchPanicLayer;
@@ -31,6 +32,8 @@ pub struct App {
     pub sessions: Sessions,
     /// Who works here.
     pub people: People,
+    /// Who vouches for people.
+    pub providers: Arc<dyn SignInProviders>,
     /// Who may send.
     pub devices: Arc<dyn DeviceDesk>,
     /// Who was turned away.
@@ -61,11 +64,21 @@ pub fn routes(app: App) -> Router {
         .route("/api/v1/quarantine", get(admin::list))
         .route("/api/v1/quarantine/{case}", post(admin::decide))
         .route("/api/v1/verify", post(admin::verify))
+        .route("/api/v1/retention/rules", get(retention::rules).put(retention::put_rule))
+        .route("/api/v1/retention/rules/{rule}", delete(retention::drop_rule))
+        .route("/api/v1/retention/rules/{rule}/confirm", post(retention::confirm))
+        .route("/api/v1/retention/seeds", post(retention::seed))
+        .route("/api/v1/retention/due", get(retention::due))
+        .route("/api/v1/holds", get(retention::holds).post(retention::hold))
+        .route("/api/v1/holds/{hold}", delete(retention::lift))
         .route("/api/v1/erasures", get(erase::list).post(erase::order))
         .route("/api/v1/erasures/{erasure}", get(erase::show).delete(erase::withdraw))
         .route("/api/v1/erasures/{erasure}/approve", post(erase::approve))
         .route("/api/v1/erasures/{erasure}/run", post(erase::run))
         .route("/api/v1/erasures/{erasure}/certificate", get(erase::certificate))
+        .route("/api/v1/exports", get(export::list).post(export::begin))
+        .route("/api/v1/exports/{export}", get(export::show).delete(export::take_back))
+        .route("/api/v1/exports/{export}/content", get(export::content))
         .route("/api/v1/audit/keys", get(audit::keys))
         .route("/api/v1/audit/report", post(audit::report))
         .route("/api/v1/audit/reconcile", post(audit::reconcile))
@@ -74,8 +87,11 @@ pub fn routes(app: App) -> Router {
         .route("/api/v1/devices/{id}", delete(devices::revoke))
         .route("/api/v1/devices/{id}/certificate", post(devices::certify))
         .route("/api/v1/uploads", upload::Desk::new().route())
-        .route("/api/v1/session", get(session::look).post(session::begin).delete(session::end))
+        .route("/api/v1/session", get(session::look).post(session::begin).put(session::turn).delete(session::end))
         .route("/api/v1/session/passkey", post(session::begin_passkey))
+        .route("/api/v1/session/providers", get(session::providers))
+        .route("/api/v1/session/providers/{provider}", post(session::depart))
+        .route("/api/v1/session/proof", post(session::begin_proof))
         .route("/api/v1/people", get(people::list).post(people::invite))
         .route("/api/v1/people/{id}", get(people::person).delete(people::leave))
         .route("/api/v1/people/{id}/invitation", post(people::invite_again))
@@ -88,6 +104,8 @@ pub fn routes(app: App) -> Router {
         .route("/api/v1/account/passkeys", post(people::add_passkey))
         .route("/api/v1/account/passkeys/{passkey}", delete(people::remove_passkey))
         .route("/api/v1/account/codes", post(people::codes))
+        .route("/api/v1/account/tokens", post(people::issue_token))
+        .route("/api/v1/account/tokens/{token}", delete(people::revoke_token))
         .route("/api/v1/account/lost", post(people::own_lost))
         .route("/api/v1/care/reason", post(care::state_reason))
         .route("/api/v1/care/emergency", post(care::break_glass))
@@ -96,10 +114,12 @@ pub fn routes(app: App) -> Router {
         .route("/api/v1/care/relations/{person}/{matter}", delete(care::unassign))
         .route("/api/v1/reviews", get(care::reviews))
         .route("/api/v1/reviews/{review}", post(care::close_review))
-        .route("/api/v1/restrictions", post(care::restrict))
+        .route("/api/v1/restrictions", get(care::restrictions).post(care::restrict))
         .route("/api/v1/restrictions/lift", post(care::lift))
         .route("/", get(pages::sign_in))
         .route("/invitation", get(pages::invitation))
+        .route("/people", get(pages::people))
+        .route("/provider", get(pages::provider))
         .route("/account", get(pages::account))
         .route("/studies", get(pages::studies))
         .route("/view/{study}", get(pages::view))
@@ -230,17 +250,20 @@ impl FromRequestParts<App> for Caller {
         };
         // Who sends both means the token.
         if parts.headers.contains_key(header::AUTHORIZATION) {
-            let grant = grant_of(&parts.headers, app)?;
-            let session = grant.actor.0;
+            let Bearer { grant, session } = bearer_of(&parts.headers, app)?;
             return Ok(caller(grant, session));
         }
-        let session = session::of_cookie(parts, app, Use::Counts)?.ok_or_else(Problem::unauthenticated)?;
+        let session = session::signed_in(parts, app, Use::Counts)?;
         Ok(caller(session.grant, session.session))
     }
 }
 
 /// Whom a request's token speaks for.
 pub(crate) fn grant_of(headers: &HeaderMap, app: &App) -> Result<TokenGrant, Problem> {
+    Ok(bearer_of(headers, app)?.grant)
+}
+
+fn bearer_of(headers: &HeaderMap, app: &App) -> Result<Bearer, Problem> {
     let token = headers
         .get(header::AUTHORIZATION)
         .and_then(|value| value.to_str().ok())
@@ -248,8 +271,8 @@ pub(crate) fn grant_of(headers: &HeaderMap, app: &App) -> Result<TokenGrant, Pro
         .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
         .map(|(_, token)| token.trim())
         .ok_or_else(Problem::unauthenticated)?;
-    match app.tokens.resolve(token) {
-        Ok(grant) => grant.ok_or_else(Problem::unauthenticated),
+    match app.tokens.bearer(token) {
+        Ok(bearer) => bearer.ok_or_else(Problem::unauthenticated),
         Err(error) => Err(Problem::new(error.fault(), "records", "Tokens cannot be looked up now.")),
     }
 }

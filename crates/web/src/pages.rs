@@ -32,6 +32,16 @@ pub(crate) async fn invitation() -> Response {
     page(include_str!("../pages/invitation.html"))
 }
 
+/// `GET /people`: who works here, for whoever manages that.
+pub(crate) async fn people() -> Response {
+    page(include_str!("../pages/people.html"))
+}
+
+/// `GET /provider`: the way back from a practice's own sign-in service.
+pub(crate) async fn provider() -> Response {
+    page(include_str!("../pages/provider.html"))
+}
+
 /// `GET /account`
 pub(crate) async fn account() -> Response {
     page(include_str!("../pages/account.html"))
@@ -85,7 +95,11 @@ const ASSETS: &[(&str, &str)] = &[
     ("server.js", include_str!("../pages/server.js")),
     ("account.js", include_str!("../pages/account.js")),
     ("invitation.js", include_str!("../pages/invitation.js")),
+    ("lock.js", include_str!("../pages/lock.js")),
+    ("next.js", include_str!("../pages/next.js")),
     ("passkey.js", include_str!("../pages/passkey.js")),
+    ("people.js", include_str!("../pages/people.js")),
+    ("provider.js", include_str!("../pages/provider.js")),
     ("session.js", include_str!("../pages/session.js")),
     ("signin.js", include_str!("../pages/signin.js")),
     ("studies.js", include_str!("../pages/studies.js")),
@@ -110,9 +124,11 @@ const ASSETS: &[(&str, &str)] = &[
 mod tests {
     use super::*;
 
-    const PAGES: [&str; 5] = [
+    const PAGES: [&str; 7] = [
         include_str!("../pages/account.html"),
         include_str!("../pages/invitation.html"),
+        include_str!("../pages/people.html"),
+        include_str!("../pages/provider.html"),
         include_str!("../pages/signin.html"),
         include_str!("../pages/studies.html"),
         include_str!("../pages/view.html"),

@@ -16,8 +16,10 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 pub(crate) async fn watch(State(app): State<App>, request: Request, next: Next) -> Response {
     let address = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(address)| address.ip());
     let headers = request.headers().clone();
-    let signs_in = request.method() == Method::POST
-        && matches!(request.uri().path(), "/api/v1/session" | "/api/v1/invitation/accept");
+    let signs_in = matches!(
+        (request.method(), request.uri().path()),
+        (&Method::POST, "/api/v1/session" | "/api/v1/invitation/accept") | (&Method::PUT, "/api/v1/session")
+    );
     let answer = next.run(request).await;
     match answer.status() {
         StatusCode::UNAUTHORIZED if signs_in => note(&app, address, "sign-in-refused", None),

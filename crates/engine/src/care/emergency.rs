@@ -122,6 +122,25 @@ impl Emergencies {
         Ok(())
     }
 
+    /// A patient or study was erased: a review that is closed goes, an open one keeps who did it and loses whom it was about.
+    pub(super) async fn forget(&self, records: &TenantRecords, matters: &[[u8; 16]]) -> Result<(), RecordError> {
+        for (id, mut held, version) in all(records).await? {
+            if !matters.contains(&held.matter) && !held.subject.is_some_and(|subject| matters.contains(&subject)) {
+                continue;
+            }
+            self.0.write().remove(&(records.tenant(), ActorRef(held.actor), held.matter));
+            if held.closed.is_some() {
+                records.delete(Table::Reviews, id.as_bytes()).await?;
+                continue;
+            }
+            (held.matter, held.subject, held.detail) = (NOBODY, None, None);
+            held.ends = held.begun;
+            let value = Zeroizing::new(minicbor::to_vec(&held).expect("writing to memory does not fail"));
+            records.put(Table::Reviews, id.as_bytes(), value, Expected::Version(version)).await?;
+        }
+        Ok(())
+    }
+
     fn begin(&self, key: Key, ends: UnixMillis, now: UnixMillis) {
         let mut all = self.0.write();
         all.retain(|_, ends| now < *ends);
@@ -274,6 +293,8 @@ async fn put(records: &TenantRecords, id: EntryId, held: &Held, expected: Expect
     Ok(())
 }
 
+/// Stands in a review where the patient was erased.
+const NOBODY: [u8; 16] = [0; 16];
 /// So long an emergency goes on.
 const EMERGENCY_S: u64 = 60 * 60;
 

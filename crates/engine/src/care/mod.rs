@@ -51,6 +51,12 @@ impl Care {
         self.names.read().as_ref()?(actor)
     }
 
+    /// Forgets who stood in what relation to patients and studies that were erased.
+    pub(crate) async fn forget(&self, records: &TenantRecords, matters: &[[u8; 16]]) -> Result<(), RecordError> {
+        self.relations.forget(records, matters).await?;
+        self.emergencies.forget(records, matters).await
+    }
+
     /// Reads what the records hold.
     pub(crate) async fn load(&self, records: &TenantRecords, now: UnixMillis) -> Result<(), RecordError> {
         self.relations.load(records, now).await?;

@@ -101,6 +101,19 @@ impl Relations {
     }
 }
 
+impl Relations {
+    /// Nobody stands in a relation to these any more.
+    pub(super) async fn forget(&self, records: &TenantRecords, matters: &[[u8; 16]]) -> Result<(), RecordError> {
+        let is_one = |(tenant, _, matter): &&Key| *tenant == records.tenant() && matters.contains(matter);
+        let gone: Vec<Key> = self.0.read().keys().filter(is_one).copied().collect();
+        for key in gone {
+            records.delete(Table::Care, &name_of(&key)).await?;
+            self.0.write().remove(&key);
+        }
+        Ok(())
+    }
+}
+
 impl Engine {
     /// Records that somebody treats a patient, or works at a device, until it is ended. The patient need not have a study yet.
     ///

@@ -5,6 +5,7 @@ use super::CareError;
 use crate::{AccessError, Engine, Shared, subject::Detail};
 use futures::StreamExt;
 use leadglass_audit::Event;
+use leadglass_index::StudyEntry;
 use leadglass_keys::{
     KeyService, ServiceError,
     wire::{Few, OrderId, RestrictRequest, Revocation, RevocationEvent, RevocationKind},
@@ -71,15 +72,48 @@ impl Engine {
         order: &OrderId,
         what: Restriction,
     ) -> Result<(), CareError> {
+        let study = self.shared.catalog.study(permit.tenant(), study).ok_or(CareError::Missing)?;
+        self.change_restriction(permit, &study, order, what).await
+    }
+
+    /// As [`Engine::restrict`] with [`Restriction::Ends`], for a study of the list.
+    ///
+    /// Cancel safety: as [`Engine::restrict`].
+    pub async fn lift_restriction(
+        &self,
+        permit: &Permit<Restrict>,
+        study: StudyRef,
+        order: &OrderId,
+    ) -> Result<(), CareError> {
+        let study = self.shared.catalog.study_by_ref(permit.tenant(), study).ok_or(CareError::Missing)?;
+        self.change_restriction(permit, &study, order, Restriction::Ends).await
+    }
+
+    /// The restricted studies of a tenant that are there, by their random names, in order.
+    pub fn restrictions(&self, permit: &Permit<Restrict>) -> Vec<StudyRef> {
+        let (shared, tenant) = (&self.shared, permit.tenant());
+        let restricted = shared.care.restricted.of(tenant);
+        let mut all: Vec<StudyRef> =
+            restricted.iter().copied().filter(|study| shared.catalog.has_study(tenant, *study)).collect();
+        all.sort_unstable_by_key(|study| *study.as_bytes());
+        all
+    }
+
+    async fn change_restriction(
+        &self,
+        permit: &Permit<Restrict>,
+        study: &StudyEntry,
+        order: &OrderId,
+        what: Restriction,
+    ) -> Result<(), CareError> {
         let shared = &self.shared;
         let tenant = permit.tenant();
-        let study = shared.catalog.study(tenant, study).ok_or(CareError::Missing)?;
         let event = match what {
             Restriction::Begins => Event::KeyRestricted,
             Restriction::Ends => Event::KeyUnrestricted,
         };
-        let mut entry = shared.about(permit, &study, event, order.as_str());
-        let detail = shared.detail(tenant, entry.subject, entry.entry_id, &Detail::of(&study)).await;
+        let mut entry = shared.about(permit, study, event, order.as_str());
+        let detail = shared.detail(tenant, entry.subject, entry.entry_id, &Detail::of(study)).await;
         let detail = detail.map_err(AccessError::Records)?;
         entry.detail = detail.bytes;
         shared.commit_entry(entry, detail.wrap).await?;

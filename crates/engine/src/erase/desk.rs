@@ -1,7 +1,7 @@
 //! Orders: given, approved, taken back, listed.
 
 use super::{
-    Approved, EraseError, ErasureId, ErasureRules, Ground, Level, MAX_STUDIES, Order, Retention, Stage, WhatToErase,
+    Approved, EraseError, ErasureId, ErasureRules, Ground, Level, MAX_STUDIES, Order, Stage, WhatToErase,
     order::PREFIX, tombstone::scan,
 };
 use crate::{Engine, Shared, ingest::PatientKey};
@@ -16,11 +16,6 @@ impl Engine {
     /// What a house demands before something is erased.
     pub fn set_erasure(&self, rules: ErasureRules) {
         *self.shared.erased.rules.lock() = rules;
-    }
-
-    /// Who knows what has to be kept.
-    pub fn set_retention(&self, retention: Arc<dyn Retention>) {
-        *self.shared.erased.retention.lock() = retention;
     }
 
     /// Orders an erasure. Nothing happens to anything yet.
@@ -93,7 +88,7 @@ impl Shared {
         if found.len() > MAX_STUDIES {
             return Err(EraseError::TooMany { studies: found.len() });
         }
-        self.may_be_erased(tenant, &found)?;
+        self.may_be_erased(tenant, &found, ground).await?;
         let now = self.clock.now();
         let rules = *self.erased.rules.lock();
         let mut id = [0; 16];
@@ -151,10 +146,14 @@ impl Shared {
         tokio::task::spawn_blocking(look).await.map_err(|_| EraseError::Stopping)
     }
 
-    /// Whether it may be erased now, and if not, why.
-    pub(super) fn may_be_erased(&self, tenant: TenantId, studies: &[StudyEntry]) -> Result<(), EraseError> {
-        let (retention, now) = (self.erased.retention.lock().clone(), self.clock.now());
-        match studies.iter().find_map(|study| retention.keeps(tenant, study, now)) {
+    /// Whether it may be erased now on this ground, and if not, why.
+    pub(super) async fn may_be_erased(
+        self: &Arc<Self>,
+        tenant: TenantId,
+        studies: &[StudyEntry],
+        ground: Ground,
+    ) -> Result<(), EraseError> {
+        match self.kept(tenant, studies, ground == Ground::RetentionEnd).await? {
             Some(kept) => Err(EraseError::Kept(kept)),
             None => Ok(()),
         }

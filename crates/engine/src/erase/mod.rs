@@ -16,16 +16,19 @@
 mod certificate;
 mod desk;
 mod order;
-mod retention;
+mod receipts;
 mod steps;
 mod tombstone;
 
 pub use certificate::{CertificateError, CertificateKeys, CertificateText, certificate_text, verify_certificate};
 pub use order::{Approved, ErasureId, Ground, Level, Order, Stage, WhatToErase};
-pub use retention::{Kept, NoRetention, Retention};
+pub use receipts::{kept_receipts, show_receipts};
 pub(crate) use tombstone::Erased;
 
-use crate::access::AccessError;
+use crate::{
+    access::AccessError,
+    retention::{Kept, RetentionError},
+};
 use leadglass_index::IndexError;
 use leadglass_journal::CommitError;
 use leadglass_keys::{KeysError, ServiceError};
@@ -64,6 +67,9 @@ pub enum EraseError {
     /// It has to be kept.
     #[error("it has to be kept: {}", .0.why)]
     Kept(Kept),
+    /// What has to be kept cannot be told.
+    #[error("what has to be kept cannot be told")]
+    Retention(#[from] RetentionError),
     /// Who ordered it does not approve it.
     #[error("who ordered an erasure does not approve it")]
     OwnOrder,
@@ -132,11 +138,15 @@ impl EraseError {
         match self {
             Self::Missing => Fault::Missing,
             Self::TooMany { .. } => Fault::BadInput,
-            Self::Kept(_) | Self::OwnOrder => Fault::Denied,
-            Self::Begun(_) | Self::CoolingOff(_) | Self::NotApproved { .. } | Self::KeyHost { .. } | Self::NotYet => {
-                Fault::Conflict
-            }
+            Self::OwnOrder => Fault::Denied,
+            Self::Kept(_)
+            | Self::Begun(_)
+            | Self::CoolingOff(_)
+            | Self::NotApproved { .. }
+            | Self::KeyHost { .. }
+            | Self::NotYet => Fault::Conflict,
             Self::Pending | Self::Stopping => Fault::Busy,
+            Self::Retention(error) => error.fault(),
             Self::Keys(error) => error.fault(),
             Self::Service(error) => error.fault(),
             Self::Receipt => Fault::Corrupt,

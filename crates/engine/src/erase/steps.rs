@@ -107,7 +107,7 @@ impl Shared {
         }
         let found: Vec<_> =
             order.studies.iter().filter_map(|study| self.catalog.study_by_ref(tenant, *study)).collect();
-        self.may_be_erased(tenant, &found)?;
+        self.may_be_erased(tenant, &found, order.ground).await?;
         let entry = self.erasure_entry(tenant, order, "begun");
         let entry_id = entry.entry_id;
         self.commit_entry(entry, None).await?;
@@ -244,6 +244,7 @@ impl Shared {
         for study in &order.studies {
             self.catalog.erase(tenant, *study).await?;
         }
+        self.drop_exports(tenant, &order.studies).await?;
         self.cache.sweep();
         order.stage = Stage::Unlisted;
         Ok(())
@@ -291,12 +292,21 @@ impl Shared {
         Ok(objects)
     }
 
-    /// The patient's audit details are closed, and the log hears of the end. Dying here, both are done again.
+    /// The patient's audit details are closed, who treated her is forgotten, no old bytes of either are left in the records, and
+    /// the log hears of the end. Dying here, both are done again.
     async fn finish_erasure(self: &Arc<Self>, tenant: TenantId, order: &mut Order) -> Result<(), EraseError> {
         if let (Level::Patient, Some(subject)) = (order.level, order.subject_token()) {
             // Entries of this very erasure may carry the patient's wrap on their way to the records.
             self.drained_so_far().await?;
             self.forget_subject(tenant, subject).await?;
+        }
+        // A study without a Patient ID stands for its patient.
+        let mut matters: Vec<[u8; 16]> = order.studies.iter().map(|study| *study.as_bytes()).collect();
+        matters.extend(order.subject_token().filter(|_| order.level == Level::Patient).map(|subject| subject.0));
+        let records = self.records(tenant).ok_or(EraseError::Missing)?;
+        self.care.forget(records, &matters).await?;
+        if order.level == Level::Patient {
+            records.forget_old_bytes().await?;
         }
         let entry = self.erasure_entry(tenant, order, "done");
         self.commit_entry(entry, None).await?;

@@ -4,37 +4,22 @@
 //! 90 days. Whatever names it within that time goes into quarantine, where a person decides. In memory also: studies that
 //! are being erased, into which nothing is committed any more.
 
-use super::{ErasureRules, NoRetention, Retention};
+use super::ErasureRules;
 use crate::{Shared, subject::Subjects};
 use leadglass_model::{StudyRef, StudyUid, TenantId, UnixMillis};
 use leadglass_records::{Expected, RecordError, Table, TenantRecords};
 use parking_lot::{Mutex, RwLock};
-use std::{
-    collections::{HashMap, HashSet},
-    sync::Arc,
-};
+use std::collections::{HashMap, HashSet};
 use zeroize::Zeroizing;
 
 /// The studies that are being erased, the tokens of those that were, and whose turn it is.
+#[derive(Default)]
 pub(crate) struct Erased {
     ending: tokio::sync::RwLock<HashSet<(TenantId, StudyRef)>>,
     tokens: RwLock<HashMap<(TenantId, [u8; 16]), UnixMillis>>,
     /// One order at a time.
     pub(super) turn: tokio::sync::Mutex<()>,
     pub(super) rules: Mutex<ErasureRules>,
-    pub(super) retention: Mutex<Arc<dyn Retention>>,
-}
-
-impl Default for Erased {
-    fn default() -> Self {
-        Self {
-            ending: tokio::sync::RwLock::default(),
-            tokens: RwLock::default(),
-            turn: tokio::sync::Mutex::default(),
-            rules: Mutex::default(),
-            retention: Mutex::new(Arc::new(NoRetention)),
-        }
-    }
 }
 
 /// As long as it is held, nobody begins to erase the study.

@@ -76,13 +76,7 @@ impl Engine {
         session: [u8; 16],
         target: &Target,
     ) -> Result<Metadata, RetrieveError> {
-        let shared = &self.shared;
-        let (study, rows, permit) = shared.find(permit, target).await?;
-        let access = shared.access(&permit, session, &study).await.map_err(RetrieveError::Audit)?;
-        let asker = Asker::of(&permit);
-        let (uid, study_ref) = (study.row.uid.clone(), study.study_ref);
-        let alone = matches!(target, Target::Instance(..));
-        Ok(Metadata { shared: shared.clone(), access, asker, study: uid, study_ref, alone, rows })
+        self.shared.metadata(permit, session, target).await
     }
 
     /// The DICOM JSON of one instance; its `BulkDataURI`s are paths below the instance.
@@ -112,6 +106,11 @@ impl Metadata {
     /// Never: what has no instance is absent.
     pub const fn is_empty(&self) -> bool {
         self.rows.is_empty()
+    }
+
+    /// The instances, in the order in which their metadata come.
+    pub(crate) fn rows(&self) -> &[InstanceRow] {
+        &self.rows
     }
 
     /// Of which study.
@@ -211,6 +210,23 @@ impl Batch {
 }
 
 impl Shared {
+    /// The metadata of what is asked for: found and recorded.
+    ///
+    /// Cancel safety: dropping the future may leave an access recorded that nobody used.
+    pub(crate) async fn metadata(
+        self: &Arc<Self>,
+        permit: &Permit<Read>,
+        session: [u8; 16],
+        target: &Target,
+    ) -> Result<Metadata, RetrieveError> {
+        let (study, rows, permit) = self.find(permit, target).await?;
+        let access = self.access(&permit, session, &study).await.map_err(RetrieveError::Audit)?;
+        let asker = Asker::of(&permit);
+        let (uid, study_ref) = (study.row.uid.clone(), study.study_ref);
+        let alone = matches!(target, Target::Instance(..));
+        Ok(Metadata { shared: self.clone(), access, asker, study: uid, study_ref, alone, rows })
+    }
+
     /// The metadata of one instance.
     pub(super) async fn document(
         self: &Arc<Self>,

@@ -175,6 +175,21 @@ impl Shared {
         Ok(leases)
     }
 
+    /// The lease of one key, for whoever may open the target.
+    ///
+    /// Cancel safety: dropping the future may leave an access recorded that nobody used.
+    pub(crate) async fn lease_of(
+        self: &Arc<Self>,
+        permit: &Permit<Read>,
+        session: [u8; 16],
+        target: &Target,
+        key: KeyId,
+    ) -> Result<Arc<ObjectLease>, RetrieveError> {
+        let (study, _, permit) = self.find(permit, target).await?;
+        let access = self.access(&permit, session, &study).await.map_err(RetrieveError::Audit)?;
+        self.leases(&permit, &access, std::iter::once(key)).await?.remove(&key).ok_or(RetrieveError::Missing)
+    }
+
     pub(crate) fn index_failed(self: &Arc<Self>, error: IndexError) -> RetrieveError {
         self.index_alarm(&error);
         RetrieveError::Index(error)
@@ -223,6 +238,11 @@ impl Instance {
             access.count(clock.now(), Given { bytes: piece.len() as u64, ..Given::default() });
         })
     }
+}
+
+/// What [`Instance::stamp`] says of the instance of a row.
+pub(crate) fn stamp_of(row: &InstanceRow) -> [u8; 16] {
+    stamp([row.object_id].iter())
 }
 
 /// A name for these objects in this order. Objects never change and their names are random; the hash keeps even those in.

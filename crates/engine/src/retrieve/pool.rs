@@ -123,8 +123,9 @@ const SMALL_KEPT: usize = 64;
 const LARGE_KEPT: usize = 48;
 /// 256 MiB of plaintext on its way to all clients.
 const ROOM_KIB: usize = 256 << 10;
-/// 64 MiB on its way to one person or program: some thirty streams at full speed.
-const SHARE_KIB: usize = 64 << 10;
+/// 32 MiB on its way to one person or program: sixteen streams at full speed, twice as many at half of it. More made no
+/// reader faster, and memory follow the moments at which all of them wanted the most.
+const SHARE_KIB: usize = 32 << 10;
 
 #[cfg(test)]
 mod tests {

@@ -1,9 +1,10 @@
 //! Erasing, and breaking off while it is done.
 
 use super::*;
-use leadglass_engine::{EraseError, ErasureId, ErasureRules, Ground, Kept, Order, Retention, Stage, WhatToErase};
-use leadglass_index::StudyEntry;
-use leadglass_model::{Administer, Permit, UnixMillis};
+use leadglass_engine::{
+    Assigned, EraseError, ErasureId, ErasureRules, Ground, Kept, Order, Stage, WhatToErase, WhatToHold,
+};
+use leadglass_model::{Administer, Permit};
 use leadglass_store::faulty::{Fail, When};
 use std::io::ErrorKind;
 
@@ -20,6 +21,10 @@ fn study(set: &DataSet) -> WhatToErase {
 
 fn patient(set: &DataSet) -> WhatToErase {
     WhatToErase::Patient { id: Phi::new(set.patient_id.clone()), issuer: None }
+}
+
+fn hers(set: &DataSet) -> WhatToHold {
+    WhatToHold::Patient { id: Phi::new(set.patient_id.clone()), issuer: None }
 }
 
 async fn order(node: &Node, permit: &Permit<Administer>, what: &WhatToErase) -> ErasureId {
@@ -83,6 +88,10 @@ async fn a_patient_goes_with_all_studies_and_cases_and_nobody_elses() {
         house.send(&node, set, 1).await.unwrap();
     }
     let permit = officer(&house, 7);
+    for set in [&hers, &his] {
+        let to = Assigned::Patient { id: Phi::new(set.patient_id.clone()), issuer: None };
+        node.engine.assign(&permit, ActorRef([9; 16]), &to).await.unwrap();
+    }
     assert_eq!(node.engine.quarantined(&permit).await.unwrap().len(), 1);
     let id = order(&node, &permit, &patient(&hers)).await;
     assert_eq!(run(&node, &permit, id).await.unwrap().studies.len(), 3);
@@ -91,20 +100,13 @@ async fn a_patient_goes_with_all_studies_and_cases_and_nobody_elses() {
     }
     assert!(node.engine.quarantined(&permit).await.unwrap().is_empty());
     assert!(is_file_of(&house.fetch(&node, &his).await.unwrap(), &his));
+    assert_eq!(node.engine.relations(&permit).len(), 1, "who treated her is forgotten, who treats him is not");
     node.stop().await;
     let node = house.start().await;
+    assert_eq!(node.engine.relations(&permit).len(), 1, "after a restart, too");
     assert!(matches!(house.fetch(&node, &hers).await, Err(RetrieveError::Missing)));
     assert!(is_file_of(&house.fetch(&node, &his).await.unwrap(), &his));
     node.stop().await;
-}
-
-struct Hold;
-
-impl Retention for Hold {
-    fn keeps(&self, _: TenantId, study: &StudyEntry, _: UnixMillis) -> Option<Kept> {
-        let held = study.row.patient_id.as_ref().is_some_and(|id| id.expose() == "HELD");
-        held.then(|| Kept { why: "legal hold".into(), until: None })
-    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -127,11 +129,17 @@ async fn nothing_begins_before_its_time_without_its_approvals_or_against_a_hold(
     node.engine.approve_erasure(&officer(&house, 8), id).await.unwrap();
     assert_eq!(run(&node, &permit, id).await.unwrap().stage, Stage::Done);
 
-    node.engine.set_retention(Arc::new(Hold));
     let held = DataSet { patient_id: "HELD".into(), ..DataSet::invented(2, 1) };
     house.send(&node, &held, 1).await.unwrap();
+    let waits = order(&node, &permit, &study(&held)).await;
+    node.engine.approve_erasure(&officer(&house, 8), waits).await.unwrap();
+    let hold = node.engine.hold(&permit, hers(&held), "a claim".into()).await.unwrap();
     let refused = node.engine.order_erasure(&permit, &study(&held), Ground::Objection, String::new()).await;
-    assert!(matches!(refused, Err(EraseError::Kept(kept)) if kept.why == "legal hold"));
+    assert!(matches!(refused, Err(EraseError::Kept(Kept { until: None, .. }))));
+    assert!(matches!(run(&node, &permit, waits).await, Err(EraseError::Kept(_))), "ordered before it was held");
+    assert!(is_file_of(&house.fetch(&node, &held).await.unwrap(), &held));
+    node.engine.lift_hold(&permit, hold.id.parse().unwrap()).await.unwrap();
+    assert_eq!(run(&node, &permit, waits).await.unwrap().stage, Stage::Done);
     let absent = node.engine.order_erasure(&permit, &study(&set), Ground::Objection, String::new()).await;
     assert!(matches!(absent, Err(EraseError::Missing)));
     node.stop().await;

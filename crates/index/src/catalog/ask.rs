@@ -5,7 +5,7 @@ use crate::{IndexError, InstanceRow, RowKey, SeriesRow, StudyEntry, Table, proje
 use bytes::Bytes;
 use leadglass_model::{SeriesUid, SopInstanceUid, StudyRef, StudyUid, TenantId};
 use leadglass_seal::RowHeader;
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, iter};
 
 impl Catalog {
     /// A study by its UID. Cases of quarantine are not found here.
@@ -81,7 +81,7 @@ impl Catalog {
                 Err(IndexError::Corrupt { .. }) if tries > 0 => {}
                 opened => {
                     let (row, header) = opened?;
-                    self.recent.put(moment, tenant, key, header.row_version, &row);
+                    self.recent.put_all(moment, tenant, [(key, header.row_version, row.clone())]);
                     return Ok(Some(row));
                 }
             }
@@ -127,14 +127,26 @@ impl Catalog {
             }
         }
         let few = rows.len() <= RECENT_MAX;
-        let open = |(key, (_, bytes)): (&RowKey, &(RowHeader, Bytes))| {
+        let wanted = rows.iter().map(|(key, (header, _))| (*key, header.row_version));
+        let known = if few { self.recent.of(tenant, wanted) } else { Vec::new() };
+        let mut opened = Vec::with_capacity(rows.len());
+        let mut news = Vec::new();
+        for ((key, (header, bytes)), known) in rows.iter().zip(known.into_iter().chain(iter::repeat_with(|| None))) {
+            // What was opened before is good while nobody saw a newer version.
+            if let Some(row) = known
+                && self.versions.is_newest(tenant, *key, header.row_version)
+            {
+                opened.push(row);
+                continue;
+            }
             let (row, header) = self.open_instance(tenant, key, bytes)?;
             if few {
-                self.recent.put(moment, tenant, *key, header.row_version, &row);
+                news.push((*key, header.row_version, row.clone()));
             }
-            Ok(row)
-        };
-        rows.iter().map(open).collect()
+            opened.push(row);
+        }
+        self.recent.put_all(moment, tenant, news);
+        Ok(opened)
     }
 
     pub(super) async fn fetch(&self, tenant: TenantId, key: RowKey) -> Result<Option<Bytes>, IndexError> {

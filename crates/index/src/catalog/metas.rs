@@ -47,41 +47,47 @@ impl Catalog {
         uids: &[&SopInstanceUid],
         max_bytes: usize,
     ) -> Result<Vec<Option<SealedMeta>>, IndexError> {
-        let mut metas = Vec::with_capacity(uids.len());
-        let mut bytes = 0;
-        for uids in uids.chunks(METAS_AT_ONCE) {
-            let keys: Option<Vec<RowKey>> = uids.iter().map(|uid| self.meta_key(tenant, study_ref, uid)).collect();
-            let Some(keys) = keys else {
-                metas.extend(uids.iter().map(|_| None));
-                continue;
-            };
-            for (key, row) in keys.iter().zip(self.rows(tenant, &keys).await?) {
-                let Some(row) = row else {
-                    metas.push(None);
-                    continue;
-                };
-                bytes += row.len();
-                metas.push(Some(SealedMeta { tenant, key: *key, header: sealed::header(key, &row)?, bytes: row }));
-            }
-            if bytes >= max_bytes {
-                break;
-            }
-        }
-        Ok(metas)
+        let keys: Option<Vec<RowKey>> = uids.iter().map(|uid| self.meta_key(tenant, study_ref, uid)).collect();
+        let Some(keys) = keys else { return Ok(uids.iter().map(|_| None).collect()) };
+        let rows = self.rows(tenant, &keys, max_bytes).await?;
+        let sealed = keys.into_iter().zip(rows).map(|(key, row)| {
+            let Some(bytes) = row else { return Ok(None) };
+            Ok(Some(SealedMeta { tenant, key, header: sealed::header(&key, &bytes)?, bytes }))
+        });
+        sealed.collect()
     }
 
-    /// Rows by their keys: what waits to be committed before what is.
-    async fn rows(&self, tenant: TenantId, keys: &[RowKey]) -> Result<Vec<Option<Bytes>>, IndexError> {
+    /// Rows by their keys: what waits to be committed before what is. Of the first ones only, where they
+    /// reach `max_bytes`.
+    async fn rows(
+        &self,
+        tenant: TenantId,
+        keys: &[RowKey],
+        max_bytes: usize,
+    ) -> Result<Vec<Option<Bytes>>, IndexError> {
         let mut rows: Vec<Option<Bytes>> = {
             let overlay = self.overlay.read();
             keys.iter().map(|key| overlay.row(tenant, *key)).collect()
         };
-        let missing: Vec<RowKey> =
-            keys.iter().zip(&rows).filter(|(_, row)| row.is_none()).map(|(key, _)| *key).collect();
+        let (places, missing): (Vec<usize>, Vec<RowKey>) = keys
+            .iter()
+            .zip(&rows)
+            .enumerate()
+            .filter(|(_, (_, row))| row.is_none())
+            .map(|(n, (key, _))| (n, *key))
+            .unzip();
         if !missing.is_empty() {
-            let stored = self.index.fetch_many(tenant, &missing).await?;
-            rows.iter_mut().filter(|row| row.is_none()).zip(stored).for_each(|(row, found)| *row = found);
+            let stored = self.index.fetch_many(tenant, &missing, max_bytes).await?;
+            let answered = places.get(stored.len()).copied().unwrap_or(rows.len());
+            places.into_iter().zip(stored).for_each(|(n, found)| rows[n] = found);
+            rows.truncate(answered);
         }
+        let mut bytes = 0;
+        let enough = rows.iter().position(|row| {
+            bytes += row.as_ref().map_or(0, Bytes::len);
+            bytes >= max_bytes
+        });
+        rows.truncate(enough.map_or(rows.len(), |last| last + 1));
         Ok(rows)
     }
 }
@@ -122,6 +128,3 @@ impl SealedMeta {
         sealed::open(meta_key, self.tenant, &self.key, self.header, &self.bytes)
     }
 }
-
-/// Rows of metadata fetched at a time: a bound in bytes is looked at in between.
-const METAS_AT_ONCE: usize = 16;

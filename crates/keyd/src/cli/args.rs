@@ -238,7 +238,8 @@ pub struct Approve {
     /// How long it holds.
     #[arg(long = "for", value_name = "TIME", default_value = "1h", value_parser = duration)]
     pub lasting: Duration,
-    /// Let a suspended person or node in again (`person:…`, `node:…`, see `approvals`).
+    /// Let a suspended person or node in again (`person:…`, `node:…`, see `approvals`); after a restore `receipts` opens what
+    /// waits for a vault's receipts, where no vault is left that has any.
     #[arg(long, value_name = "WHO")]
     pub readmit: Option<String>,
 }

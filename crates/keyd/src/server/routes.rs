@@ -15,8 +15,8 @@ use axum::{
     routing::{get, post, put},
 };
 use leadglass_keys::wire::{
-    self, Hex32, JSON_MEDIA_TYPE, KEYS_MEDIA_TYPE, LINES_MEDIA_TYPE, MAX_REQUEST_BYTES, ProblemCode, encode_records,
-    json_from, json_to, path,
+    self, Hex32, JSON_MEDIA_TYPE, KEYS_MEDIA_TYPE, LINES_MEDIA_TYPE, MAX_RECEIPTS_BYTES, MAX_REQUEST_BYTES,
+    ProblemCode, encode_records, json_from, json_to, path,
 };
 use leadglass_model::EntryId;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -45,6 +45,7 @@ pub(super) fn router(server: Arc<Server>, key_hash: [u8; 32]) -> Router {
         .route(path::RESTRICT, post(restrict))
         .route(path::UNRESTRICT, post(unrestrict))
         .route(path::DESTROY, post(destroy))
+        .route(path::RECEIPTS, post(present_receipts))
         .route(path::EPOCH_ADVANCE, post(advance_epoch))
         .route(path::EPOCHS, get(epochs))
         .route(path::TENANTS, get(tenants).post(create_tenant))
@@ -147,6 +148,14 @@ async fn destroy(State(at): State<Connection>, body: Body) -> Reply {
     at.call(|service, caller| async move { Ok(json(&service.destroy(&caller, read(body).await?).await?)) }).await
 }
 
+async fn present_receipts(State(at): State<Connection>, body: Body) -> Reply {
+    at.call(|service, caller| async move {
+        let ask = read_up_to(body, MAX_RECEIPTS_BYTES).await?;
+        Ok(json(&service.present_receipts(&caller, ask).await?))
+    })
+    .await
+}
+
 async fn advance_epoch(State(at): State<Connection>, body: Body) -> Reply {
     at.call(|service, caller| async move { Ok(json(&service.advance_epoch(&caller, read(body).await?).await?)) }).await
 }
@@ -243,12 +252,14 @@ async fn unknown(State(at): State<Connection>) -> Reply {
 }
 
 async fn read<T: DeserializeOwned>(body: Body) -> Result<T, Refusal> {
+    read_up_to(body, MAX_REQUEST_BYTES).await
+}
+
+async fn read_up_to<T: DeserializeOwned>(body: Body, max_bytes: usize) -> Result<T, Refusal> {
     let unreadable = "the request cannot be read";
-    let bytes: Bytes = axum::body::to_bytes(body, MAX_REQUEST_BYTES)
-        .await
-        .map_err(|_| Refusal::new(ProblemCode::BadRequest, unreadable))?;
-    json_from(&bytes, MAX_REQUEST_BYTES)
-        .map_err(|error| Refusal::new(ProblemCode::BadRequest, unreadable).because(error))
+    let bytes: Bytes =
+        axum::body::to_bytes(body, max_bytes).await.map_err(|_| Refusal::new(ProblemCode::BadRequest, unreadable))?;
+    json_from(&bytes, max_bytes).map_err(|error| Refusal::new(ProblemCode::BadRequest, unreadable).because(error))
 }
 
 fn json(answer: &impl Serialize) -> Response<Body> {

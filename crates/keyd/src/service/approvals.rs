@@ -117,6 +117,10 @@ impl Service {
             self.forget_actors(node)?;
             return self.report_blocking(vec![self.entry(Event::EnrolmentChange, Outcome::Success)]);
         }
+        if who == "receipts" {
+            self.forgo_receipts()?;
+            return Ok(());
+        }
         if !self.suspended.lock().contains_key(who) {
             return Err(Refusal::new(ProblemCode::NotFound, "nobody of this name is suspended"));
         }

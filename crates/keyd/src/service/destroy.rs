@@ -4,7 +4,7 @@
 //! 2. Listeners hear of it; unwrap refuses from here.
 //! 3. One commit: wraps deleted, rows `destroyed`, tombstones. Dying before it, step 3 is done again.
 //! 4. Every shard that lost a wrap gets a new key (`rekey.rs`), so that old bytes of the database file open nothing.
-//! 5. One commit: signed receipt, job gone. Dying before it, steps 3 to 5 are done again; nobody was told yet.
+//! 5. The signed receipt goes beside the capsules (`erased.rs`), so that a restore finds it. One commit: receipt, job gone. Dying before it, steps 3 to 5 are done again; nobody was told yet.
 //! 6. The own log names every key; the caller gets the receipt. The same order under the same approval gets it again.
 //!
 //! What the receipt dates is the end of step 4. A backup from before still opens the keys until its epoch ends (`epoch.rs`).
@@ -18,7 +18,7 @@ use crate::{
 };
 use leadglass_audit::{Event, NewEntry, Outcome};
 use leadglass_keys::wire::{
-    ApprovalState, DestroyRequest, DestroyStatement, ProblemCode, RevocationKind, SignedStatement,
+    ApprovalState, DestroyRequest, DestroyStatement, Few, ProblemCode, RevocationKind, SignedStatement,
 };
 use leadglass_model::{KeyId, StudyRef};
 use serde::{Deserialize, Serialize};
@@ -29,6 +29,9 @@ use std::{collections::BTreeSet, sync::Arc};
 struct Job {
     request: DestroyRequest,
     keys: Vec<KeyId>,
+    /// Given before a restore: what was destroyed then is destroyed again, and keeps its date.
+    #[serde(default)]
+    receipt: Option<SignedStatement>,
 }
 
 impl Service {
@@ -76,7 +79,7 @@ impl Service {
                     seq =
                         RevocationRow::new(RevocationKind::Destroyed, asked.tenant, studies, keys.to_vec()).put(tx)?;
                 }
-                let job = Job { request: asked, keys };
+                let job = Job { request: asked, keys, receipt: None };
                 tx.put(Table::Jobs, &job_name(&job.request), &to_json(&job))?;
                 Ok((job, seq))
             })
@@ -94,6 +97,51 @@ impl Service {
         let kept = self.store.snapshot()?.read(Table::Receipts, &job_name(ask))?;
         kept.map(|bytes| serde_json::from_slice(&bytes).map_err(Refusal::broken)).transpose()
     }
+}
+
+/// Begins what a receipt from before a restore says again: steps 1 and 2 without an approval, which was used up then. Gives the
+/// keys that were there; none of them opens from here. Blocks.
+pub(super) fn again(
+    service: &Arc<Service>,
+    receipt: SignedStatement,
+    said: DestroyStatement,
+) -> Result<usize, Refusal> {
+    let tenant = said.tenant;
+    let request = DestroyRequest {
+        tenant,
+        study_refs: Few::default(),
+        key_ids: Few::default(),
+        order_id: said.order_id,
+        approval: said.approval,
+    };
+    if service.receipt(&request)?.is_some() {
+        return Ok(0);
+    }
+    let (job, seq, there) = service.store.write_blocking::<_, Refusal, _>(move |tx| {
+        let mut there = Vec::new();
+        for id in &said.key_ids {
+            let row: Option<KeyRow> = tx.row(Table::Keys, id.as_bytes())?;
+            let Some(mut row) = row.filter(|row| row.tenant == tenant && row.state != KeyState::Destroyed) else {
+                continue;
+            };
+            row.state = KeyState::Destroying;
+            tx.put_row(Table::Keys, id.as_bytes(), &row)?;
+            there.push(*id);
+        }
+        let mut seq = 0;
+        for keys in there.chunks(leadglass_keys::wire::MAX_BATCH) {
+            seq = RevocationRow::new(RevocationKind::Destroyed, tenant, Vec::new(), keys.to_vec()).put(tx)?;
+        }
+        let count = there.len();
+        let job = Job { request, keys: there, receipt: Some(receipt) };
+        tx.put(Table::Jobs, &job_name(&job.request), &to_json(&job))?;
+        Ok((job, seq, count))
+    })?;
+    if there > 0 {
+        service.push(seq);
+    }
+    finish(service, &job)?;
+    Ok(there)
 }
 
 /// Goes on with every destruction that a crash left half done.
@@ -144,7 +192,9 @@ fn finish(service: &Arc<Service>, job: &Job) -> Result<SignedStatement, Refusal>
         live_erased_at: service.clock.now(),
         epoch: service.epoch().number.get(),
     };
-    let receipt = attest::sign(service, &statement)?;
+    let receipt = job.receipt.clone().map_or_else(|| attest::sign(service, &statement), Ok)?;
+    // Beside the capsules first: dying here, this is done again.
+    crate::erased::keep(&service.config.capsules(&service.layout), &receipt)?;
     let (done, kept) = (job.clone(), receipt.clone());
     service.store.write_blocking::<(), Refusal, _>(move |tx| {
         tx.put(Table::Receipts, &job_name(&done.request), &to_json(&kept))?;

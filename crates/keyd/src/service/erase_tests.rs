@@ -13,9 +13,12 @@ use crate::{
     store::{Binding, KeyRow, KeyState, StoreError, Table, by_shard},
 };
 use leadglass_keys::wire::{
-    CreateRequest, DestroyRequest, DestroyStatement, EpochStatement, Few, Job, ProblemCode, Word, json_from,
+    CreateRequest, DestroyRequest, DestroyStatement, EpochStatement, Few, Job, KeyRefusal, PresentReceipts,
+    ProblemCode, ReceiptsSeen, Scope, SignedStatement, UnwrapRequest, Word, json_from,
 };
-use leadglass_model::{KeyGen, KeyId, StudyRef, SystemClock, SystemEntropy, TenantId, UnixMillis};
+use leadglass_model::{
+    ActorRef, EntryId, KeyGen, KeyId, Purpose, StudyRef, SystemClock, SystemEntropy, TenantId, UnixMillis,
+};
 use leadglass_seal::EpochKey;
 use std::{
     path::{Path, PathBuf},
@@ -136,6 +139,10 @@ async fn create(service: &Arc<Service>, tenant: TenantId, study: u8) -> KeyId {
 }
 
 async fn destroy(service: &Arc<Service>, tenant: TenantId, study: u8) -> DestroyStatement {
+    json_from(receipt(service, tenant, study).await.statement.as_bytes(), 1 << 20).unwrap()
+}
+
+async fn receipt(service: &Arc<Service>, tenant: TenantId, study: u8) -> SignedStatement {
     let study_refs = Few::new(vec![StudyRef::from_bytes([study; 16])]).unwrap();
     let job = Job {
         tenant,
@@ -150,8 +157,28 @@ async fn destroy(service: &Arc<Service>, tenant: TenantId, study: u8) -> Destroy
     let approval = tokio::task::spawn_blocking(move || approving.approve_job(job).unwrap().id).await.unwrap();
     let order_id = Word::new("order-1").unwrap();
     let ask = DestroyRequest { tenant, study_refs, key_ids: Few::default(), order_id, approval };
-    let receipt = service.destroy(&caller(), ask).await.unwrap();
-    json_from(receipt.statement.as_bytes(), 1 << 20).unwrap()
+    service.destroy(&caller(), ask).await.unwrap()
+}
+
+async fn opened(service: &Arc<Service>, tenant: TenantId, id: KeyId) -> Result<Option<KeyRefusal>, ProblemCode> {
+    let ask = UnwrapRequest {
+        tenant: Some(tenant),
+        key_ids: Few::new(vec![id]).unwrap(),
+        scope: Scope::Object,
+        purpose: Purpose::Care,
+        actor: ActorRef([7; 16]),
+        reason: None,
+        approval: None,
+        actor_proof: None,
+        audit_entry: EntryId::from_bytes([8; 16]),
+    };
+    let outcomes = service.unwrap(&caller(), ask).await.map_err(|refusal| refusal.code())?;
+    Ok(outcomes.into_iter().next().unwrap().result.err())
+}
+
+async fn shown(service: &Arc<Service>, tenant: TenantId, receipts: Vec<SignedStatement>, last: bool) -> ReceiptsSeen {
+    let receipts = Few::new(receipts).unwrap();
+    service.present_receipts(&caller(), PresentReceipts { tenant, receipts, last }).await.unwrap()
 }
 
 fn row(service: &Service, id: KeyId) -> KeyRow {
@@ -189,6 +216,59 @@ async fn what_a_database_file_still_holds_of_an_erased_key_opens_no_more_and_its
     let service = host.open().await;
     assert!(unwrap::study_key(&service.keyring(), kept, &row(&service, kept)).is_ok());
     assert!(unwrap::study_key(&service.keyring(), doomed, &remnants[0].1).is_err());
+}
+
+/// A backup from before an erasure comes back: with the folder of the capsules as it is now, and with the capsule alone.
+#[tokio::test]
+async fn a_restored_service_opens_nothing_until_receipts_were_shown_and_never_what_they_name() {
+    for with_receipts in [true, false] {
+        let host = Host::new(35);
+        let service = host.open().await;
+        let tenant = tenant(&service).await;
+        let (doomed, kept) = (create(&service, tenant, 1).await, create(&service, tenant, 2).await);
+        let taking = Arc::clone(&service);
+        let before = tokio::task::spawn_blocking(move || taking.backup().unwrap()).await.unwrap();
+        let receipt = receipt(&service, tenant, 1).await;
+        let foreign = SignedStatement { statement: receipt.statement.replace("order-1", "order-2"), ..receipt.clone() };
+        drop(service);
+
+        let (backup, capsules) = (host.dir.path().join("before.lgkb"), host.dir.path().join("capsules-kept"));
+        std::fs::copy(&before.path, &backup).unwrap();
+        std::fs::rename(host.config.capsules(&layout(host.dir.path())), &capsules).unwrap();
+        if !with_receipts {
+            std::fs::remove_dir_all(capsules.join("erased")).unwrap();
+        }
+        std::fs::remove_dir_all(host.dir.path().join("data")).unwrap();
+        let source = crate::restore::Source::Backup(backup);
+        let provider = provider(host.dir.path());
+        let from = (&source, capsules.as_path(), &host.sheet);
+        let entropy = (&SystemClock as _, &SystemEntropy as _);
+        crate::restore::restore(&layout(host.dir.path()), &host.config, &provider, from, entropy).unwrap();
+
+        let service = host.open().await;
+        let state = if with_receipts { KeyState::Destroyed } else { KeyState::Live };
+        assert_eq!(row(&service, doomed).state, state, "before anybody asked");
+        assert_eq!(opened(&service, tenant, kept).await, Err(ProblemCode::ReceiptsAwaited));
+        let asked = opened(&service, tenant, doomed).await;
+        assert_eq!(
+            asked,
+            if with_receipts { Ok(Some(KeyRefusal::Destroyed)) } else { Err(ProblemCode::ReceiptsAwaited) }
+        );
+        let seen = shown(&service, tenant, vec![foreign], false).await;
+        assert_eq!((seen.foreign, seen.destroyed, seen.awaited), (1, 0, true));
+        drop(service);
+        let service = host.open().await;
+        let seen = shown(&service, tenant, vec![receipt.clone()], true).await;
+        assert_eq!((seen.destroyed, seen.awaited), (u32::from(!with_receipts), false));
+        assert_eq!(opened(&service, tenant, doomed).await, Ok(Some(KeyRefusal::Destroyed)));
+        assert_eq!(opened(&service, tenant, kept).await, Ok(None));
+        assert!(row(&service, doomed).wrap.is_empty());
+        assert_eq!(shown(&service, tenant, vec![receipt], true).await.destroyed, 0, "once is enough");
+        drop(service);
+        let service = host.open().await;
+        assert_eq!(opened(&service, tenant, doomed).await, Ok(Some(KeyRefusal::Destroyed)));
+        assert_eq!(opened(&service, tenant, kept).await, Ok(None));
+    }
 }
 
 #[tokio::test]

@@ -29,6 +29,9 @@ pub struct EscrowAsk {
 impl Service {
     /// Writes an escrow file and gives the number of its keys. Blocks.
     pub fn escrow(&self, ask: &EscrowAsk) -> Result<u64, Refusal> {
+        if let Some(refusal) = self.awaiting(ask.tenant) {
+            return Err(refusal);
+        }
         let rows = self.rows_of(ask)?;
         let studies: BTreeSet<StudyRef> = rows.iter().map(|(_, row)| row.study_ref).collect();
         if studies.is_empty() {

@@ -21,6 +21,9 @@ impl Service {
         }
         let entry =
             NewEntry { tenant: Some(ask.tenant), ..self.entry_by(caller, Event::IndexKeysRead, Outcome::Success) };
+        if let Some(refusal) = self.awaiting(ask.tenant) {
+            return self.refuse(entry, "receipts-awaited", refusal).await;
+        }
         let service = Arc::clone(self);
         // A full page is about 80 ms of derivations.
         let page = tokio::task::spawn_blocking(move || service.index_page(&ask)).await.map_err(Refusal::broken)??;

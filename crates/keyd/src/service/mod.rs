@@ -16,6 +16,7 @@ mod escrow;
 mod index;
 mod maintenance;
 mod open;
+mod receipts;
 mod rekey;
 mod restrict;
 mod revocations;
@@ -32,6 +33,7 @@ pub use backups::Standing;
 pub use escrow::EscrowAsk;
 pub(crate) use open::{META_LOG, meta_records};
 pub use open::{OpenError, Started};
+pub(crate) use receipts::awaited_records;
 pub use revocations::RevocationRow;
 pub use tenants::NewClient;
 
@@ -49,7 +51,10 @@ use leadglass_keys::wire::ProblemCode;
 use leadglass_model::{Clock, Entropy, EntryId, TenantId};
 use leadglass_seal::EpochKey;
 use parking_lot::{Mutex, RwLock};
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 use tokio::sync::{Notify, watch};
 
 /// The key service, unsealed.
@@ -73,6 +78,8 @@ pub struct Service {
     suspended: Mutex<HashMap<String, Suspension>>,
     fill: Mutex<HashMap<TenantId, u64>>,
     revoked: watch::Sender<u64>,
+    /// Tenants whose vaults have not shown their receipts since a restore.
+    awaited: RwLock<HashSet<TenantId>>,
     pub(crate) backup_wanted: Notify,
 }
 

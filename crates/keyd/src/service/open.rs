@@ -1,6 +1,6 @@
 //! From sealed to unsealed: provider, keyring, database, log, in this order.
 
-use super::{Sealing, Service, Suspension, destroy, epoch, revocations};
+use super::{Sealing, Service, Suspension, destroy, epoch, receipts, revocations};
 use crate::{
     backup::{self, BackupError},
     budget::{Budgets, DAY_S},
@@ -111,6 +111,7 @@ impl Service {
         let budgets = counted(&snapshot, now)?;
         let suspended = Suspension::all(&snapshot)?;
         let revoked = revocations::last(&snapshot)?;
+        let awaited = receipts::awaited(&snapshot)?;
         drop(snapshot);
         let service = Arc::new(Self {
             layout,
@@ -132,10 +133,12 @@ impl Service {
             suspended: Mutex::new(suspended),
             fill: Mutex::new(HashMap::new()),
             revoked: watch::Sender::new(revoked),
+            awaited: RwLock::new(awaited),
             backup_wanted: Notify::new(),
         });
         service.report_blocking(vec![service.entry(Event::Unsealed, Outcome::Success)])?;
         destroy::resume(&service)?;
+        receipts::replay_known(&service)?;
         epoch::resume(&service)?;
         Ok(service)
     }

@@ -61,6 +61,9 @@ impl Service {
         for row in candidates.iter().filter_map(|(_, row)| row.as_ref().ok()) {
             tenants.entry(row.tenant).or_default().insert(row.study_ref);
         }
+        if let Some(refusal) = tenants.keys().find_map(|tenant| self.awaiting(*tenant)) {
+            return self.refuse(entry, "receipts-awaited", refusal).await;
+        }
         for (tenant, studies) in &tenants {
             match self.admit(caller, &ask, *tenant, studies, now).await {
                 Ok(None) => {}

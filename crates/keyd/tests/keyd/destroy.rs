@@ -1,12 +1,17 @@
 //! The end of a key.
 
-use crate::support::{Api, Host, opened, problem};
+use crate::support::{Api, BIN, Host, opened, problem};
 use http_body_util::BodyExt;
 use leadglass_keys::wire::{
-    DestroyRequest, DestroyStatement, Few, KeyRefusal, ProblemCode, RevocationEvent, RevocationKind, RevocationLines,
-    SignedStatement, Word, path,
+    DestroyRequest, DestroyStatement, Few, KeyRefusal, NewKey, ProblemCode, RevocationEvent, RevocationKind,
+    RevocationLines, SignedStatement, Word, path,
 };
 use leadglass_model::{KeyId, Purpose, StudyRef};
+use std::{
+    fs,
+    path::Path,
+    process::{Command, Stdio},
+};
 
 fn request(host: &Host, study: StudyRef, approval: &str) -> DestroyRequest {
     DestroyRequest {
@@ -104,4 +109,123 @@ async fn an_approval_is_used_once() {
     host.create(&mut api, Some(study), 1).await;
     order.order_id = Word::new("order-8").unwrap();
     assert_eq!(api.post(path::DESTROY, &order).await.0, 403);
+}
+
+/// SIGKILL at every step that can be seen from outside: at once, when the revocation is heard, when the shard has its new key, when
+/// the old one is gone, when the receipt lies beside the capsules.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_destruction_comes_to_the_same_end_wherever_it_is_killed() {
+    let host = Host::with(&["--node-per-hour", "100000"]);
+    let mut running = host.serve();
+    let mut api = host.connect(&running, "vault").await;
+    let kept = host.create(&mut api, None, 200).await;
+    let (keyring, receipts) = (host.data().join("keyring.svo"), host.data().join("capsules/erased"));
+    for step in 1..=5 {
+        let study = StudyRef::from_bytes([step; 16]);
+        let doomed: Vec<KeyId> = host.create(&mut api, Some(study), 2).await.iter().map(|k| k.key_id).collect();
+        let order = request(&host, study, &approve(&host, study));
+        let mut listener = api.again();
+        let mut stream = listener.get(path::REVOCATIONS).await.into_body();
+        stream.frame().await.unwrap().unwrap();
+        let (before, kept_receipts) = (fs::read(&keyring).unwrap(), files_in(&receipts));
+        let (mut asking, asked) = (api.again(), order.clone());
+        let asking = tokio::spawn(async move { asking.try_post(path::DESTROY, &asked).await.is_ok() });
+        let keyring_now = || fs::read(&keyring).unwrap_or_default();
+        let answered = || files_in(&receipts) > kept_receipts;
+        match step {
+            1 => {}
+            2 => drop(stream.frame().await),
+            3 => until(|| keyring_now() != before),
+            4 => {
+                until(|| keyring_now() != before);
+                let halfway = keyring_now();
+                // Who is too fast to be seen at this step is killed at the next.
+                until(|| keyring_now() != halfway || answered());
+            }
+            _ => until(answered),
+        }
+        running.kill();
+        asking.await.unwrap();
+
+        running = host.serve();
+        api = host.connect(&running, "vault").await;
+        let receipt = destroyed(&mut api, &order).await;
+        let statement: DestroyStatement = serde_json::from_str(&receipt.statement).unwrap();
+        assert_eq!(statement.key_ids.len(), 2, "step {step}");
+        assert_eq!(destroyed(&mut api, &order).await, receipt, "step {step}");
+        for outcome in host.unwrap(&mut api, &doomed, Purpose::Care).await {
+            assert_eq!(opened(&outcome), Err(KeyRefusal::Destroyed), "step {step}");
+        }
+        all_open(&host, &mut api, &kept).await;
+    }
+    // One that was killed between the file and its row is signed again, and both say the same keys.
+    assert!(files_in(&receipts) >= 5);
+}
+
+/// The same of an epoch's end: when the new key is prepared, when the keyring lies under it, when the old one is disabled, when the
+/// backup under the new one is there.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_epochs_end_comes_to_the_same_end_wherever_it_is_killed() {
+    let host = Host::with(&["--node-per-hour", "100000"]);
+    let config = host.data().join("keyd.toml");
+    let text = fs::read_to_string(&config).unwrap();
+    let hurried = text.lines().map(|l| if l.starts_with("epoch_hold") { "epoch_hold = \"0s\"" } else { l });
+    fs::write(&config, hurried.collect::<Vec<_>>().join("\n")).unwrap();
+    let mut running = host.serve();
+    let mut api = host.connect(&running, "vault").await;
+    let kept = host.create(&mut api, None, 50).await;
+    let at = |name: &str| host.data().join(name);
+    for step in 1..=4 {
+        let before = host.done(&["status"])["epoch"].as_u64().unwrap();
+        let (keyring, epoch) = (fs::read(at("keyring.svo")).unwrap(), fs::read(at("epoch.json")).unwrap());
+        let mut advancing = Command::new(BIN)
+            .arg("--data")
+            .arg(host.data())
+            .args(["--json", "epoch", "advance"])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let seen = || match step {
+            1 => at("epoch.next.json").exists(),
+            2 => fs::read(at("keyring.svo")).is_ok_and(|now| now != keyring),
+            3 => fs::read(at("epoch.json")).is_ok_and(|now| now != epoch),
+            _ => !at("epoch.disabled.json").exists() && fs::read(at("epoch.json")).is_ok_and(|now| now != epoch),
+        };
+        // Who is too fast to be seen at this step is killed at its end.
+        while !seen() && advancing.try_wait().unwrap().is_none() {
+            std::thread::yield_now();
+        }
+        running.kill();
+        advancing.wait().unwrap();
+
+        running = host.serve();
+        api = host.connect(&running, "vault").await;
+        let now = host.done(&["status"])["epoch"].as_u64().unwrap();
+        if now == before {
+            host.done(&["epoch", "advance"]);
+        }
+        assert_eq!(host.done(&["status"])["epoch"].as_u64(), Some(before + 1), "step {step}");
+        assert!(!at("epoch.next.json").exists() && !at("epoch.disabled.json").exists(), "step {step}");
+        all_open(&host, &mut api, &kept).await;
+    }
+}
+
+async fn all_open(host: &Host, api: &mut Api, kept: &[NewKey]) {
+    let ids: Vec<KeyId> = kept.iter().map(|k| k.key_id).collect();
+    for (made, outcome) in kept.iter().zip(host.unwrap(api, &ids, Purpose::Ingest).await) {
+        assert_eq!(opened(&outcome).unwrap(), *made.key.expose());
+    }
+}
+
+fn until(seen: impl Fn() -> bool) {
+    while !seen() {
+        std::thread::yield_now();
+    }
+}
+
+fn files_in(folder: &Path) -> usize {
+    let files = fs::read_dir(folder).into_iter().flatten().flatten();
+    files.filter(|file| file.path().extension().is_some_and(|e| e == "json")).count()
 }

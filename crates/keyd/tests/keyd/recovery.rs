@@ -1,7 +1,7 @@
 //! The key host's disk is thrown away.
 
 use crate::support::{Host, Running, copy, opened};
-use leadglass_keys::wire::NewKey;
+use leadglass_keys::wire::{Few, NewKey, PresentReceipts, ReceiptsSeen, path};
 use leadglass_model::{KeyId, Purpose};
 
 /// An empty machine that holds what was kept elsewhere: `kept/`, the sheet, and the vault's own certificate.
@@ -19,6 +19,15 @@ async fn assert_opens(host: &Host, running: &Running, made: &[NewKey]) {
     for (made, outcome) in made.iter().zip(host.unwrap(&mut api, &ids, Purpose::Care).await) {
         assert_eq!(opened(&outcome).unwrap(), *made.key.expose());
     }
+}
+
+/// What a vault that never erased anything says at its start.
+async fn no_receipts(host: &Host, running: &Running) {
+    let mut api = host.connect(running, "vault").await;
+    let all = PresentReceipts { tenant: host.tenant, receipts: Few::default(), last: true };
+    let (status, body) = api.post(path::RECEIPTS, &all).await;
+    let seen: ReceiptsSeen = serde_json::from_slice(&body).unwrap();
+    assert!(status == 200 && !seen.awaited);
 }
 
 #[tokio::test]
@@ -43,6 +52,7 @@ async fn backup_capsule_and_sheet_open_everything_on_an_empty_machine() {
     assert_eq!(new.refused(&restore).0, 5);
     new.done(&["ca", "issue", "server"]);
     let running = new.serve();
+    no_receipts(&new, &running).await;
     assert_opens(&new, &running, &made).await;
 }
 
@@ -66,6 +76,7 @@ async fn a_mirror_brings_back_what_no_backup_saw() {
     assert_eq!(new.done(&restore)["opened"], 10);
     new.done(&["ca", "issue", "server"]);
     let running = new.serve();
+    no_receipts(&new, &running).await;
     assert_opens(&new, &running, &made).await;
 }
 

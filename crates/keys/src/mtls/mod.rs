@@ -14,9 +14,9 @@ use crate::{
     wire::{
         self, Approval, ApprovalId, Assertion, Attestation, BindRequest, CosignAnswer, CosignRequest, CreateRequest,
         DestroyRequest, EpochAdvance, EpochAdvanced, EpochList, Health, Hex32, IndexPage, IndexRequest, LogPage,
-        LogRead, MAX_ANSWER_BYTES, MAX_BATCH, MacAnswer, MacRequest, NewKey, OpenApproval, Problem, RegisterActors,
-        RestrictAnswer, RestrictRequest, RevocationLines, SecretRecord, SecretRequest, SignedStatement, TenantList,
-        UnwrapOutcome, UnwrapRequest, decode_records, json_from, json_to, path,
+        LogRead, MAX_ANSWER_BYTES, MAX_BATCH, MacAnswer, MacRequest, NewKey, OpenApproval, PresentReceipts, Problem,
+        ReceiptsSeen, RegisterActors, RestrictAnswer, RestrictRequest, RevocationLines, SecretRecord, SecretRequest,
+        SignedStatement, TenantList, UnwrapOutcome, UnwrapRequest, decode_records, json_from, json_to, path,
     },
 };
 use bytes::Bytes;
@@ -216,6 +216,10 @@ impl KeyService for MtlsKeyService {
 
     async fn destroy(&self, request: &DestroyRequest) -> Result<SignedStatement, ServiceError> {
         self.post_json(path::DESTROY, request).await
+    }
+
+    async fn present_receipts(&self, request: &PresentReceipts) -> Result<ReceiptsSeen, ServiceError> {
+        self.post_json(path::RECEIPTS, request).await
     }
 
     async fn advance_epoch(&self, request: &EpochAdvance) -> Result<EpochAdvanced, ServiceError> {

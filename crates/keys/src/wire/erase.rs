@@ -1,6 +1,6 @@
 //! `restrict`, `unrestrict`, `destroy`: what a data protection officer orders.
 
-use super::{ApprovalId, Few, MAX_BATCH, Word};
+use super::{ApprovalId, Few, MAX_BATCH, SignedStatement, Word};
 use leadglass_model::{KeyId, StudyRef, TenantId, UnixMillis};
 use serde::{Deserialize, Serialize};
 
@@ -59,4 +59,27 @@ pub struct DestroyStatement {
     pub live_erased_at: UnixMillis,
     /// The epoch that still could, from a backup; it ends with the next epoch.
     pub epoch: u32,
+}
+
+/// Shows the service receipts that it signed itself, so that after a restore it destroys again what they name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PresentReceipts {
+    /// Whose keys.
+    pub tenant: TenantId,
+    /// Receipts of destructions, as the service gave them.
+    pub receipts: Few<SignedStatement, MAX_BATCH>,
+    /// These were the last ones: the node has shown all it has.
+    pub last: bool,
+}
+
+/// What the receipts came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReceiptsSeen {
+    /// Keys that were there and are destroyed again.
+    pub destroyed: u32,
+    /// Receipts that this service did not sign, or not like this. They change nothing.
+    pub foreign: u32,
+    /// Whether the service goes on waiting for receipts and opens nothing of this tenant.
+    pub awaited: bool,
 }

@@ -43,7 +43,9 @@ pub use bind::BindRequest;
 pub use bounded::{Few, Word};
 pub use create::{CreateRequest, NewKey};
 pub use encoding::{Base64Bytes, Hex32, json_from, json_to};
-pub use erase::{DestroyRequest, DestroyStatement, OrderId, RestrictAnswer, RestrictRequest};
+pub use erase::{
+    DestroyRequest, DestroyStatement, OrderId, PresentReceipts, ReceiptsSeen, RestrictAnswer, RestrictRequest,
+};
 pub use index::{IndexKeyRecord, IndexPage, IndexRequest};
 pub use key_bytes::KeyBytes;
 pub use log::{
@@ -76,6 +78,8 @@ pub mod path {
     pub const UNRESTRICT: &str = "/v1/keys/unrestrict";
     /// `POST`: [`super::DestroyRequest`] → [`super::SignedStatement`] of a [`super::DestroyStatement`].
     pub const DESTROY: &str = "/v1/keys/destroy";
+    /// `POST`: [`super::PresentReceipts`] → [`super::ReceiptsSeen`]; a request of up to [`super::MAX_RECEIPTS_BYTES`].
+    pub const RECEIPTS: &str = "/v1/keys/receipts";
     /// `POST`: [`super::EpochAdvance`] → [`super::EpochAdvanced`].
     pub const EPOCH_ADVANCE: &str = "/v1/epoch/advance";
     /// `GET` → [`super::EpochList`].
@@ -124,6 +128,8 @@ pub const MAX_BATCH: usize = 256;
 pub const MAX_INDEX_PAGE: usize = 4096;
 /// The longest JSON request, in bytes.
 pub const MAX_REQUEST_BYTES: usize = 128 * 1024;
+/// The longest request that presents receipts, in bytes: one of 4,096 keys has about 160 KiB.
+pub const MAX_RECEIPTS_BYTES: usize = 512 * 1024;
 /// The longest answer of any call but the revocation stream, in bytes.
 pub const MAX_ANSWER_BYTES: usize = 512 * 1024;
 /// The longest problem body that is read, in bytes.

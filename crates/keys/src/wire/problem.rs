@@ -29,6 +29,8 @@ pub enum ProblemCode {
     Busy,
     /// Not unsealed yet.
     Sealed,
+    /// Restored from a backup; opens nothing until a vault has shown which keys were destroyed since.
+    ReceiptsAwaited,
     /// A defect.
     Internal,
     /// A word of a newer version.
@@ -46,7 +48,7 @@ impl ProblemCode {
             Self::Conflict | Self::Fork => 409,
             Self::Destroyed => 410,
             Self::OverBudget => 429,
-            Self::Busy | Self::Sealed => 503,
+            Self::Busy | Self::Sealed | Self::ReceiptsAwaited => 503,
             Self::Internal | Self::Other => 500,
         }
     }
@@ -58,7 +60,7 @@ impl ProblemCode {
             Self::Forbidden | Self::ApprovalNeeded | Self::Suspended => Fault::Denied,
             Self::NotFound | Self::Destroyed => Fault::Missing,
             Self::Conflict | Self::Fork => Fault::Conflict,
-            Self::OverBudget | Self::Busy | Self::Sealed => Fault::Busy,
+            Self::OverBudget | Self::Busy | Self::Sealed | Self::ReceiptsAwaited => Fault::Busy,
         }
     }
 }

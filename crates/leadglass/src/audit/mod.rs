@@ -9,8 +9,10 @@ mod page;
 mod pdf;
 mod proof;
 mod report;
+pub(crate) mod syslog;
 mod words;
 
+pub(crate) use page::{html as report_page, lines as report_lines};
 pub(crate) use pdf::document as pdf;
 pub(crate) use words::time;
 

@@ -5,7 +5,7 @@ use leadglass_audit::report::{Access, AccessReport, Summary};
 use std::fmt::Write as _;
 
 /// The report as one HTML page without scripts.
-pub(super) fn html(report: &AccessReport, summary: &Summary) -> String {
+pub(crate) fn html(report: &AccessReport, summary: &Summary) -> String {
     let mut rows = String::new();
     for (n, access) in report.accesses.iter().enumerate() {
         let cells = cells(report, n, access).map(|cell| format!("<td>{}</td>", escape(&cell))).concat();
@@ -32,7 +32,7 @@ pub(super) fn html(report: &AccessReport, summary: &Summary) -> String {
 }
 
 /// The report as lines of text, for paper.
-pub(super) fn lines(report: &AccessReport, summary: &Summary) -> Vec<String> {
+pub(crate) fn lines(report: &AccessReport, summary: &Summary) -> Vec<String> {
     let mut lines = vec!["Who opened your images".to_owned(), String::new()];
     lines.extend(intro(report, summary));
     lines.push(String::new());

@@ -16,7 +16,7 @@ mod state;
 mod vessel;
 
 pub use drill::{Args as DrillArgs, Drilled, last as last_drill, run as drill};
-pub use restore::{Args as RestoreArgs, is_under_way, run as restore};
+pub use restore::{Args as RestoreArgs, forget_finished, is_under_way, run as restore};
 pub use socket::serve;
 pub use stage::Desk;
 

@@ -1,7 +1,7 @@
 //! `leadglass restore`: a backup into an empty place.
 //!
 //! Steps, each of which may be done again: mark in the data directory · objects, those that are not there yet · state, from
-//! the start · entry in the log · mark away. While the mark stands no vault starts on that directory.
+//! the start · entry in the log · note of what came back · mark away. While the mark stands no vault starts on that directory.
 
 use super::{
     Keyhole, OPERATOR, bar, carry, open_set, print,
@@ -20,7 +20,7 @@ use futures::TryStreamExt;
 use leadglass_audit::{CodeWord, Counts, Event, Log, NewEntry, Outcome};
 use leadglass_model::{Clock, EntryId, ObjectId, Role, SystemClock, SystemEntropy};
 use leadglass_store::Objects;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::{
     collections::HashMap,
     fs::{self, File},
@@ -61,7 +61,7 @@ pub fn is_under_way(data: &Path) -> bool {
 }
 
 /// What came back.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 struct Restored {
     taken_ms: u64,
     objects: u64,
@@ -77,9 +77,12 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let (_, config) = args.whom.config()?;
     let layout = Layout::of(&config)?;
     let shelf = Shelf::open(&args.folder)?;
-    let under_way = read_mark(&config.data)?;
+    let under_way: Option<UnderWay> = read(&config.data.join(MARK))?;
     let store = objects::open(&config)?;
     if under_way.is_none() {
+        if let Some(restored) = finished(&config.data, &layout, args.taken)? {
+            return tell(&restored, args.json);
+        }
         refuse_used(&config, &layout, &store).await?;
     }
     let taken = match (&under_way, args.taken) {
@@ -110,10 +113,15 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     // Everything durable, then the mark: from here on a vault starts.
     let data = File::open(&config.data)?;
     nix::unistd::syncfs(&data).context("cannot sync the data directory")?;
+    shelf::replace(&config.data.join(FINISHED), &serde_json::to_vec(&restored)?)?;
     fs::remove_file(config.data.join(MARK)).context("cannot take the mark away")?;
     data.sync_all().context("cannot sync the data directory")?;
-    if args.json {
-        print(&serde_json::to_string(&restored)?);
+    tell(&restored, args.json)
+}
+
+fn tell(restored: &Restored, json: bool) -> anyhow::Result<ExitCode> {
+    if json {
+        print(&serde_json::to_string(restored)?);
     } else {
         eprintln!(
             "{} objects and {} rows are back; {} objects of erased studies stay away. The log holds {} entries.\n\
@@ -125,12 +133,31 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn read_mark(data: &Path) -> anyhow::Result<Option<UnderWay>> {
-    if !is_under_way(data) {
+fn read<T: DeserializeOwned>(path: &Path) -> anyhow::Result<Option<T>> {
+    if !path.exists() {
         return Ok(None);
     }
-    let bytes = fs::read(data.join(MARK)).context("cannot read the mark of a restore")?;
-    serde_json::from_slice(&bytes).map(Some).context("the mark of a restore does not parse")
+    let bytes = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+    serde_json::from_slice(&bytes).map(Some).with_context(|| format!("{} does not parse", path.display()))
+}
+
+/// What a restore brought that was finished here and nothing has been changed since: whoever was broken off between its last
+/// step and its answer asks again and hears it. A vault that has started there takes the note away ([`forget_finished`]).
+fn finished(data: &Path, layout: &Layout, taken: Option<u64>) -> anyhow::Result<Option<Restored>> {
+    let restored: Option<Restored> = read(&data.join(FINISHED))?;
+    Ok(restored.filter(|it| layout.audit.exists() && taken.is_none_or(|taken| taken == it.taken_ms)))
+}
+
+/// The vault starts on what came back: from here on it is a used place.
+///
+/// # Errors
+///
+/// The note cannot be taken away.
+pub fn forget_finished(data: &Path) -> std::io::Result<()> {
+    match fs::remove_file(data.join(FINISHED)) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        done => done,
+    }
 }
 
 /// Nothing is written over.
@@ -222,6 +249,8 @@ async fn enter(layout: &Layout, keyhole: &Keyhole, set: &Set, put: &state::Put) 
 }
 
 const MARK: &str = "restore-under-way.json";
+/// What came back, from the last step until a vault starts on it.
+const FINISHED: &str = "restored.json";
 /// Longer objects go part by part.
 const LARGE_BYTES: u64 = 8 << 20;
 /// Of objects that share a sync, in memory.

@@ -55,6 +55,7 @@ mod tests {
             issued: UnixMillis(1),
             expires,
             revoked,
+            seat: None,
         };
         let then = Some(UnixMillis(2));
         for (tokens, code) in [

@@ -1,6 +1,6 @@
 //! `up --config FILE`: what a person may change of what `up` sets. Kept, so that a second start has it too.
 
-use crate::config::{Care, Config, Device, Erasure, Limits, Store, Viewer};
+use crate::config::{Alarms, Audit, Care, Config, Device, Erasure, Limits, Oidc, Store, Viewer};
 use anyhow::Context;
 use leadglass_model::{ReceiverId, SystemEntropy, TenantId};
 use serde::{Deserialize, Serialize};
@@ -31,6 +31,12 @@ pub struct Overrides {
     erasure: Option<Erasure>,
     /// Whom a clinician treats, in all tenants.
     care: Option<Care>,
+    /// Who hears of alarms.
+    alarms: Option<Alarms>,
+    /// Where the audit log goes.
+    audit: Option<Audit>,
+    /// Who vouches for people.
+    oidc: Option<Vec<Oidc>>,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -142,6 +148,12 @@ impl Overrides {
         if let Some(erasure) = &self.erasure {
             vault.erasure = erasure.clone();
         }
+        if let Some(alarms) = &self.alarms {
+            vault.alarms = alarms.clone();
+        }
+        if let Some(audit) = &self.audit {
+            vault.audit = audit.clone();
+        }
         if let Some(care) = self.care {
             vault.tenants.iter_mut().for_each(|tenant| tenant.care = care);
         }
@@ -185,6 +197,9 @@ impl Overrides {
             // The vault runs elsewhere.
             let dir = std::path::absolute(&viewer.dir).context("[viewer] dir")?;
             vault.viewer = Some(Viewer { dir, ..viewer.clone() });
+        }
+        if let Some(oidc) = &self.oidc {
+            vault.oidc.clone_from(oidc);
         }
         if let Some(limits) = &self.limits {
             let mut table = toml::Table::try_from(&vault.limits)?;

@@ -113,6 +113,7 @@ fn first_config(home: &Home, tenant: TenantId, other_tenant: TenantId, ports: Po
         name: name.to_owned(),
         aets: vec![aet.to_owned()],
         care: crate::config::Care::default(),
+        practice: leadglass_engine::Practice::default(),
     };
     let mut config = Config {
         data: home.vault(),
@@ -155,6 +156,8 @@ fn first_config(home: &Home, tenant: TenantId, other_tenant: TenantId, ports: Po
         decode_without_filter: false,
         erasure: crate::config::Erasure::default(),
         alarms: crate::config::Alarms::default(),
+        audit: crate::config::Audit::default(),
+        oidc: Vec::new(),
     };
     place(&mut config, home, ports);
     config

@@ -11,7 +11,7 @@ mod reviews;
 pub(crate) use emergency::{begin as begin_break_glass, break_glass};
 pub(crate) use reason::state_reason;
 pub(crate) use relations::{assign, list as relations, unassign};
-pub(crate) use restrictions::{lift, restrict};
+pub(crate) use restrictions::{lift, list as restrictions, restrict};
 pub(crate) use reviews::{close as close_review, list as reviews};
 
 use crate::{Problem, wado};

@@ -37,7 +37,11 @@ impl FromRequestParts<App> for Own {
 
 /// `GET /api/v1/account`
 pub(crate) async fn look(State(app): State<App>, Own(owner): Own) -> Result<Response, Problem> {
-    Ok(Json(app.people.account(&owner).map_err(|e| problem(&e))?).into_response())
+    let account = app.people.account(&owner).map_err(|e| problem(&e))?;
+    let tokens = app.people.tokens(&owner).await.map_err(|e| problem(&e))?;
+    let mut body = serde_json::to_value(account).unwrap_or_default();
+    body["tokens"] = serde_json::to_value(tokens).unwrap_or_default();
+    Ok(Json(body).into_response())
 }
 
 #[derive(Deserialize)]
@@ -76,6 +80,35 @@ pub(crate) async fn codes(State(app): State<App>, Own(owner): Own) -> Result<Res
     let codes = app.people.renew_codes(&owner).await.map_err(|e| problem(&e))?;
     let codes: Vec<&str> = codes.iter().map(|code| code.as_str()).collect();
     Ok(Json(json!({ "codes": codes })).into_response())
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NewToken {
+    label: String,
+    days: u64,
+}
+
+/// `POST /api/v1/account/tokens`: one for a program of one's own; its text is in this answer and nowhere else.
+pub(crate) async fn issue_token(
+    State(app): State<App>,
+    Own(owner): Own,
+    Small(body): Small,
+) -> Result<Response, Problem> {
+    let NewToken { label, days } = read(&body, r#"{"label":"…","days":90}"#)?;
+    let (token, view) = app.people.issue_token(&owner, label, days).await.map_err(|e| problem(&e))?;
+    let body = json!({ "token": token.reveal(), "id": view.id, "ends_ms": view.ends_ms });
+    Ok((StatusCode::CREATED, Json(body)).into_response())
+}
+
+/// `DELETE /api/v1/account/tokens/{token}`
+pub(crate) async fn revoke_token(
+    State(app): State<App>,
+    Own(owner): Own,
+    Path(token): Path<String>,
+) -> Result<Response, Problem> {
+    app.people.revoke_token(&owner, &token).await.map_err(|e| problem(&e))?;
+    Ok(StatusCode::NO_CONTENT.into_response())
 }
 
 /// `POST /api/v1/account/lost`

@@ -4,7 +4,9 @@ mod account;
 mod join;
 mod staff;
 
-pub(crate) use account::{Own, add_passkey, codes, look as account, lost as own_lost, remove_passkey};
+pub(crate) use account::{
+    Own, add_passkey, codes, issue_token, look as account, lost as own_lost, remove_passkey, revoke_token,
+};
 pub(crate) use join::{accept, begin_passkey as join_with_passkey, look as invitation};
 pub(crate) use staff::{change_role, invite, invite_again, leave, list, look as person, lost};
 

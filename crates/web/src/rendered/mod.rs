@@ -10,6 +10,7 @@ mod native;
 mod outgoing;
 mod plain;
 mod pool;
+mod preview;
 mod profile;
 mod thumbnail;
 mod turns;
@@ -21,6 +22,7 @@ pub(crate) use decoding::Decoding;
 pub(crate) use instance::{frames, instance};
 pub(crate) use many::many;
 pub(crate) use native::{decoded, is_decoded};
+pub(crate) use preview::preview;
 pub(crate) use thumbnail::{frame_thumbnail, instance_thumbnail, series_thumbnail, study_thumbnail};
 pub(crate) use turns::Whose;
 

@@ -5,6 +5,9 @@ use leadglass_records::SessionReference;
 
 /// The prefix makes browsers refuse one that another host, or a page without TLS, tries to set.
 const NAME: &str = "__Host-leadglass";
+const DEPARTURE: &str = "__Host-leadglass-provider";
+/// As long as a provider may take.
+const DEPARTURE_S: u32 = 10 * 60;
 const DEVICE: &str = "__Host-leadglass-device";
 /// 400 days: browsers keep nothing longer.
 const DEVICE_S: u32 = 400 * 24 * 60 * 60;
@@ -27,6 +30,14 @@ pub(crate) fn set_device(secret: &str) -> HeaderValue {
     value
 }
 
+/// The header by which a browser is known that was sent to a provider.
+pub(crate) fn set_departure(secret: &str) -> HeaderValue {
+    let mut value = HeaderValue::from_str(&format!("{DEPARTURE}={secret}; {FLAGS}; Max-Age={DEPARTURE_S}"))
+        .expect("base64url and words are fit for a header");
+    value.set_sensitive(true);
+    value
+}
+
 /// The header that takes it away.
 pub(crate) fn clear() -> HeaderValue {
     HeaderValue::from_str(&format!("{NAME}=; {FLAGS}; Max-Age=0")).expect("words are fit for a header")
@@ -40,6 +51,11 @@ pub(crate) fn read(headers: &HeaderMap) -> Option<&str> {
 /// What a request's device says of itself.
 pub(crate) fn device(headers: &HeaderMap) -> Option<&str> {
     one(headers, DEVICE)
+}
+
+/// What a browser that comes back from a provider says.
+pub(crate) fn departure(headers: &HeaderMap) -> Option<&str> {
+    one(headers, DEPARTURE)
 }
 
 fn one<'a>(headers: &'a HeaderMap, wanted: &str) -> Option<&'a str> {

@@ -6,7 +6,13 @@
 //! a host, scripts are not.
 
 pub(crate) mod cookie;
+mod lock;
 pub(crate) mod origin;
+mod provider;
+
+pub(crate) use lock::{begin_proof, turn};
+pub use provider::{Departure, ProviderError, ProviderView, Return, SignInProviders};
+pub(crate) use provider::{depart, providers};
 
 use crate::{App, Problem, people, small::Small};
 use axum::{
@@ -34,6 +40,14 @@ pub(crate) fn of_cookie(parts: &Parts, app: &App, counts: Use) -> Result<Option<
     app.sessions.resolve(reference, counts).map_err(|error| unknown(&error))
 }
 
+/// Who is signed in with a cookie. Whose session is locked is told so: he need not sign in anew.
+pub(crate) fn signed_in(parts: &Parts, app: &App, counts: Use) -> Result<SessionGrant, Problem> {
+    if let Some(session) = of_cookie(parts, app, counts)? {
+        return Ok(session);
+    }
+    Err(if lock::of(parts, app)?.is_some() { lock::is_locked() } else { Problem::unauthenticated() })
+}
+
 /// One of the ways to sign in.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -44,10 +58,12 @@ struct SignIn {
     code: Option<String>,
     challenge: Option<String>,
     answer: Option<Value>,
+    state: Option<String>,
+    iss: Option<String>,
 }
 
 /// `POST /api/v1/session` with `{"login":"…","password":"…","code":"…"}`, with `{"challenge":"…","answer":{…}}` for a passkey,
-/// or with `{"token":"lg_…"}`: signs in. The session is always a new one; the one before it ends.
+/// with `{"state":"…","code":"…"}` for whom a provider vouches, or with `{"token":"lg_…"}`: signs in. The session is always a new one; the one before it ends.
 pub(crate) async fn begin(State(app): State<App>, parts: Parts, Small(body): Small) -> Result<Response, Problem> {
     if !origin::may_sign_in(&parts) {
         return Err(foreign());
@@ -57,12 +73,41 @@ pub(crate) async fn begin(State(app): State<App>, parts: Parts, Small(body): Sma
     let sign_in: SignIn = serde_json::from_slice(&body).map_err(|_| no_form())?;
     let arrival = people::arrival(&parts);
     let signed_in = match sign_in {
-        SignIn { token: Some(token), login: None, password: None, code: None, challenge: None, answer: None } => {
+        SignIn {
+            token: Some(token),
+            login: None,
+            password: None,
+            code: None,
+            challenge: None,
+            answer: None,
+            state: None,
+            iss: None,
+        } => {
             return begin_with_token(&app, &parts, &token).await;
         }
-        SignIn { login: Some(login), password: Some(password), code, token: None, challenge: None, answer: None } => {
-            app.people.sign_in(&login, password, code.as_deref().unwrap_or_default(), arrival).await
+        SignIn {
+            state: Some(state),
+            code: Some(code),
+            iss,
+            token: None,
+            login: None,
+            password: None,
+            challenge: None,
+            answer: None,
+        } => {
+            let vouched = provider::arrive(&app, &parts, state, Zeroizing::new(code), iss).await?;
+            app.people.sign_in_vouched(vouched, arrival).await
         }
+        SignIn {
+            login: Some(login),
+            password: Some(password),
+            code,
+            token: None,
+            challenge: None,
+            answer: None,
+            state: None,
+            iss: None,
+        } => app.people.sign_in(&login, password, code.as_deref().unwrap_or_default(), arrival).await,
         SignIn {
             challenge: Some(challenge),
             answer: Some(answer),
@@ -70,6 +115,8 @@ pub(crate) async fn begin(State(app): State<App>, parts: Parts, Small(body): Sma
             login: None,
             password: None,
             code: None,
+            state: None,
+            iss: None,
         } => app.people.sign_in_with_passkey(&challenge, answer, arrival).await,
         _ => return Err(no_form()),
     };
@@ -81,7 +128,8 @@ pub(crate) async fn begin_passkey(State(app): State<App>, parts: Parts) -> Resul
     if !origin::may_sign_in(&parts) {
         return Err(foreign());
     }
-    Ok(Json(app.people.begin_sign_in().map_err(|error| people::problem(&error))?).into_response())
+    Ok(Json(app.people.begin_sign_in(people::address(&parts)).map_err(|error| people::problem(&error))?)
+        .into_response())
 }
 
 async fn begin_with_token(app: &App, parts: &Parts, token: &str) -> Result<Response, Problem> {
@@ -127,7 +175,10 @@ pub(crate) async fn look(State(app): State<App>, parts: Parts) -> Result<Respons
     let counts = if parts.uri.query() == Some("used") { Use::Counts } else { Use::Peek };
     match of_cookie(&parts, &app, counts)? {
         Some(session) => Ok(Json(body_of(&app, &session)).into_response()),
-        None => Ok(StatusCode::NO_CONTENT.into_response()),
+        None => match lock::of(&parts, &app)? {
+            Some(session) => Ok(Json(lock::body_of(&app, &session)).into_response()),
+            None => Ok(StatusCode::NO_CONTENT.into_response()),
+        },
     }
 }
 
@@ -144,7 +195,11 @@ pub(crate) async fn end(State(app): State<App>, parts: Parts) -> Result<Response
 /// recorded is ended all the same.
 async fn leave(app: &App, parts: &Parts) -> Result<(), Problem> {
     let Some(reference) = cookie::read(&parts.headers) else { return Ok(()) };
-    let session = app.sessions.resolve(reference, Use::Peek).map_err(|error| unknown(&error))?;
+    let open = app.sessions.resolve(reference, Use::Peek).map_err(|error| unknown(&error))?;
+    let session = match open {
+        Some(session) => Some(session),
+        None => app.sessions.locked(reference).map_err(|error| unknown(&error))?,
+    };
     app.sessions.end(reference).await.map_err(|error| unknown(&error))?;
     if let Some(session) = &session {
         app.engine.end_session(session.session);
@@ -164,6 +219,7 @@ fn person(grant: &TokenGrant, parts: &Parts) -> Person {
 
 fn body_of(app: &App, session: &SessionGrant) -> Value {
     json!({
+        "locked": false,
         "role": session.grant.role,
         "label": session.grant.label,
         "account": session.seat.is_some(),

@@ -1,0 +1,112 @@
+//! What rules and holds say about studies.
+
+use super::{
+    Day, Kept, RetentionError,
+    hold::{Hold, Whose, without_issuer},
+    rule::{About, Rule},
+};
+use crate::Shared;
+use leadglass_index::StudyEntry;
+use leadglass_model::TenantId;
+use std::{collections::HashMap, sync::Arc};
+
+/// Rules, holds, and when each patient was examined last, at one moment.
+pub(super) struct Judge {
+    shared: Arc<Shared>,
+    tenant: TenantId,
+    rules: Vec<Rule>,
+    holds: Vec<Hold>,
+    last: HashMap<String, Day>,
+}
+
+/// What is said about a study.
+pub(super) enum Said {
+    /// No rule and no hold is about it.
+    Nothing,
+    /// It has to be kept.
+    Kept(Kept),
+    /// It had to be kept until this day, by this rule.
+    Over(Day, String),
+}
+
+impl Judge {
+    pub(super) async fn of(shared: &Arc<Shared>, tenant: TenantId) -> Result<Self, RetentionError> {
+        let (rules, holds) = (shared.rules(tenant).await?, shared.holds(tenant).await?);
+        let (all, judged) = (shared.clone(), !rules.is_empty());
+        let look = move || if judged { all.last_examinations(tenant) } else { HashMap::new() };
+        let last = tokio::task::spawn_blocking(look).await.map_err(|_| RetentionError::Stopping)?;
+        Ok(Self { shared: shared.clone(), tenant, rules, holds, last })
+    }
+
+    /// What holds of this study today.
+    pub(super) async fn say(&self, study: &StudyEntry, today: Day) -> Result<Said, RetentionError> {
+        let whose = Whose::of(&self.shared, self.tenant, study);
+        if self.holds.iter().any(|hold| hold.on.holds(&whose)) {
+            return Ok(Said::Kept(Kept { why: "somebody holds it for a legal claim".to_owned(), until: None }));
+        }
+        if self.rules.is_empty() {
+            return Ok(Said::Nothing);
+        }
+        let about = self.about(study, whose).await?;
+        let mut latest: Option<(Day, &Rule)> = None;
+        for rule in self.rules.iter().filter(|rule| rule.class.holds(&about)) {
+            if rule.confirmed.is_none() {
+                let why = format!("the retention rule {} is about it and nobody has confirmed it", rule.id);
+                return Ok(Said::Kept(Kept { why, until: None }));
+            }
+            let until = rule.keeps_until(&about);
+            if latest.is_none_or(|(day, _)| day < until) {
+                latest = Some((until, rule));
+            }
+        }
+        Ok(match latest {
+            None => Said::Nothing,
+            Some((until, rule)) if until < today => Said::Over(until, rule.id.clone()),
+            Some((until, rule)) => {
+                let why = format!("{} ({}) demands it until {until}", rule.source, rule.id);
+                Said::Kept(Kept { why, until: Some(until.end()) })
+            }
+        })
+    }
+
+    async fn about(&self, study: &StudyEntry, whose: Whose) -> Result<About, RetentionError> {
+        let catalog = &self.shared.catalog;
+        let series = catalog.series(self.tenant, study.study_ref);
+        let sop_classes = if self.rules.iter().any(|rule| !rule.class.sop_classes.is_empty()) {
+            let rows = catalog.instances(self.tenant, study.study_ref).await?;
+            rows.into_iter().map(|row| row.sop_class.as_str().to_owned()).collect()
+        } else {
+            Default::default()
+        };
+        let examined = examined(study);
+        let last = whose.any.and_then(|token| self.last.get(&token).copied());
+        Ok(About {
+            modalities: series.iter().filter_map(|row| row.modality.clone()).collect(),
+            body_parts: series.iter().filter_map(|row| row.body_part.clone()).collect(),
+            sop_classes,
+            examined,
+            last_examined: last.map_or(examined, |last| last.max(examined)),
+            born: study.row.birth_date.as_ref().and_then(|born| Day::of_dicom(born.expose())),
+        })
+    }
+}
+
+impl Shared {
+    /// By the token of a Patient ID whatever its issuer: rather too long than too short. Studies without an ID are one patient.
+    fn last_examinations(&self, tenant: TenantId) -> HashMap<String, Day> {
+        let mut last: HashMap<String, Day> = HashMap::new();
+        for study in self.catalog.study_refs(tenant) {
+            let Some(entry) = self.catalog.study_by_ref(tenant, study) else { continue };
+            let Some(token) = self.token_of(tenant, &without_issuer(crate::patient_key(&entry))) else { continue };
+            let examined = examined(&entry);
+            last.entry(token).and_modify(|day| *day = examined.max(*day)).or_insert(examined);
+        }
+        last
+    }
+}
+
+/// The day that the study says, or the day on which it came.
+fn examined(study: &StudyEntry) -> Day {
+    let said = study.row.date.as_ref().and_then(|date| Day::of_dicom(date.expose()));
+    said.unwrap_or_else(|| Day::of(study.row.created_at))
+}

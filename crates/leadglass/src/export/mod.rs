@@ -1,0 +1,156 @@
+//! `leadglass export`: a package of a patient, a study or an instance, fetched from a running vault over HTTPS.
+
+mod fetch;
+mod papers;
+
+pub use papers::Papers;
+
+use crate::admin::{Client, Vault, print};
+use anyhow::{Context, bail, ensure};
+use serde_json::{Value, json};
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+/// Exports a patient, a study or an instance as a package for media (GDPR Art. 15, 20).
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+The package is a ZIP: the images exactly as they came with a DICOMDIR, previews, metadata, who looked, what Art. 15 asks to
+be told, checksums and a signature. What is asked for stands in a file, or is read from standard input: process arguments
+are readable by others. With a token of the data protection officer.
+
+  leadglass export --patient-file id.txt --out package.zip
+  leadglass export --patient-file id.txt --sealed --out package.zip.age   (the passphrase is shown once)
+  leadglass export --resume ID --out package.zip                          goes on with package.zip.part
+
+A download that breaks off is gone on with by itself while the vault comes back; for seven days by --resume.")]
+pub struct Args {
+    #[command(flatten)]
+    vault: Vault,
+    /// A file that holds the Patient ID; `-` reads it from standard input.
+    #[arg(long, value_name = "FILE", group = "what")]
+    patient_file: Option<PathBuf>,
+    /// A file that holds the Issuer of Patient ID, where devices send one.
+    #[arg(long, value_name = "FILE", requires = "patient_file")]
+    issuer_file: Option<PathBuf>,
+    /// A file that holds the Study Instance UID; `-` reads it from standard input.
+    #[arg(long, value_name = "FILE", group = "what")]
+    study_file: Option<PathBuf>,
+    /// A file that holds the UIDs of study, series and instance, a line each; `-` reads them from standard input.
+    #[arg(long, value_name = "FILE", group = "what")]
+    instance_file: Option<PathBuf>,
+    /// Goes on with an export that was begun.
+    #[arg(long, value_name = "ID", group = "what")]
+    resume: Option<String>,
+    /// Lists the exports that can still be fetched.
+    #[arg(long, group = "what")]
+    list: bool,
+    /// Takes an export back. What was fetched stays with whoever has it.
+    #[arg(long, value_name = "ID", group = "what")]
+    take_back: Option<String>,
+    /// Where the package goes; `-` writes it to standard output.
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+    /// Seals the package for the patient (age): a passphrase is made and shown once.
+    #[arg(long)]
+    sealed: bool,
+    /// Without the report on who opened the patient's studies, which otherwise goes with a patient's package.
+    #[arg(long)]
+    no_report: bool,
+}
+
+/// Does it.
+pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let client = Client::new(&args.vault)?;
+    let exports = format!("{}/api/v1/exports", client.base);
+    if args.list {
+        let found = client.get("/api/v1/exports").await?;
+        if args.vault.json {
+            print(&found.to_string());
+            return Ok(ExitCode::SUCCESS);
+        }
+        for view in found.as_array().into_iter().flatten() {
+            let id = view["id"].as_str().unwrap_or("-");
+            let (made, until) = (time(view, "made_ms"), time(view, "until_ms"));
+            print(&format!(
+                "{id}  made {made}  until {until}  {:>6} instances  {} bytes",
+                view["instances"], view["bytes"]
+            ));
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
+    if let Some(id) = &args.take_back {
+        client.send(client.http.delete(format!("{exports}/{}", named(id)?))).await?;
+        eprintln!("Taken back.");
+        return Ok(ExitCode::SUCCESS);
+    }
+    let out = args.out.as_deref().context("--out is missing: name a file, or - for standard output")?;
+    let to_stdout = out.as_os_str() == "-";
+    ensure!(!(to_stdout && args.vault.json), "--json and --out - both want standard output");
+    let export: Value = match &args.resume {
+        Some(id) => client.get(&format!("/api/v1/exports/{}", named(id)?)).await?,
+        None => {
+            eprintln!("Looking through what is to go out …");
+            let request = client.http.post(&exports).json(&asked(&args)?);
+            client.send(request).await?.json().await.context("the vault's answer does not parse")?
+        }
+    };
+    let id = named(export["id"].as_str().context("the vault's answer lacks the export's id")?)?.to_owned();
+    let total = export["bytes"].as_u64().context("the vault's answer lacks the export's length")?;
+    eprintln!("Export {id}: {} studies, {} instances, {total} bytes.", export["studies"], export["instances"]);
+    if let Some(words) = export["passphrase"].as_str() {
+        eprintln!("Passphrase, shown this once; hand it over by another way than the package:\n\n  {words}\n");
+    }
+    // Told before the download: whoever loses it can go on by the id.
+    if args.vault.json {
+        print(&export.to_string());
+    }
+    let address = format!("{exports}/{id}/content");
+    fetch::fetch(&client, &address, total, if to_stdout { None } else { Some(out) }).await?;
+    if !to_stdout {
+        eprintln!("Written to {}. It names the patient: keep it as you keep the record itself.", out.display());
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn asked(args: &Args) -> anyhow::Result<Value> {
+    let mut asked = if let Some(file) = &args.patient_file {
+        let issuer = args.issuer_file.as_deref().map(text_of).transpose()?;
+        json!({ "level": "patient", "patient_id": text_of(file)?, "issuer": issuer })
+    } else if let Some(file) = &args.study_file {
+        json!({ "level": "study", "study": text_of(file)?.trim() })
+    } else if let Some(file) = &args.instance_file {
+        let text = text_of(file)?;
+        let uids: Vec<&str> = text.split_whitespace().collect();
+        let [study, series, instance] = uids.as_slice() else {
+            bail!("the file holds three UIDs: of the study, the series and the instance");
+        };
+        json!({ "level": "instance", "study": study, "series": series, "instance": instance })
+    } else {
+        bail!("say what is to be exported: --patient-file, --study-file or --instance-file");
+    };
+    asked["sealed"] = Value::Bool(args.sealed);
+    if args.no_report {
+        asked["report"] = Value::Bool(false);
+    }
+    Ok(asked)
+}
+
+fn named(id: &str) -> anyhow::Result<&str> {
+    ensure!(id.len() == 32 && id.bytes().all(|b| b.is_ascii_hexdigit()), "an export's id is 32 hexadecimal digits");
+    Ok(id)
+}
+
+fn time(view: &Value, field: &str) -> String {
+    crate::audit::time(view[field].as_u64().unwrap_or(0))
+}
+
+fn text_of(file: &Path) -> anyhow::Result<String> {
+    let text = if file.as_os_str() == "-" {
+        std::io::read_to_string(std::io::stdin()).context("cannot read standard input")?
+    } else {
+        std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?
+    };
+    Ok(text.trim_end_matches(['\r', '\n']).to_owned())
+}

@@ -1,0 +1,235 @@
+//! What leaves the house by itself: entries of the log to an audit repository, alarms to a webhook. The receivers are real ones.
+
+#![allow(clippy::unwrap_used, reason = "the helpers of a test end where they fail, as the test does")]
+
+use leadglass_tests::fixture::Fixture;
+use leadglass_tests::http::Ask;
+use leadglass_tests::peers::python;
+use leadglass_tests::process::until;
+use leadglass_tests::scratch;
+use leadglass_tests::site::{drained, instance_path, metric, stored};
+use leadglass_tests::vault::Vault;
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
+use std::fs;
+use std::io::{BufRead as _, BufReader};
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+const SOON: Duration = Duration::from_secs(90);
+
+/// An authority in `ca.pem`, and a certificate of it for this machine in `server.pem` and `server-key.pem`.
+fn certificates(dir: &Path) {
+    let (ca_key, key) = (KeyPair::generate().unwrap(), KeyPair::generate().unwrap());
+    let mut ca = CertificateParams::default();
+    ca.distinguished_name.push(DnType::CommonName, "Receivers");
+    ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    fs::write(dir.join("ca.pem"), ca.self_signed(&ca_key).unwrap().pem()).unwrap();
+    let mut server = CertificateParams::new(vec!["localhost".to_owned(), "127.0.0.1".to_owned()]).unwrap();
+    server.distinguished_name.push(DnType::CommonName, "Receiver");
+    let signed = server.signed_by(&key, &Issuer::new(ca, ca_key)).unwrap();
+    fs::write(dir.join("server.pem"), signed.pem()).unwrap();
+    fs::write(dir.join("server-key.pem"), key.serialize_pem()).unwrap();
+}
+
+fn free_port() -> u16 {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|listener| listener.local_addr()).unwrap().port()
+}
+
+/// rsyslog with TLS, an ordinary process with a configuration of its own. It ends with its value, and not in order.
+struct Rsyslog {
+    child: Child,
+    file: PathBuf,
+}
+
+impl Rsyslog {
+    fn start(dir: &Path, port: u16) -> Self {
+        let at = |name: &str| dir.join(name).display().to_string();
+        let text = format!(
+            "global(workDirectory=\"{}\" maxMessageSize=\"64k\" defaultNetstreamDriver=\"ossl\"\n\
+             defaultNetstreamDriverCAFile=\"{}\" defaultNetstreamDriverCertFile=\"{}\"\n\
+             defaultNetstreamDriverKeyFile=\"{}\")\n\
+             module(load=\"imtcp\" StreamDriver.Name=\"ossl\" StreamDriver.Mode=\"1\" StreamDriver.AuthMode=\"anon\")\n\
+             template(name=\"raw\" type=\"string\" string=\"%rawmsg%\\n\")\n\
+             input(type=\"imtcp\" address=\"127.0.0.1\" port=\"{port}\")\n\
+             action(type=\"omfile\" file=\"{}\" template=\"raw\")\n",
+            dir.display(),
+            at("ca.pem"),
+            at("server.pem"),
+            at("server-key.pem"),
+            at("received"),
+        );
+        fs::write(dir.join("rsyslog.conf"), text).unwrap();
+        let log = fs::File::options().create(true).append(true).open(dir.join("rsyslog.log")).unwrap();
+        let program = ["/usr/sbin/rsyslogd", "/usr/bin/rsyslogd"].into_iter().find(|path| Path::new(path).exists());
+        let child = Command::new(program.expect("rsyslog is missing: run tests/all once"))
+            .args(["-n", "-i", "NONE", "-f"])
+            .arg(dir.join("rsyslog.conf"))
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        Self { child, file: dir.join("received") }
+    }
+
+    /// The documents that arrived, with how often.
+    fn received(&self) -> BTreeMap<String, usize> {
+        let text = fs::read(&self.file).unwrap_or_default();
+        let mut documents = BTreeMap::new();
+        for line in String::from_utf8_lossy(&text).lines() {
+            let Some((head, document)) = line.split_once('\u{feff}') else { continue };
+            assert!(
+                head.starts_with("<8") && head.contains(" leadglass ") && head.ends_with(" DICOM+RFC3881 - "),
+                "{head}"
+            );
+            *documents.entry(document.to_owned()).or_default() += 1;
+        }
+        documents
+    }
+}
+
+impl Drop for Rsyslog {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn exported(vault: &Vault) -> BTreeSet<String> {
+    let data = vault.folder();
+    let words = ["audit", "export", "--format", "dicom", "--data"].map(OsStr::new);
+    let output = vault.run(&[&words[..], &[data.as_os_str()]].concat());
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect()
+}
+
+fn store(vault: &Vault, numbers: std::ops::Range<u64>) {
+    for number in numbers {
+        let (f, data_set) = Fixture::named("ct-3.dcm").renamed(number);
+        assert_eq!(vault.store(&f, &data_set).unwrap().status, 0);
+        let path = format!("/studies/{}/metadata", f.study);
+        assert_eq!(vault.ask(&path, Some(&vault.up.token), "application/dicom+json").status, 200);
+    }
+    drained(vault);
+}
+
+/// The receiver dies and comes back, twice, and so does the vault while it is away.
+#[test]
+fn every_entry_reaches_the_audit_repository_whoever_dies() {
+    let dir = scratch();
+    certificates(dir.path());
+    let port = free_port();
+    let ca = dir.path().join("ca.pem").display().to_string();
+    let vault = Vault::with_config(&format!("[audit.syslog]\nhost = \"localhost\"\nport = {port}\nca = {ca:?}\n"));
+    let arrived = |rsyslog: &Rsyslog, what: &str| {
+        let expected = exported(&vault);
+        let missing = || {
+            let received = rsyslog.received();
+            expected.iter().filter(|document| !received.contains_key(*document)).count()
+        };
+        let log = || fs::read_to_string(dir.path().join("rsyslog.log")).unwrap_or_default();
+        assert!(until(SOON, || missing() == 0), "{what}: {} of {} are missing\n{}", missing(), expected.len(), log());
+        expected.len()
+    };
+
+    // What was there before the receiver was comes, too; and nothing comes twice as long as nobody dies.
+    store(&vault, 1..4);
+    let rsyslog = Rsyslog::start(dir.path(), port);
+    arrived(&rsyslog, "at first");
+    let twice = rsyslog.received().into_iter().filter(|(_, times)| *times > 1).count();
+    assert_eq!(twice, 0, "entries came twice");
+
+    drop(rsyslog);
+    store(&vault, 4..8);
+    assert!(until(SOON, || metric(&vault, "leadglass_syslog_lag_entries") > 0), "the metrics do not show the outage");
+    vault.kill_vault();
+    store(&vault, 8..10);
+    let rsyslog = Rsyslog::start(dir.path(), port);
+    arrived(&rsyslog, "after both died");
+
+    store(&vault, 10..14);
+    drop(rsyslog);
+    let rsyslog = Rsyslog::start(dir.path(), port);
+    store(&vault, 14..16);
+    let entries = arrived(&rsyslog, "after the second death");
+    assert!(entries > 30, "{entries} are few");
+    assert!(until(SOON, || metric(&vault, "leadglass_syslog_lag_entries") == 0));
+
+    let data = vault.folder();
+    let words = ["doctor", "--json", "--data"].map(OsStr::new);
+    let said = vault.run(&[&words[..], &[data.as_os_str()]].concat()).stdout;
+    let said: Value = serde_json::from_slice(&said).unwrap();
+    let found = said["findings"].as_array().unwrap().iter().any(|finding| finding["code"] == "syslog");
+    assert!(found, "{said}");
+}
+
+/// A listener for HTTPS that says its port, refuses the first call, and then prints each body as a line.
+const LISTENER: &str = r"
+import http.server, ssl, sys
+class Hook(http.server.BaseHTTPRequestHandler):
+    calls = 0
+    def do_POST(self):
+        Hook.calls += 1
+        body = self.rfile.read(int(self.headers['Content-Length']))
+        self.send_response(503 if Hook.calls == 1 else 204)
+        self.end_headers()
+        print(Hook.calls, body.decode(), flush=True)
+    def log_message(self, *words):
+        pass
+server = http.server.HTTPServer(('127.0.0.1', 0), Hook)
+tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+tls.load_cert_chain(sys.argv[1], sys.argv[2])
+server.socket = tls.wrap_socket(server.socket, server_side=True)
+print(server.server_port, flush=True)
+server.serve_forever()
+";
+
+/// The hook's first answer is that it is busy; the alarm comes again, and names nobody.
+#[test]
+fn an_alarm_reaches_the_webhook_and_names_no_patient() {
+    let dir = scratch();
+    certificates(dir.path());
+    let mut hook = Command::new(python())
+        .args(["-c", LISTENER])
+        .args([dir.path().join("server.pem"), dir.path().join("server-key.pem")])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(hook.stdout.take().unwrap()).lines();
+    let port = lines.next().unwrap().unwrap();
+    let ca = dir.path().join("ca.pem").display().to_string();
+    let vault = Vault::with_config(&format!(
+        "[alarms]\nwebhook = \"https://localhost:{port}/secret-path\"\nwebhook_ca = {ca:?}\n"
+    ));
+
+    let (f, data_set) = Fixture::named("ct-3.dcm").renamed(1);
+    let object = stored(&vault, &f, &data_set);
+    let mut bytes = fs::read(&object).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(&object, bytes).unwrap();
+    let ask = Ask { token: Some(&vault.up.token), accept: Some("application/dicom"), range: None };
+    let came = vault.http().try_get(&format!("{}{}", vault.up.http.dicomweb, instance_path(&f)), ask);
+    assert!(came.is_none_or(|answer| answer.status >= 400 || answer.body.len() < data_set.len()));
+
+    for call in ["1 ", "2 "] {
+        let line = lines.next().unwrap().unwrap();
+        let said: Value = serde_json::from_str(line.strip_prefix(call).unwrap()).unwrap();
+        assert_eq!((&said["source"], &said["alarm"]), (&"leadglass".into(), &"integrity".into()));
+        let mut fields: Vec<_> = said.as_object().unwrap().keys().cloned().collect();
+        fields.sort();
+        assert_eq!(fields, ["alarm", "at_ms", "entry", "source"]);
+        for secret in [&f.patient_id, &f.study, &f.series, &f.instance] {
+            assert!(!line.contains(secret.as_str()));
+        }
+    }
+    assert!(!String::from_utf8_lossy(&vault.words()).contains("secret-path"), "the address may hold a secret");
+    let _ = hook.kill();
+    let _ = hook.wait();
+}

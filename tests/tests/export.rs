@@ -1,0 +1,202 @@
+//! What leaves the house as a package: media that others read, the same bytes after a vault was killed, nothing on the disk in
+//! clear, in bounded memory.
+
+#![allow(clippy::unwrap_used, reason = "the helpers of a test end where they fail, as the test does")]
+
+use leadglass_tests::eyes::Eyes;
+use leadglass_tests::fixture::Fixture;
+use leadglass_tests::http::Ask;
+use leadglass_tests::peers::{dcmtk, run_python, said};
+use leadglass_tests::process::{forget_peak, kill_9, peak_bytes, resident_bytes, until};
+use leadglass_tests::scratch;
+use leadglass_tests::site::large;
+use leadglass_tests::vault::{Vault, program};
+use serde_json::{Value, json};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+const MIB: u64 = 1 << 20;
+
+/// Takes a package apart and holds it against what dcmtk makes of the same images. Arguments: the ZIP, a folder, dcmmkdir.
+const TAKE_APART: &str = r##"
+import hashlib, json, os, shutil, subprocess, sys, warnings, zipfile
+import pydicom
+from pydicom.fileset import FileSet
+warnings.simplefilter("ignore")
+package, folder, dcmmkdir = sys.argv[1:4]
+archive = zipfile.ZipFile(package)
+assert archive.testzip() is None
+archive.extractall(folder)
+os.chdir(folder)
+lines = [line for line in open("SHA256SUMS").read().splitlines() if not line.startswith("#")]
+assert {line[66:] for line in lines} == set(archive.namelist()) - {"SHA256SUMS", "SIGNATURE"}
+for line in lines:
+    assert hashlib.sha256(open(line[66:], "rb").read()).hexdigest() == line[:64], line
+subprocess.run(["openssl", "pkeyutl", "-verify", "-pubin", "-inkey", "KEY.PEM", "-rawin", "-in", "SHA256SUMS",
+                "-sigfile", "SIGNATURE"], check=True, stdout=subprocess.DEVNULL)
+
+def records(name):
+    listed = pydicom.dcmread(name).DirectoryRecordSequence
+    return [(r.DirectoryRecordType, list(r.ReferencedFileID), r.ReferencedSOPInstanceUIDInFile,
+             r.ReferencedTransferSyntaxUIDInFile) for r in listed if "ReferencedFileID" in r]
+
+ours = records("DICOMDIR")
+found = FileSet("DICOMDIR")
+assert len(list(found)) == len(ours)
+for instance in found:
+    assert instance.load().SOPInstanceUID == instance.SOPInstanceUID
+os.mkdir("other")
+shutil.copytree("DICOM", "other/DICOM")
+made = subprocess.run([dcmmkdir, "-W", "-Nxc", "-Nrc", "+I", "+r", "+id", ".", "DICOM"], cwd="other", capture_output=True, text=True)
+assert made.returncode == 0, made.stderr
+assert sorted(map(str, records("other/DICOMDIR"))) == sorted(map(str, ours)), (ours, records("other/DICOMDIR"))
+names = archive.namelist()
+for name in names:
+    if name.startswith("METADATA"):
+        json.load(open(name))
+print(json.dumps({"kinds": [kind for kind, *_ in ours], "names": names}))
+"##;
+
+fn leadglass(vault: &Vault) -> Command {
+    let mut command = Command::new(program());
+    command.args(["export", "--data", vault.folder().to_str().unwrap()]).stdin(Stdio::null());
+    command
+}
+
+/// Exports with the program, and answers the export's view.
+fn exported(vault: &Vault, arguments: &[&str], out: &Path) -> Value {
+    let output = leadglass(vault).args(arguments).arg("--json").arg("--out").arg(out).output().unwrap();
+    assert!(output.status.success(), "{}", said(&output));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+fn study_file(dir: &Path, f: &Fixture) -> PathBuf {
+    let file = dir.join("study.txt");
+    fs::write(&file, &f.study).unwrap();
+    file
+}
+
+fn taken_apart(package: &Path, to: &Path) -> Value {
+    let dcmmkdir = dcmtk("dcmmkdir");
+    let arguments = [package, to, &dcmmkdir].map(|path| path.to_str().unwrap().to_owned());
+    let output = run_python(TAKE_APART, &arguments);
+    assert!(output.status.success(), "{}", said(&output));
+    let dump = Command::new(dcmtk("dcmdump")).arg(to.join("DICOMDIR")).output().unwrap();
+    assert!(dump.status.success() && !said(&dump).contains("E:"), "{}", said(&dump));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+#[test]
+fn every_kind_of_instance_goes_out_as_it_came_and_others_read_the_media() {
+    let (vault, dir) = (Vault::up(), scratch());
+    let kinds = [
+        ("ct-1.dcm", "IMAGE"),
+        ("dx-jpegll.dcm", "IMAGE"),
+        ("pdf.dcm", "ENCAP DOC"),
+        ("rtstruct.dcm", "RT STRUCTURE SET"),
+        ("ecg.dcm", "WAVEFORM"),
+        ("names-ja.dcm", "IMAGE"),
+    ];
+    for (n, (file, kind)) in kinds.into_iter().enumerate() {
+        let (f, data_set) = Fixture::named(file).renamed(n as u64 + 1);
+        assert_eq!(vault.store(&f, &data_set).unwrap().status, 0);
+        let (package, unpacked) = (dir.path().join(format!("{n}.zip")), dir.path().join(n.to_string()));
+        exported(&vault, &["--study-file", study_file(dir.path(), &f).to_str().unwrap()], &package);
+        let found = taken_apart(&package, &unpacked);
+        assert_eq!(found["kinds"], json!([kind]), "{file}");
+        let file_out = fs::read(unpacked.join("DICOM/ST000001/SE000001/IM000001")).unwrap();
+        assert!(file_out == vault.file_of(&f).unwrap(), "{file} goes out as it lies here");
+        let previews = found["names"].as_array().unwrap().iter().filter(|n| n.as_str().unwrap().starts_with("PREVIEW"));
+        assert_eq!(previews.count(), usize::from(kind == "IMAGE"), "{file}");
+    }
+}
+
+#[test]
+fn a_patient_goes_out_with_the_report_and_stays_unseen_on_the_disk() {
+    let (vault, dir) = (Vault::up(), scratch());
+    let f = Fixture::named("canary.dcm");
+    let eyes = Eyes::for_words(&["CANARY", &f.study, &f.series, &f.instance[..f.instance.len() - 1]]);
+    vault.store_fixture(&f);
+    let patient = dir.path().join("patient.txt");
+    fs::write(&patient, &f.patient_id).unwrap();
+    let package = dir.path().join("p.zip");
+    let view = exported(&vault, &["--patient-file", patient.to_str().unwrap()], &package);
+    let found = taken_apart(&package, &dir.path().join("p"));
+    for name in ["README.TXT", "INDEX.HTM", "INFO/INFO.PDF", "ACCESS/REPORT.JSN", "ACCESS/REPORT.HTM"] {
+        assert!(found["names"].as_array().unwrap().contains(&json!(name)), "{name} is missing");
+    }
+    let report = dir.path().join("p/ACCESS/REPORT.JSN");
+    let checked = Command::new(program()).args(["audit", "verify-report"]).arg(&report).output().unwrap();
+    assert!(matches!(checked.status.code(), Some(0 | 3)), "{}", said(&checked));
+    let sealed = dir.path().join("p.age");
+    let view_sealed = exported(&vault, &["--sealed", "--patient-file", patient.to_str().unwrap()], &sealed);
+    let words = view_sealed["passphrase"].as_str().unwrap().to_owned();
+    let bytes = fs::read(&sealed).unwrap();
+    assert!(bytes.starts_with(b"age-encryption.org/v1\n-> scrypt ") && eyes.look("sealed", &bytes).is_empty());
+    // A list survives the node that made it, the envelope's secrets with it; the passphrase is nowhere.
+    vault.kill_vault();
+    let id = view_sealed["id"].as_str().unwrap();
+    let again = dir.path().join("again.age");
+    exported(&vault, &["--resume", id], &again);
+    assert!(fs::read(&again).unwrap() == bytes, "sealed to the same bytes");
+    let seen = eyes.look_under(&vault.folder());
+    assert!(seen.is_empty(), "she lies on the disk: {seen:#?}");
+    assert!(eyes.look("words", &vault.words()).is_empty(), "she stands in the logs");
+    assert!(Eyes::for_words(&[&words]).look_under(&vault.folder()).is_empty(), "the passphrase lies on the disk");
+    // Taken back, it is gone.
+    let taken = leadglass(&vault).args(["--take-back", view["id"].as_str().unwrap()]).output().unwrap();
+    assert!(taken.status.success(), "{}", said(&taken));
+    let gone = leadglass(&vault).args(["--resume", view["id"].as_str().unwrap(), "--out", "-"]).output().unwrap();
+    assert!(!gone.status.success());
+}
+
+#[test]
+fn a_download_that_a_killed_vault_broke_off_goes_on_with_the_same_bytes_in_bounded_memory() {
+    let (vault, dir) = (Vault::up(), scratch());
+    vault.store_fixture(&Fixture::named("dx.dcm"));
+    let (f, data_set) = large(7, 300);
+    assert_eq!(vault.store(&f, &data_set).unwrap().status, 0);
+    drop(data_set);
+    let whole = dir.path().join("whole.zip");
+    let file = study_file(dir.path(), &f);
+    forget_peak(vault.now().pids.vault).unwrap();
+    let idle = resident_bytes(vault.now().pids.vault);
+    let view = exported(&vault, &["--study-file", file.to_str().unwrap()], &whole);
+    let peak = peak_bytes(vault.now().pids.vault).saturating_sub(idle) / MIB;
+    eprintln!("exporting 300 MiB took {peak} MiB above idle");
+    assert!(peak < 96, "exporting took {peak} MiB above idle");
+    let (id, bytes) = (view["id"].as_str().unwrap(), fs::read(&whole).unwrap());
+    assert_eq!(view["bytes"].as_u64(), Some(bytes.len() as u64));
+
+    // Killed while it sends: the program goes on by itself.
+    let second = dir.path().join("second.zip");
+    let part = dir.path().join("second.zip.part");
+    let mut running = leadglass(&vault)
+        .args(["--resume", id, "--out"])
+        .arg(&second)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let some = || fs::metadata(&part).is_ok_and(|m| m.len() > 8 * MIB) || second.exists();
+    assert!(until(Duration::from_secs(60), some));
+    let pid = vault.now().pids.vault;
+    kill_9(pid);
+    vault.wait_restarted(pid);
+    assert!(running.wait().unwrap().success());
+    assert!(fs::read(&second).unwrap() == bytes, "the same bytes");
+
+    // Any piece, of a vault that has just been killed and remembers nothing.
+    vault.kill_vault();
+    let url = format!("{}/api/v1/exports/{id}/content", vault.now().http.base);
+    let (from, to) = (bytes.len() - 700, bytes.len() - 300);
+    for (from, to) in [(from, to), (10, 5_000)] {
+        let range = format!("bytes={from}-{}", to - 1);
+        let ask = Ask { token: Some(&vault.up.tokens.dpo), range: Some(&range), ..Ask::default() };
+        let answer = vault.http().get(&url, ask);
+        assert_eq!(answer.status, 206);
+        assert!(answer.body == bytes[from..to], "{range}");
+    }
+}
