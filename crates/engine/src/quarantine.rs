@@ -208,6 +208,8 @@ impl Shared {
         entry.code = CodeWord::parse(word);
         entry.counts = Counts { studies: 1, instances: 1, ..Counts::default() };
         self.commit_entry(entry, None).await?;
+        // It, or its series, was erased, and a person lets it come back.
+        self.let_part_come_back(tenant, &row.series_uid, &row.sop_uid).await?;
 
         let lease = self.lease_for_check(permit, &row, id).await?;
         // No session: this reads once.

@@ -4,6 +4,8 @@
 
 #[path = "flow/erase.rs"]
 mod erase;
+#[path = "flow/part.rs"]
+mod part;
 #[path = "flow/retention.rs"]
 mod retention;
 

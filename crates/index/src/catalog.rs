@@ -11,9 +11,11 @@ mod erase;
 mod load;
 mod metas;
 mod open;
+mod part;
 
 pub use load::{LoadReport, StudyIndexKey, TenantKeys};
 pub use metas::SealedMeta;
+pub use part::Going;
 
 use crate::{
     Index, IndexError, Mark, Row, RowKey, Table,

@@ -5,6 +5,7 @@
 use hashbrown::HashTable;
 use leadglass_model::{KeyGen, KeyId, StudyRef};
 use leadglass_seal::IndexKey;
+use std::collections::BTreeSet;
 
 #[derive(Default)]
 pub(crate) struct Keyring {
@@ -58,9 +59,18 @@ impl Keyring {
 
     /// Wipes the keys of a study.
     pub(crate) fn forget(&mut self, study_ref: StudyRef) {
+        self.wipe(|held| held.study_ref == study_ref);
+    }
+
+    /// Wipes these keys.
+    pub(crate) fn forget_keys(&mut self, keys: &BTreeSet<KeyId>) {
+        self.wipe(|held| keys.contains(&held.key_id));
+    }
+
+    fn wipe(&mut self, is_over: impl Fn(&Held) -> bool) {
         for (number, block) in self.blocks.iter_mut().enumerate() {
             for (place, slot) in block.iter_mut().enumerate() {
-                let Some(held) = slot.take_if(|held| held.study_ref == study_ref) else { continue };
+                let Some(held) = slot.take_if(|held| is_over(held)) else { continue };
                 let at = u32::try_from(number * BLOCK + place).expect("fewer keys than 2^32");
                 if let Ok(entry) = self.table.find_entry(hash(held.key_id, held.key_gen), |is| *is == at) {
                     entry.remove();
@@ -107,5 +117,7 @@ mod tests {
         assert_eq!(ring.blocks.len(), 3, "forgotten keys leave room");
         assert!(ring.key(id(3400), KeyGen::FIRST).is_some());
         assert!(ring.key(id(3400), KeyGen::new(2).unwrap()).is_none());
+        ring.forget_keys(&BTreeSet::from([id(3400)]));
+        assert!(ring.key(id(3400), KeyGen::FIRST).is_none() && ring.key(id(3401), KeyGen::FIRST).is_some());
     }
 }

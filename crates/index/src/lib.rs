@@ -33,7 +33,7 @@ mod words;
 
 pub mod conformance;
 
-pub use catalog::{Catalog, LoadReport, SealUnder, SealedMeta, StudyIndexKey, TenantKeys};
+pub use catalog::{Catalog, Going, LoadReport, SealUnder, SealedMeta, StudyIndexKey, TenantKeys};
 pub use engine::{Batch, Index, IndexError, Mark};
 pub use find::FindError;
 pub use memory::MemoryIndex;

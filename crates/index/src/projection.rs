@@ -101,6 +101,11 @@ impl TenantState {
         self.keys.key(key_id, key_gen)
     }
 
+    /// Wipes these keys.
+    pub(crate) fn forget_keys(&mut self, keys: &BTreeSet<KeyId>) {
+        self.keys.forget_keys(keys);
+    }
+
     pub(crate) const fn studies(&self) -> usize {
         self.order.len()
     }
@@ -179,6 +184,12 @@ impl TenantState {
         let slot = self.slot(at.0)?.series.iter().find(|s| s.uid_mac == at.1)?;
         let row = PackedSeries::read(slot.row.as_deref()?)?.unpack(&self.words, slot.committed)?;
         Some((row, slot.committed))
+    }
+
+    /// Instances of a series that are on their way to the engine.
+    pub(crate) fn staged(&self, at: SeriesAt) -> u32 {
+        let series = self.slot(at.0).and_then(|slot| slot.series.iter().find(|s| s.uid_mac == at.1));
+        series.map_or(0, |slot| slot.instances.saturating_sub(slot.committed))
     }
 
     /// Instances of all series of a study, as far as they were counted.

@@ -6,8 +6,11 @@ use crate::{
     keys::Core,
     wire::{BindRequest, CreateRequest, Problem, ProblemCode, Revocation, RevocationKind},
 };
-use leadglass_model::{StudyRef, TenantId};
-use std::{collections::HashSet, sync::Arc};
+use leadglass_model::{KeyId, StudyRef, TenantId};
+use std::{
+    collections::{BTreeSet, HashSet},
+    sync::Arc,
+};
 
 impl Keys {
     /// A key to seal under. Without a study: an unused one with a fresh StudyRef. With a study that exists: the one this
@@ -61,6 +64,11 @@ impl Keys {
             state.in_use.insert(bound.clone(), now);
         }
         Ok(bound)
+    }
+
+    /// Nobody is given one of these keys for the study any more: they come to their end. What holds one already goes on.
+    pub fn stop_sealing(&self, tenant: TenantId, study: StudyRef, keys: &BTreeSet<KeyId>) {
+        self.core.seal.lock().in_use.stop(tenant, study, keys);
     }
 }
 

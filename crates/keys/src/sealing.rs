@@ -8,7 +8,7 @@ use crate::wire::{NewKey, Revocation, RevocationKind};
 use leadglass_model::{KeyGen, KeyId, StudyRef, TenantId, UnixMillis};
 use leadglass_seal::{IndexKey, MetaKey, StudyKey};
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{BTreeSet, HashMap, VecDeque},
     sync::Arc,
 };
 
@@ -189,6 +189,13 @@ impl SealingKeys {
         }
     }
 
+    /// Nobody shall seal further instances of the study under one of these keys.
+    pub(crate) fn stop(&mut self, tenant: TenantId, study: StudyRef, keys: &BTreeSet<KeyId>) {
+        if self.0.get(&(tenant, study)).is_some_and(|k| keys.contains(&k.key.key_id)) {
+            self.0.remove(&(tenant, study));
+        }
+    }
+
     /// Drops what was not used for 30 min. A key that somebody holds is in use.
     pub(crate) fn sweep(&mut self, now: UnixMillis) {
         for in_use in self.0.values_mut().filter(|k| Arc::strong_count(&k.key) > 1) {
@@ -314,6 +321,17 @@ pub(crate) mod tests {
             assert!(keys.find(TENANT, held.study_ref(), T0.plus_secs(quarter * 900 - 1)).is_some(), "{quarter}");
         }
         assert!(keys.find(TENANT, held.study_ref(), T0.plus_secs(24 * HOUR_S)).is_none());
+    }
+
+    #[test]
+    fn a_key_that_is_to_end_is_not_handed_out_again() {
+        let mut keys = SealingKeys::default();
+        let (old, study) = (key(1, T0), StudyRef::from_bytes([1; 16]));
+        keys.insert(Arc::new(old), T0);
+        keys.stop(TENANT, study, &BTreeSet::from([KeyId::from_bytes([2; 16])]));
+        assert!(keys.find(TENANT, study, T0).is_some(), "another one is meant");
+        keys.stop(TENANT, study, &BTreeSet::from([KeyId::from_bytes([1; 16])]));
+        assert!(keys.find(TENANT, study, T0).is_none());
     }
 
     #[test]

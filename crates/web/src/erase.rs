@@ -9,7 +9,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use leadglass_engine::{EraseError, ErasureId, Ground, Level, Order, WhatToErase};
-use leadglass_model::{Administer, Fault, Permit, Phi, Role, StudyUid};
+use leadglass_model::{Administer, Fault, Permit, Phi, Role, SeriesUid, SopInstanceUid, StudyUid};
 use serde::{Deserialize, Serialize};
 
 /// What is ordered.
@@ -19,6 +19,10 @@ struct Asked {
     level: Level,
     #[serde(default)]
     study: Option<String>,
+    #[serde(default)]
+    series: Option<String>,
+    #[serde(default)]
+    instance: Option<String>,
     #[serde(default)]
     patient_id: Option<String>,
     #[serde(default)]
@@ -73,15 +77,20 @@ pub(crate) async fn order(State(app): State<App>, caller: Caller, Small(bytes): 
         Problem::new(
             Fault::BadInput,
             "erasure",
-            r#"Send {"level":"study","study":"UID","ground":"objection","reason":"…"} or {"level":"patient","patient_id":"…",…}."#,
+            r#"Send {"level":"study","study":"UID","ground":"objection","reason":"…"}, with {"level":"series","series":"UID"} or {"level":"instance","instance":"UID"} for a part of it, or {"level":"patient","patient_id":"…",…}."#,
         )
     };
     let asked: Asked = serde_json::from_slice(&bytes).map_err(|_| form())?;
-    let what = match (asked.level, asked.study, asked.patient_id) {
-        (Level::Study, Some(study), None) => {
-            WhatToErase::Study(StudyUid::parse(&study).map_err(|_| Problem::not_found())?)
+    let study = |uid: &str| StudyUid::parse(uid).map_err(|_| Problem::not_found());
+    let what = match (asked.level, asked.study, asked.series, asked.instance, asked.patient_id) {
+        (Level::Study, Some(uid), None, None, None) => WhatToErase::Study(study(&uid)?),
+        (Level::Series, Some(uid), Some(series), None, None) => {
+            WhatToErase::Series(study(&uid)?, SeriesUid::parse(&series).map_err(|_| Problem::not_found())?)
         }
-        (Level::Patient, None, Some(id)) if !id.is_empty() => {
+        (Level::Instance, Some(uid), None, Some(instance), None) => {
+            WhatToErase::Instance(study(&uid)?, SopInstanceUid::parse(&instance).map_err(|_| Problem::not_found())?)
+        }
+        (Level::Patient, None, None, None, Some(id)) if !id.is_empty() => {
             WhatToErase::Patient { id: Phi::new(id), issuer: asked.issuer.map(Phi::new) }
         }
         _ => return Err(form()),

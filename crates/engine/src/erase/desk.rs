@@ -9,7 +9,7 @@ use leadglass_audit::{CodeWord, Counts, Event, NewEntry, Outcome};
 use leadglass_index::StudyEntry;
 use leadglass_model::{ActorRef, Administer, EntryId, Permit, TenantId};
 use leadglass_records::{Expected, RecordError, Table};
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 use zeroize::Zeroizing;
 
 impl Engine {
@@ -84,6 +84,7 @@ impl Shared {
     ) -> Result<Order, EraseError> {
         let tenant = permit.tenant();
         let found = self.clone().studies_of(tenant, what.clone()).await?;
+        let part = self.part_of(tenant, what, &found).await?;
         let Some(first) = found.first() else { return Err(EraseError::Missing) };
         if found.len() > MAX_STUDIES {
             return Err(EraseError::TooMany { studies: found.len() });
@@ -93,12 +94,17 @@ impl Shared {
         let rules = *self.erased.rules.lock();
         let mut id = [0; 16];
         self.entropy.fill(&mut id);
-        let tokens =
-            found.iter().filter(|s| s.row.quarantine.is_none()).filter_map(|s| self.uid_token(tenant, &s.row.uid));
+        let of_study = |study: &StudyEntry| self.uid_token(tenant, &study.row.uid);
+        let tokens: Vec<[u8; 16]> = match part {
+            Some(part) => vec![part],
+            None => found.iter().filter(|study| study.row.quarantine.is_none()).filter_map(of_study).collect(),
+        };
         let order = Order {
             id: ErasureId(id),
             level: match what {
                 WhatToErase::Study(_) => Level::Study,
+                WhatToErase::Series(..) => Level::Series,
+                WhatToErase::Instance(..) => Level::Instance,
                 WhatToErase::Patient { .. } => Level::Patient,
             },
             ground,
@@ -109,7 +115,11 @@ impl Shared {
             needs: rules.approvals,
             approvals: Vec::new(),
             studies: found.iter().map(|study| study.study_ref).collect(),
-            uid_tokens: tokens.map(hex::encode).collect(),
+            uid_tokens: tokens.into_iter().map(hex::encode).collect(),
+            part: part.map(hex::encode),
+            keys: BTreeSet::new(),
+            new_key: None,
+            moved: false,
             subject: self.subject_token(tenant, &crate::patient_key(first)).map(|token| hex::encode(token.0)),
             stage: Stage::Ordered,
             key_approval: None,
@@ -136,6 +146,9 @@ impl Shared {
                 let cases: Vec<_> = cases.filter(|case| crate::patient_key(case).is_same(&patient)).collect();
                 std::iter::once(study).chain(cases).collect()
             }
+            WhatToErase::Series(uid, _) | WhatToErase::Instance(uid, _) => {
+                self.catalog.study(tenant, &uid).into_iter().collect()
+            }
             WhatToErase::Patient { id, issuer } => {
                 let patient = PatientKey { id, issuer };
                 let all = self.catalog.study_refs(tenant).into_iter();
@@ -144,6 +157,27 @@ impl Shared {
             }
         };
         tokio::task::spawn_blocking(look).await.map_err(|_| EraseError::Stopping)
+    }
+
+    /// The token of the series or instance that is meant; there has to be such a one.
+    async fn part_of(
+        &self,
+        tenant: TenantId,
+        what: &WhatToErase,
+        found: &[StudyEntry],
+    ) -> Result<Option<[u8; 16]>, EraseError> {
+        let Some(study) = found.first().map(|study| study.study_ref) else { return Ok(None) };
+        let (is_there, token) = match what {
+            WhatToErase::Study(_) | WhatToErase::Patient { .. } => return Ok(None),
+            WhatToErase::Series(_, series) => {
+                (self.catalog.has_series(tenant, study, series), self.series_token(tenant, series))
+            }
+            WhatToErase::Instance(_, instance) => {
+                let row = self.catalog.instance(tenant, study, instance).await?;
+                (row.is_some(), self.instance_token(tenant, instance))
+            }
+        };
+        token.filter(|_| is_there).map(Some).ok_or(EraseError::Missing)
     }
 
     /// Whether it may be erased now on this ground, and if not, why.

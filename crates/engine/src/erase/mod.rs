@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!  ordered      who, why, on which ground; a time in which it can be taken back; another person's approval
-//!  listed       nothing comes into these studies any more; which objects they consist of is written down
+//!  listed       nothing comes into these studies any more; which objects they consist of is written down. Of a series
+//!               or an instance: nothing comes under its keys any more, and what stays of the study is sealed anew
 //!  destroyed    the key service destroyed the keys and signed since when nothing opens them
 //!  unlisted     rows are gone from memory and index, what was open in memory with them
 //!  deleted      objects and their thumbnails are gone from the store, looked for again one by one
@@ -16,7 +17,9 @@
 mod certificate;
 mod desk;
 mod order;
+mod part;
 mod receipts;
+mod reseal;
 mod steps;
 mod tombstone;
 
@@ -28,12 +31,14 @@ pub(crate) use tombstone::Erased;
 use crate::{
     access::AccessError,
     retention::{Kept, RetentionError},
+    retrieve::RetrieveError,
 };
 use leadglass_index::IndexError;
 use leadglass_journal::CommitError;
 use leadglass_keys::{KeysError, ServiceError};
 use leadglass_model::{Fault, UnixMillis};
 use leadglass_records::RecordError;
+use leadglass_seal::SealError;
 use leadglass_store::StoreError;
 
 /// What a house demands before something is erased.
@@ -97,6 +102,17 @@ pub enum EraseError {
     /// What came in before has not reached its place yet.
     #[error("what was taken in has not reached its place yet; ask again")]
     Pending,
+    /// A part of a study that lies under more keys than one order ends.
+    #[error(
+        "this part of the study lies under more than {MAX_STUDIES} keys: erase the study, or its instances one by one"
+    )]
+    TooManyKeys,
+    /// What stays of the study could not be read, so nothing goes.
+    #[error("what stays of the study cannot be read: nothing is erased before it is")]
+    Read(#[from] RetrieveError),
+    /// What stays of the study could not be sealed anew.
+    #[error("what stays of the study cannot be sealed anew")]
+    Seal(#[from] SealError),
     /// The key service failed or refused.
     #[error("the key service gave no answer")]
     Keys(#[from] KeysError),
@@ -137,7 +153,9 @@ impl EraseError {
     pub fn fault(&self) -> Fault {
         match self {
             Self::Missing => Fault::Missing,
-            Self::TooMany { .. } => Fault::BadInput,
+            Self::TooMany { .. } | Self::TooManyKeys => Fault::BadInput,
+            Self::Read(error) => error.fault(),
+            Self::Seal(_) => Fault::Broken,
             Self::OwnOrder => Fault::Denied,
             Self::Kept(_)
             | Self::Begun(_)
@@ -164,6 +182,8 @@ impl EraseError {
         match self {
             Self::Missing => "no-erasure",
             Self::TooMany { .. } => "too-many-studies",
+            Self::TooManyKeys => "too-many-keys",
+            Self::Read(_) => "unreadable",
             Self::Kept(_) => "kept",
             Self::OwnOrder => "own-order",
             Self::Begun(_) => "begun",

@@ -1,10 +1,12 @@
 //! What stands in an order. It lies sealed with the tenant's records, in table `Cases` under `erasure:` and its id; the
-//! objects that are to be deleted lie beside it in pieces, under `erasure-objects:`, id and number.
+//! objects that are to be deleted lie beside it in pieces, under `erasure-objects:`, id and number, and so do the rows of
+//! a part of a study, under `erasure-rows:`.
 
+use leadglass_index::Going;
 use leadglass_keys::wire::SignedStatement;
-use leadglass_model::{ActorRef, ObjectId, Phi, StudyRef, StudyUid, UnixMillis};
+use leadglass_model::{ActorRef, KeyId, ObjectId, Phi, SeriesUid, SopInstanceUid, StudyRef, StudyUid, UnixMillis};
 use serde::{Deserialize, Serialize};
-use std::{fmt, str::FromStr};
+use std::{collections::BTreeSet, fmt, str::FromStr};
 
 /// Random name of an order; it stands in both logs, in receipts and on the certificate.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -50,6 +52,10 @@ impl<'de> Deserialize<'de> for ErasureId {
 pub enum WhatToErase {
     /// One study.
     Study(StudyUid),
+    /// A series of a study.
+    Series(StudyUid, SeriesUid),
+    /// An instance of a study, with its earlier versions.
+    Instance(StudyUid, SopInstanceUid),
     /// All studies of a patient, and what names her in the log.
     Patient {
         /// Patient ID.
@@ -63,6 +69,10 @@ pub enum WhatToErase {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Level {
+    /// An instance.
+    Instance,
+    /// A series.
+    Series,
     /// A study.
     Study,
     /// All of a patient.
@@ -173,8 +183,20 @@ pub struct Order {
     pub approvals: Vec<Approved>,
     /// The studies, and cases of quarantine with them.
     pub studies: Vec<StudyRef>,
-    /// Keyed tokens of their Study Instance UIDs, hexadecimal.
+    /// Keyed tokens of the UIDs of what goes, hexadecimal: of studies, else of the series or the instance.
     pub uid_tokens: Vec<String>,
+    /// Only a part of the study goes, the one of this token. What stays of it is sealed anew first.
+    #[serde(default)]
+    pub part: Option<String>,
+    /// With a part: the keys that end. Empty while nobody looked.
+    #[serde(default)]
+    pub keys: BTreeSet<KeyId>,
+    /// With a part: what stays is sealed under this key from now on. `None` where nothing else lay under those keys.
+    #[serde(default)]
+    pub new_key: Option<KeyId>,
+    /// With a part: nothing that stays lies under the keys that end.
+    #[serde(default)]
+    pub moved: bool,
     /// The patient's token in the log, hexadecimal.
     pub subject: Option<String>,
     /// How far it is.
@@ -215,6 +237,13 @@ impl Order {
         Some(leadglass_audit::SubjectToken(token))
     }
 
+    /// The token of the part that goes; `None` where a whole study or a patient does.
+    pub(crate) fn part_token(&self) -> Option<[u8; 16]> {
+        let mut token = [0; 16];
+        hex::decode_to_slice(self.part.as_ref()?, &mut token).ok()?;
+        Some(token)
+    }
+
     pub(crate) fn record_key(id: ErasureId) -> Vec<u8> {
         [PREFIX, &id.0].concat()
     }
@@ -223,6 +252,11 @@ impl Order {
     pub(crate) fn objects_key(id: ErasureId, piece: u32) -> Vec<u8> {
         [OBJECTS_PREFIX, &id.0, &piece.to_be_bytes()].concat()
     }
+
+    /// The piece of the rows' list with this number.
+    pub(crate) fn rows_key(id: ErasureId, piece: u32) -> Vec<u8> {
+        [ROWS_PREFIX, &id.0, &piece.to_be_bytes()].concat()
+    }
 }
 
 /// The objects of a piece of the list.
@@ -230,8 +264,15 @@ pub(crate) fn read_objects(bytes: &[u8]) -> Vec<ObjectId> {
     bytes.as_chunks::<16>().0.iter().map(|id| ObjectId::from_bytes(*id)).collect()
 }
 
+/// The rows of a piece of the list: token of the instance, token of its series.
+pub(crate) fn read_rows(bytes: &[u8]) -> Vec<Going> {
+    let tokens = bytes.as_chunks::<16>().0.as_chunks::<2>().0;
+    tokens.iter().map(|[instance, series]| Going { instance: *instance, series: *series }).collect()
+}
+
 /// Names of orders in table `Cases` start so.
 pub(crate) const PREFIX: &[u8] = b"erasure:";
 const OBJECTS_PREFIX: &[u8] = b"erasure-objects:";
-/// Objects in one piece of the list: 512 KiB.
+const ROWS_PREFIX: &[u8] = b"erasure-rows:";
+/// Objects, or rows, in one piece of the list: at most a MiB.
 pub(crate) const PIECE: usize = 32 * 1024;

@@ -1,6 +1,6 @@
 //! The steps of an order, one function each. Each says what survives if we die in it.
 
-use super::{EraseError, ErasureId, Level, Order, Stage, order};
+use super::{EraseError, ErasureId, Level, Order, Stage, order, part::objects_of};
 use crate::{Engine, Shared, retrieve::thumbnail_name};
 use futures::{StreamExt, TryStreamExt, stream};
 use leadglass_keys::{
@@ -39,7 +39,10 @@ impl Shared {
     pub(crate) async fn close_erasures(&self) -> Result<(), RecordError> {
         for tenant in &self.tenants {
             for order in self.orders(*tenant).await?.into_iter().filter(|order| order.stage.is_under_way()) {
-                self.erased.close(*tenant, &order.studies).await;
+                match order.part {
+                    Some(_) => self.erased.close_keys(&order.keys).await,
+                    None => self.erased.close(*tenant, &order.studies).await,
+                }
             }
         }
         Ok(())
@@ -77,14 +80,19 @@ impl Shared {
         loop {
             match order.stage {
                 Stage::Ordered => self.list(tenant, actor, &mut order).await?,
-                Stage::Listed => match self.destroy(tenant, &mut order, approval.as_deref()).await {
-                    Ok(()) => {}
-                    Err(error) => {
+                // Its name is durable before anything is sealed under it.
+                Stage::Listed if self.lacks_key(tenant, &order).await? => self.choose_key(tenant, &mut order).await?,
+                // Said before the keys are destroyed: afterwards the rows of what goes do not open.
+                Stage::Listed if order.part.is_some() && !order.moved => {
+                    self.move_staying(tenant, actor, &mut order).await?;
+                }
+                Stage::Listed => {
+                    if let Err(error) = self.destroy(tenant, &mut order, approval.as_deref()).await {
                         // Which approval was asked for is kept.
                         self.keep_order(tenant, &order, Expected::Version(version)).await?;
                         return Err(error);
                     }
-                },
+                }
                 Stage::Destroyed => self.unlist(tenant, &mut order).await?,
                 Stage::Unlisted => self.delete(tenant, &mut order).await?,
                 Stage::Deleted => self.finish_erasure(tenant, &mut order).await?,
@@ -96,7 +104,8 @@ impl Shared {
         }
     }
 
-    /// Closes the studies and writes down what they consist of. Dying here, the order still waits and is begun again.
+    /// Closes the studies, or the keys of a part of one, and writes down what goes. Dying here, the order still waits and is
+    /// begun again.
     async fn list(self: &Arc<Self>, tenant: TenantId, actor: ActorRef, order: &mut Order) -> Result<(), EraseError> {
         let now = self.clock.now();
         if now < order.not_before {
@@ -111,32 +120,41 @@ impl Shared {
         let entry = self.erasure_entry(tenant, order, "begun");
         let entry_id = entry.entry_id;
         self.commit_entry(entry, None).await?;
-        self.erased.close(tenant, &order.studies).await;
-        self.drained_so_far().await?;
-
+        if order.part.is_some() {
+            self.close_part(tenant, order).await?;
+        }
         let mut keys: BTreeMap<KeyId, Vec<ObjectId>> = BTreeMap::new();
-        let mut objects = BTreeSet::new();
-        for study in &order.studies {
-            for row in self.catalog.instances(tenant, *study).await? {
-                keys.entry(row.key_id).or_default().push(row.object_id);
-                objects.insert(row.object_id);
-                for earlier in &row.earlier {
-                    keys.entry(earlier.key_id).or_default().push(earlier.object_id);
-                    objects.insert(earlier.object_id);
+        if order.part.is_none() {
+            self.erased.close(tenant, &order.studies).await;
+            self.drained_so_far().await?;
+            for study in &order.studies {
+                for row in self.catalog.instances(tenant, *study).await? {
+                    for (key, object) in objects_of(&row) {
+                        keys.entry(key).or_default().push(object);
+                    }
                 }
             }
+            order.instances = keys.values().map(Vec::len).sum::<usize>() as u64;
+        } else {
+            for (key, object) in self.list_part(tenant, order).await? {
+                keys.entry(key).or_default().push(object);
+            }
         }
-        order.instances = objects.len() as u64;
+        let mut objects: BTreeSet<ObjectId> = keys.values().flatten().copied().collect();
         objects.extend(self.thumbnails(tenant, actor, entry_id, keys).await?);
         order.objects = objects.len() as u64;
-        let records = self.records(tenant).ok_or(EraseError::Missing)?;
         let all: Vec<ObjectId> = objects.into_iter().collect();
         for (piece, ids) in (0..).zip(all.chunks(order::PIECE)) {
-            let bytes: Vec<u8> = ids.iter().flat_map(|id| *id.as_bytes()).collect();
-            let key = Order::objects_key(order.id, piece);
-            records.put(Table::Cases, &key, Zeroizing::new(bytes), Expected::Anything).await?;
+            let bytes = ids.iter().flat_map(|id| *id.as_bytes()).collect();
+            self.keep_piece(tenant, &Order::objects_key(order.id, piece), bytes).await?;
         }
         order.stage = Stage::Listed;
+        Ok(())
+    }
+
+    pub(super) async fn keep_piece(&self, tenant: TenantId, key: &[u8], bytes: Vec<u8>) -> Result<(), EraseError> {
+        let records = self.records(tenant).ok_or(EraseError::Missing)?;
+        records.put(Table::Cases, key, Zeroizing::new(bytes), Expected::Anything).await?;
         Ok(())
     }
 
@@ -162,7 +180,7 @@ impl Shared {
     }
 
     /// Until everything that was durable in the journal lies in its place: else a replay could bring rows back.
-    async fn drained_so_far(&self) -> Result<(), EraseError> {
+    pub(super) async fn drained_so_far(&self) -> Result<(), EraseError> {
         let upto = self.journal.last().0;
         let drained = async {
             while self.drained.load(Ordering::Acquire) < upto {
@@ -183,10 +201,15 @@ impl Shared {
         let asked = match &order.key_approval {
             None => None,
             Some(approval) => {
+                let (study_refs, key_ids) = match order.part {
+                    // What stays of the study keeps its keys.
+                    Some(_) => (Few::default(), order.keys.iter().copied().collect()),
+                    None => (studies()?, Vec::new()),
+                };
                 let request = DestroyRequest {
                     tenant,
-                    study_refs: studies()?,
-                    key_ids: Few::default(),
+                    study_refs,
+                    key_ids: Few::new(key_ids).ok_or(EraseError::TooManyKeys)?,
                     order_id: Word::new(&order.id.to_string()).ok_or(EraseError::Receipt)?,
                     approval: Word::new(approval).ok_or(EraseError::Missing)?,
                 };
@@ -241,8 +264,12 @@ impl Shared {
                 self.bury(tenant, bytes).await?;
             }
         }
-        for study in &order.studies {
-            self.catalog.erase(tenant, *study).await?;
+        if order.part.is_some() {
+            self.unlist_part(tenant, order).await?;
+        } else {
+            for study in &order.studies {
+                self.catalog.erase(tenant, *study).await?;
+            }
         }
         self.drop_exports(tenant, &order.studies).await?;
         self.cache.sweep();
@@ -300,8 +327,9 @@ impl Shared {
             self.drained_so_far().await?;
             self.forget_subject(tenant, subject).await?;
         }
-        // A study without a Patient ID stands for its patient.
-        let mut matters: Vec<[u8; 16]> = order.studies.iter().map(|study| *study.as_bytes()).collect();
+        // A study without a Patient ID stands for its patient; one of which a part stays, still does.
+        let whole = order.studies.iter().filter(|_| order.part.is_none());
+        let mut matters: Vec<[u8; 16]> = whole.map(|study| *study.as_bytes()).collect();
         matters.extend(order.subject_token().filter(|_| order.level == Level::Patient).map(|subject| subject.0));
         let records = self.records(tenant).ok_or(EraseError::Missing)?;
         self.care.forget(records, &matters).await?;
@@ -313,6 +341,11 @@ impl Shared {
         let records = self.records(tenant).ok_or(EraseError::Missing)?;
         for piece in 0.. {
             if !records.delete(Table::Cases, &Order::objects_key(order.id, piece)).await? {
+                break;
+            }
+        }
+        for piece in 0.. {
+            if !records.delete(Table::Cases, &Order::rows_key(order.id, piece)).await? {
                 break;
             }
         }

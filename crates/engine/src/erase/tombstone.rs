@@ -1,43 +1,66 @@
-//! What stays of an erased study: that it must not come back unnoticed.
+//! What stays of an erased study, or of a part of one: that it must not come back unnoticed.
 //!
-//! The keyed token of its Study Instance UID lies sealed with the tenant's records, in table `Cases` under `tombstone:`, for
+//! The keyed token of its UID lies sealed with the tenant's records, in table `Cases` under `tombstone:`, for
 //! 90 days. Whatever names it within that time goes into quarantine, where a person decides. In memory also: studies that
 //! are being erased, into which nothing is committed any more.
 
 use super::ErasureRules;
 use crate::{Shared, subject::Subjects};
-use leadglass_model::{StudyRef, StudyUid, TenantId, UnixMillis};
+use leadglass_model::{KeyId, SeriesUid, SopInstanceUid, StudyRef, StudyUid, TenantId, UnixMillis};
 use leadglass_records::{Expected, RecordError, Table, TenantRecords};
 use parking_lot::{Mutex, RwLock};
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use zeroize::Zeroizing;
 
-/// The studies that are being erased, the tokens of those that were, and whose turn it is.
+/// What is being erased, the tokens of what was, and whose turn it is.
 #[derive(Default)]
 pub(crate) struct Erased {
-    ending: tokio::sync::RwLock<HashSet<(TenantId, StudyRef)>>,
+    ending: tokio::sync::RwLock<Ending>,
     tokens: RwLock<HashMap<(TenantId, [u8; 16]), UnixMillis>>,
     /// One order at a time.
     pub(super) turn: tokio::sync::Mutex<()>,
     pub(super) rules: Mutex<ErasureRules>,
 }
 
-/// As long as it is held, nobody begins to erase the study.
+/// What nothing is committed into or under any more.
+#[derive(Default)]
+struct Ending {
+    studies: HashSet<(TenantId, StudyRef)>,
+    /// Of studies of which a part goes.
+    keys: HashSet<KeyId>,
+}
+
+/// As long as it is held, nobody begins to erase the study, or what lies under the key.
 pub(crate) struct StillThere<'a>(
-    #[expect(dead_code, reason = "held for its lock, never read")]
-    tokio::sync::RwLockReadGuard<'a, HashSet<(TenantId, StudyRef)>>,
+    #[expect(dead_code, reason = "held for its lock, never read")] tokio::sync::RwLockReadGuard<'a, Ending>,
+);
+
+/// As long as it is held, nothing is committed.
+pub(super) struct Still<'a>(
+    #[expect(dead_code, reason = "held for its lock, never read")] tokio::sync::RwLockWriteGuard<'a, Ending>,
 );
 
 impl Erased {
-    /// The right to commit something into a study; `None` when it is being erased.
-    pub(crate) async fn still_there(&self, tenant: TenantId, study: StudyRef) -> Option<StillThere<'_>> {
+    /// The right to commit something into a study under a key; `None` when either is being erased.
+    pub(crate) async fn still_there(&self, tenant: TenantId, study: StudyRef, key: KeyId) -> Option<StillThere<'_>> {
         let ending = self.ending.read().await;
-        (!ending.contains(&(tenant, study))).then_some(StillThere(ending))
+        let ends = ending.studies.contains(&(tenant, study)) || ending.keys.contains(&key);
+        (!ends).then_some(StillThere(ending))
     }
 
     /// Nothing is committed into these studies after this answers.
     pub(super) async fn close(&self, tenant: TenantId, studies: &[StudyRef]) {
-        self.ending.write().await.extend(studies.iter().map(|study| (tenant, *study)));
+        self.ending.write().await.studies.extend(studies.iter().map(|study| (tenant, *study)));
+    }
+
+    /// Nothing is committed under these keys after this answers.
+    pub(super) async fn close_keys(&self, keys: &BTreeSet<KeyId>) {
+        self.ending.write().await.keys.extend(keys);
+    }
+
+    /// Waits for the commits that have begun; none begins before this is dropped.
+    pub(super) async fn hold_still(&self) -> Still<'_> {
+        Still(self.ending.write().await)
     }
 }
 
@@ -48,22 +71,62 @@ impl Shared {
 
     /// Whether a study of this UID was erased lately.
     pub(crate) fn was_erased(&self, tenant: TenantId, uid: &StudyUid) -> bool {
+        self.is_buried(tenant, || self.uid_token(tenant, uid))
+    }
+
+    /// Whether this instance, or its whole series, was erased lately.
+    pub(crate) fn was_part_erased(
+        &self,
+        tenant: TenantId,
+        series: Option<&SeriesUid>,
+        instance: &SopInstanceUid,
+    ) -> bool {
+        self.is_buried(tenant, || self.instance_token(tenant, instance))
+            || series.is_some_and(|series| self.is_buried(tenant, || self.series_token(tenant, series)))
+    }
+
+    fn is_buried(&self, tenant: TenantId, token: impl FnOnce() -> Option<[u8; 16]>) -> bool {
         if self.erased.tokens.read().is_empty() {
             return false;
         }
-        let Some(token) = self.uid_token(tenant, uid) else { return false };
+        let Some(token) = token() else { return false };
         let now = self.clock.now();
         self.erased.tokens.read().get(&(tenant, token)).is_some_and(|until| now < *until)
     }
 
     /// The keyed token of a Study Instance UID: what stands in row keys, too.
     pub(super) fn uid_token(&self, tenant: TenantId, uid: &StudyUid) -> Option<[u8; 16]> {
-        Some(self.catalog.study_key(tenant, StudyRef::from_bytes([0; 16]), uid)?.uid_mac)
+        Some(self.catalog.study_key(tenant, NO_STUDY, uid)?.uid_mac)
+    }
+
+    /// As [`Self::uid_token`], of a Series Instance UID.
+    pub(super) fn series_token(&self, tenant: TenantId, uid: &SeriesUid) -> Option<[u8; 16]> {
+        Some(self.catalog.series_key(tenant, NO_STUDY, uid)?.uid_mac)
+    }
+
+    /// As [`Self::uid_token`], of a SOP Instance UID.
+    pub(super) fn instance_token(&self, tenant: TenantId, uid: &SopInstanceUid) -> Option<[u8; 16]> {
+        Some(self.catalog.instance_key(tenant, NO_STUDY, uid)?.uid_mac)
     }
 
     /// A person let the study come back.
     pub(crate) async fn let_come_back(&self, tenant: TenantId, uid: &StudyUid) -> Result<(), RecordError> {
-        let (Some(token), Some(records)) = (self.uid_token(tenant, uid), self.records(tenant)) else { return Ok(()) };
+        self.dig_up(tenant, self.uid_token(tenant, uid)).await
+    }
+
+    /// A person let the instance come back, and so the series that it is of.
+    pub(crate) async fn let_part_come_back(
+        &self,
+        tenant: TenantId,
+        series: &SeriesUid,
+        instance: &SopInstanceUid,
+    ) -> Result<(), RecordError> {
+        self.dig_up(tenant, self.instance_token(tenant, instance)).await?;
+        self.dig_up(tenant, self.series_token(tenant, series)).await
+    }
+
+    async fn dig_up(&self, tenant: TenantId, token: Option<[u8; 16]>) -> Result<(), RecordError> {
+        let (Some(token), Some(records)) = (token, self.records(tenant)) else { return Ok(()) };
         if self.erased.tokens.write().remove(&(tenant, token)).is_some() {
             records.delete(Table::Cases, &name(token)).await?;
         }
@@ -123,6 +186,8 @@ fn name(token: [u8; 16]) -> Vec<u8> {
     [PREFIX, &token].concat()
 }
 
+/// Tokens do not depend on the study.
+const NO_STUDY: StudyRef = StudyRef::from_bytes([0; 16]);
 const PREFIX: &[u8] = b"tombstone:";
 const PAGE: usize = 256;
 /// 90 days.

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!  study unknown                          a new study, under the fresh key's StudyRef
-//!  study erased within the last 90 days   quarantine
+//!  study, series or instance erased
+//!  within the last 90 days                quarantine
 //!  study known, same patient              into the study
 //!  study known, another patient           quarantine, under a StudyRef of its own; the sender is told success
 //!  instance known, equal data set         acknowledged, not stored twice
@@ -15,7 +16,7 @@ use super::{Announced, Corrects, Destination, IngestError, PatientKey, Received,
 use crate::Shared;
 use leadglass_index::{InstanceRow, QuarantineReason, StudyEntry};
 use leadglass_keys::SealingKey;
-use leadglass_model::{Phi, StudyRef, StudyUid, TenantId};
+use leadglass_model::{Phi, SeriesUid, SopInstanceUid, StudyRef, StudyUid, TenantId};
 use leadglass_tap::InstanceHeader;
 use std::sync::Arc;
 
@@ -64,22 +65,43 @@ impl PatientKey {
     }
 }
 
+impl Received {
+    pub(super) fn names(&self) -> Names<'_> {
+        Names {
+            study: &self.study,
+            series: Some(&self.series),
+            instance: &self.announced.sop_instance,
+            patient: &self.patient,
+        }
+    }
+}
+
+/// What an instance says it is, as far as it is known.
+#[derive(Debug)]
+pub(super) struct Names<'a> {
+    pub(super) study: &'a StudyUid,
+    pub(super) series: Option<&'a SeriesUid>,
+    pub(super) instance: &'a SopInstanceUid,
+    pub(super) patient: &'a PatientKey,
+}
+
 /// Finds the study's home.
-pub(super) fn home(
-    shared: &Shared,
-    tenant: TenantId,
-    uid: &StudyUid,
-    patient: &PatientKey,
-    destination: Destination,
-) -> Home {
+pub(super) fn home(shared: &Shared, tenant: TenantId, names: &Names<'_>, destination: Destination) -> Home {
+    let (uid, patient) = (names.study, names.patient);
     if let Destination::Decided(study_ref) = destination {
         return Home::Known(study_ref);
     }
+    let is_part_erased = || shared.was_part_erased(tenant, names.series, names.instance);
     if let Some(study) = shared.catalog.study(tenant, uid) {
-        let same = crate::patient_key(&study).is_same(patient);
-        return if same { Home::Known(study.study_ref) } else { Home::OtherPatient };
+        return if !crate::patient_key(&study).is_same(patient) {
+            Home::OtherPatient
+        } else if is_part_erased() {
+            Home::Erased
+        } else {
+            Home::Known(study.study_ref)
+        };
     }
-    if shared.was_erased(tenant, uid) {
+    if shared.was_erased(tenant, uid) || is_part_erased() {
         return Home::Erased;
     }
     match shared.claims.join(tenant, uid) {
@@ -181,7 +203,9 @@ pub(super) async fn seat_early(
 ) -> Result<Seat, IngestError> {
     let Some(uid) = &so_far.study_uid else { return open(shared, source.tenant).await };
     let patient = PatientKey::of(so_far);
-    let home = home(shared, source.tenant, uid, &patient, destination);
+    let names =
+        Names { study: uid, series: so_far.series_uid.as_ref(), instance: &announced.sop_instance, patient: &patient };
+    let home = home(shared, source.tenant, &names, destination);
     if let Home::Known(study_ref) = &home {
         let row = shared.catalog.instance(source.tenant, *study_ref, &announced.sop_instance).await;
         if row.map_err(IngestError::Index)?.is_some() {

@@ -36,7 +36,7 @@ async fn whole(shared: &Arc<Shared>, received: &Received, pieces: &[Bytes]) -> R
         *hasher.finalize().as_bytes()
     };
     let tenant = received.source.tenant;
-    let home = place::home(shared, tenant, &received.study, &received.patient, received.destination);
+    let home = place::home(shared, tenant, &received.names(), received.destination);
     let mut prior = match &home {
         Home::Known(study_ref) => stored(shared, received, *study_ref).await?,
         Home::Claimed(_) | Home::Unknown | Home::OtherPatient | Home::Erased => None,
@@ -129,7 +129,7 @@ async fn flowing(shared: &Arc<Shared>, received: &Received, flow: Flow) -> Resul
 async fn assign(shared: &Arc<Shared>, received: &Received, seat: Seat, digest: &[u8; 32]) -> Result<Seat, IngestError> {
     let tenant = received.source.tenant;
     let key = seat.key;
-    match place::home(shared, tenant, &received.study, &received.patient, received.destination) {
+    match place::home(shared, tenant, &received.names(), received.destination) {
         Home::Known(study_ref) => join(shared, received, key, study_ref, digest).await,
         Home::Claimed(held) => {
             let key = shared.keys.bind(&key, held.study_ref).await.map_err(IngestError::Keys)?;
@@ -236,8 +236,9 @@ async fn commit(
 ) -> Result<Acknowledged, IngestError> {
     let (tenant, key, study_ref) = (received.source.tenant, &*seat.key, succession.study_ref);
     let quarantine = succession.quarantine;
-    // A study that is being erased takes nothing in any more; sent again, it finds the study gone.
-    let _still_there = shared.erased.still_there(tenant, study_ref).await.ok_or(IngestError::Overtaken)?;
+    // Nothing comes into a study, or under a key, that is being erased; sent again, it finds another place.
+    let _still_there =
+        shared.erased.still_there(tenant, study_ref, key.key_id()).await.ok_or(IngestError::Overtaken)?;
     let (id, catalog) = (key.key_id(), &shared.catalog);
     let under = SealUnder { key_id: id, key_gen: key.key_gen(), key: key.index_key() };
     let no = |table| IngestError::Index(IndexError::NoKey { table });

@@ -14,7 +14,7 @@ use futures::{Stream, StreamExt, TryStreamExt, stream};
 use leadglass_index::InstanceRow;
 use leadglass_keys::{Acting, ObjectLease};
 use leadglass_model::{ActorRef, EntryId, Fault, ObjectId, Purpose};
-use leadglass_seal::{ChunkSize, OpenError, Opener, RangePlan, SealedName, Tail, TailStep};
+use leadglass_seal::{ChunkSize, HEADER_LEN, OpenError, Opener, RangePlan, SealedName, Tail, TailStep};
 use leadglass_store::StoreError;
 use parking_lot::Mutex;
 use std::{
@@ -73,10 +73,20 @@ impl Shared {
         by: ReadBy,
         over: Arc<AtomicBool>,
     ) -> Result<Reader, RetrieveError> {
-        let name =
-            SealedName { tenant: lease.tenant(), object_id: row.object_id, key_id: row.key_id, key_gen: row.key_gen };
-        let opener = Opener::pinned(lease.study_key(), &name, &row.header, row.sealed_len)
-            .map_err(|e| self.damaged(row.object_id, e))?;
+        self.reader_of(lease, (row.object_id, &row.header, row.sealed_len), by, over)
+    }
+
+    /// As [`Self::reader`], of an object by its name, header and length, under the lease's key.
+    pub(crate) fn reader_of(
+        self: &Arc<Self>,
+        lease: Arc<ObjectLease>,
+        (object_id, header, sealed_len): (ObjectId, &[u8; HEADER_LEN], u64),
+        by: ReadBy,
+        over: Arc<AtomicBool>,
+    ) -> Result<Reader, RetrieveError> {
+        let name = SealedName { tenant: lease.tenant(), object_id, key_id: lease.key_id(), key_gen: lease.key_gen() };
+        let opener =
+            Opener::pinned(lease.study_key(), &name, header, sealed_len).map_err(|e| self.damaged(object_id, e))?;
         let (lease, share) = (Arc::new(Mutex::new(lease)), self.pool.share(by.actor));
         Ok(Reader { shared: self.clone(), name, opener: Arc::new(opener), by, share, over, lease })
     }

@@ -8,9 +8,9 @@ use leadglass_model::{Administer, Permit};
 use leadglass_store::faulty::{Fail, When};
 use std::io::ErrorKind;
 
-const AT_ONCE: ErasureRules = ErasureRules { cooling_off_s: 0, approvals: 0 };
+pub(super) const AT_ONCE: ErasureRules = ErasureRules { cooling_off_s: 0, approvals: 0 };
 
-fn officer(house: &House, actor: u8) -> Permit<Administer> {
+pub(super) fn officer(house: &House, actor: u8) -> Permit<Administer> {
     let who = Principal { actor: ActorRef([actor; 16]), ..house.principal(Role::Dpo) };
     who.administer().unwrap()
 }
@@ -27,12 +27,12 @@ fn hers(set: &DataSet) -> WhatToHold {
     WhatToHold::Patient { id: Phi::new(set.patient_id.clone()), issuer: None }
 }
 
-async fn order(node: &Node, permit: &Permit<Administer>, what: &WhatToErase) -> ErasureId {
+pub(super) async fn order(node: &Node, permit: &Permit<Administer>, what: &WhatToErase) -> ErasureId {
     node.engine.order_erasure(permit, what, Ground::Objection, "asked for".into()).await.unwrap().id
 }
 
 /// Runs it twice: the first time the key service is asked for its approval, which the one in memory never refuses.
-async fn run(node: &Node, permit: &Permit<Administer>, id: ErasureId) -> Result<Order, EraseError> {
+pub(super) async fn run(node: &Node, permit: &Permit<Administer>, id: ErasureId) -> Result<Order, EraseError> {
     match node.engine.run_erasure(permit, id, None).await {
         Err(EraseError::KeyHost { .. }) => node.engine.run_erasure(permit, id, None).await,
         done => done,

@@ -25,6 +25,9 @@ can be taken back. The keys are destroyed by the key service, on whose host a pe
   leadglass-keyd epoch advance                    (on the key host: no earlier backup opens any more after its hold)
   leadglass erase certificate ID --out FILE --pdf FILE
 
+Of a study a single series or instance goes, too: what stays lies under the same key, so it is sealed anew under another one
+before the key is destroyed. Backups from before then give back neither; take a new one.
+
 A run that was broken off goes on when it is run again, and when the vault starts. Exit code 3: something is still to be
 done by a person.")]
 pub struct Args {
@@ -34,13 +37,19 @@ pub struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
-    /// Orders that a study, or all of a patient, be erased. Nothing happens yet.
+    /// Orders that a study, a series or an instance of it, or all of a patient be erased. Nothing happens yet.
     Order {
         #[command(flatten)]
         vault: Vault,
         /// A file that holds the Study Instance UID; `-` reads it from standard input.
         #[arg(long, value_name = "FILE", required_unless_present = "patient_file", conflicts_with = "patient_file")]
         study_file: Option<PathBuf>,
+        /// A file that holds the Series Instance UID, where only this series of the study goes.
+        #[arg(long, value_name = "FILE", requires = "study_file", conflicts_with = "instance_file")]
+        series_file: Option<PathBuf>,
+        /// A file that holds the SOP Instance UID, where only this instance of the study goes.
+        #[arg(long, value_name = "FILE", requires = "study_file")]
+        instance_file: Option<PathBuf>,
         /// A file that holds the Patient ID; `-` reads it from standard input.
         #[arg(long, value_name = "FILE")]
         patient_file: Option<PathBuf>,
@@ -108,12 +117,33 @@ enum Command {
 /// Does it.
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     match args.command {
-        Command::Order { vault, study_file, patient_file, issuer_file, ground, reason_file } => {
+        Command::Order {
+            vault,
+            study_file,
+            series_file,
+            instance_file,
+            patient_file,
+            issuer_file,
+            ground,
+            reason_file,
+        } => {
             let read = |file: &Option<PathBuf>| file.as_deref().map(text_of).transpose();
-            let level = if study_file.is_some() { "study" } else { "patient" };
+            let level = match (&study_file, &series_file, &instance_file) {
+                (None, ..) => "patient",
+                (Some(_), Some(_), _) => "series",
+                (Some(_), None, Some(_)) => "instance",
+                (Some(_), None, None) => "study",
+            };
             let mut asked =
                 json!({ "level": level, "ground": ground, "reason": read(&reason_file)?.unwrap_or_default() });
-            for (name, file) in [("study", &study_file), ("patient_id", &patient_file), ("issuer", &issuer_file)] {
+            let files = [
+                ("study", &study_file),
+                ("series", &series_file),
+                ("instance", &instance_file),
+                ("patient_id", &patient_file),
+                ("issuer", &issuer_file),
+            ];
+            for (name, file) in files {
                 if let Some(text) = read(file)? {
                     asked[name] = Value::String(text);
                 }

@@ -1,0 +1,248 @@
+//! A series or an instance goes, and the rest of its study stays.
+//!
+//! A study key opens all that lies under it, so whatever else lies under the keys of what goes is sealed anew under a new key
+//! first: objects, instance rows, metadata, the rows of study and series. The study stays open for viewers and senders: only
+//! those keys are closed. What goes can be seen until its keys are destroyed, as with a whole study; what stays never vanishes.
+
+use super::{EraseError, Order, order, reseal::Old};
+use crate::{Shared, retrieve::ReadBy};
+use leadglass_index::{Batch, Going, IndexError, InstanceRow, SealUnder, Table};
+use leadglass_keys::{ObjectLease, wire::MAX_BATCH};
+use leadglass_model::{ActorRef, KeyId, ObjectId, Purpose, StudyRef, TenantId};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
+use zeroize::Zeroizing;
+
+/// The objects of an instance's versions, each with its key.
+pub(super) fn objects_of(row: &InstanceRow) -> impl Iterator<Item = (KeyId, ObjectId)> {
+    let earlier = row.earlier.iter().map(|earlier| (earlier.key_id, earlier.object_id));
+    std::iter::once((row.key_id, row.object_id)).chain(earlier)
+}
+
+/// Keys by name, as the key service gave them.
+type Leases = BTreeMap<KeyId, Arc<ObjectLease>>;
+
+impl Shared {
+    /// From here on nothing comes in that names what goes, and nothing under its keys, which are written into the order.
+    /// Where nothing would stay, the order becomes one for the whole study.
+    pub(super) async fn close_part(&self, tenant: TenantId, order: &mut Order) -> Result<(), EraseError> {
+        let study = study_of(order)?;
+        for token in &order.uid_tokens {
+            let mut bytes = [0; 16];
+            if hex::decode_to_slice(token, &mut bytes).is_ok() {
+                self.bury(tenant, bytes).await?;
+            }
+        }
+        let mut closed = BTreeSet::new();
+        let mut stays = false;
+        for _ in 0..LOOKS {
+            let rows = self.catalog.instances(tenant, study).await?;
+            let (going, staying): (Vec<_>, Vec<_>) = rows.iter().partition(|row| self.goes(tenant, order, row));
+            let keys: BTreeSet<KeyId> = going.iter().flat_map(|row| objects_of(row)).map(|(key, _)| key).collect();
+            stays = !staying.is_empty();
+            if keys.is_subset(&closed) {
+                break;
+            }
+            closed.extend(keys);
+            self.erased.close_keys(&closed).await;
+            self.keys.stop_sealing(tenant, study, &closed);
+            self.drained_so_far().await?;
+        }
+        if closed.is_empty() {
+            return Err(EraseError::Missing);
+        }
+        if closed.len() > MAX_BATCH {
+            return Err(EraseError::TooManyKeys);
+        }
+        if stays {
+            order.keys = closed;
+        } else {
+            let entry = self.catalog.study_by_ref(tenant, study).ok_or(EraseError::Missing)?;
+            order.uid_tokens.extend(self.uid_token(tenant, &entry.row.uid).map(hex::encode));
+            order.part = None;
+        }
+        Ok(())
+    }
+
+    /// Writes down which rows go. Answers every object under the keys that end: of what goes, and what will have been sealed
+    /// anew.
+    pub(super) async fn list_part(
+        &self,
+        tenant: TenantId,
+        order: &mut Order,
+    ) -> Result<Vec<(KeyId, ObjectId)>, EraseError> {
+        let (mut going, mut objects) = (Vec::new(), Vec::new());
+        order.instances = 0;
+        for row in self.catalog.instances(tenant, study_of(order)?).await? {
+            objects.extend(objects_of(&row).filter(|(key, _)| order.keys.contains(key)));
+            if self.goes(tenant, order, &row) {
+                order.instances += objects_of(&row).count() as u64;
+                going.extend(self.tokens(tenant, &row));
+            }
+        }
+        for (piece, rows) in (0..).zip(going.chunks(order::PIECE)) {
+            let bytes = rows.iter().flat_map(|going| [going.instance, going.series].concat()).collect();
+            self.keep_piece(tenant, &Order::rows_key(order.id, piece), bytes).await?;
+        }
+        Ok(objects)
+    }
+
+    /// Whether something has to be sealed anew and it is not decided under which key.
+    pub(super) async fn lacks_key(&self, tenant: TenantId, order: &Order) -> Result<bool, EraseError> {
+        if order.part.is_none() || order.moved || order.new_key.is_some() {
+            return Ok(false);
+        }
+        let study = study_of(order)?;
+        let under = self.catalog.heads_under(tenant, study, &order.keys).await?;
+        Ok(!under.is_empty() || !self.staying(tenant, study, order).await?.is_empty())
+    }
+
+    /// A key that nothing lies under, bound to the study.
+    pub(super) async fn choose_key(&self, tenant: TenantId, order: &mut Order) -> Result<(), EraseError> {
+        let fresh = self.keys.sealing_key(tenant, None).await?;
+        let bound = self.keys.bind(&fresh, study_of(order)?).await?;
+        order.new_key = Some(bound.key_id());
+        Ok(())
+    }
+
+    /// Seals anew what stays and lies under a key that ends. Dying here, what has a new row is done, and what has none is
+    /// sealed again to the same bytes under the same name.
+    pub(super) async fn move_staying(
+        self: &Arc<Self>,
+        tenant: TenantId,
+        actor: ActorRef,
+        order: &mut Order,
+    ) -> Result<(), EraseError> {
+        order.moved = true;
+        let Some(new_key) = order.new_key else { return Ok(()) };
+        let study = study_of(order)?;
+        let staying = self.staying(tenant, study, order).await?;
+        let entry = self.erasure_entry(tenant, order, "resealed");
+        let by = ReadBy { session: [0; 16], actor, purpose: Purpose::StorageCheck, entry: entry.entry_id };
+        self.commit_entry(entry, None).await?;
+        let keys: Vec<KeyId> = order.keys.iter().copied().chain([new_key]).collect();
+        for rows in staying.chunks(MOVED_AT_ONCE) {
+            // Leases end after minutes: they are asked for anew, and mostly still there.
+            let leases = self.leases_of(tenant, &keys, by).await?;
+            self.move_rows(study, &leases, new_key, rows, by).await?;
+        }
+        let leases = self.leases_of(tenant, &[new_key], by).await?;
+        let lease = leases.get(&new_key).ok_or(EraseError::Missing)?;
+        let under = SealUnder { key_id: new_key, key_gen: lease.key_gen(), key: lease.index_key() };
+        self.catalog.move_heads(tenant, study, &order.keys, &under).await?;
+        Ok(())
+    }
+
+    /// The rows of what goes are removed, whether they still open or not.
+    pub(super) async fn unlist_part(&self, tenant: TenantId, order: &Order) -> Result<(), EraseError> {
+        let records = self.records(tenant).ok_or(EraseError::Missing)?;
+        let mut going = BTreeSet::new();
+        for piece in 0.. {
+            let key = Order::rows_key(order.id, piece);
+            let Some(record) = records.get(leadglass_records::Table::Cases, &key).await? else { break };
+            going.extend(order::read_rows(record.value.expose()));
+        }
+        {
+            // Whoever found the series there has put its instance into it by now.
+            let _still = self.erased.hold_still().await;
+            self.catalog.take_out(tenant, study_of(order)?, &going).await?;
+        }
+        self.catalog.forget_keys(tenant, &order.keys);
+        Ok(())
+    }
+
+    /// Rows that stay and have a version under a key that ends.
+    async fn staying(&self, tenant: TenantId, study: StudyRef, order: &Order) -> Result<Vec<InstanceRow>, EraseError> {
+        let mut rows = self.catalog.instances(tenant, study).await?;
+        let touched = |row: &InstanceRow| objects_of(row).any(|(key, _)| order.keys.contains(&key));
+        rows.retain(|row| touched(row) && !self.goes(tenant, order, row));
+        Ok(rows)
+    }
+
+    async fn leases_of(&self, tenant: TenantId, keys: &[KeyId], by: ReadBy) -> Result<Leases, EraseError> {
+        let mut leases = Leases::new();
+        for keys in keys.chunks(MAX_BATCH) {
+            for (id, lease) in self.keys.open(tenant, keys, by.purpose, by.actor, by.entry).await? {
+                if let Ok(lease) = lease {
+                    leases.insert(id, lease);
+                }
+            }
+        }
+        Ok(leases)
+    }
+
+    /// Seals the versions of these instances anew and lets their rows say so. None of them changes meanwhile.
+    async fn move_rows(
+        self: &Arc<Self>,
+        study: StudyRef,
+        leases: &Leases,
+        new_key: KeyId,
+        rows: &[InstanceRow],
+        by: ReadBy,
+    ) -> Result<(), EraseError> {
+        let new = leases.get(&new_key).ok_or(EraseError::Missing)?;
+        let (tenant, catalog) = (new.tenant(), &self.catalog);
+        let under = SealUnder { key_id: new_key, key_gen: new.key_gen(), key: new.index_key() };
+        let no_key = || IndexError::NoKey { table: Table::Instance };
+        // Nobody else holds more than one turn, so nobody waits in a circle.
+        let mut turns = Vec::with_capacity(rows.len());
+        for row in rows {
+            turns.push(self.claims.turn(tenant, &row.sop_uid).await);
+        }
+        let mut puts = Vec::with_capacity(2 * rows.len());
+        for row in rows {
+            let Some(mut row) = catalog.instance(tenant, study, &row.sop_uid).await? else { continue };
+            for earlier in &mut row.earlier {
+                let Some(lease) = leases.get(&earlier.key_id).filter(|_| earlier.key_id != new_key) else { continue };
+                let old = Old { object: earlier.object_id, header: earlier.header, sealed_len: earlier.sealed_len };
+                let sealed = self.reseal(lease, new, &old, by).await?;
+                (earlier.object_id, earlier.header, earlier.sealed_len) = sealed;
+                (earlier.key_id, earlier.key_gen) = (new_key, new.key_gen());
+            }
+            if let Some(lease) = leases.get(&row.key_id).filter(|_| row.key_id != new_key) {
+                let old = Old { object: row.object_id, header: row.header, sealed_len: row.sealed_len };
+                (row.object_id, row.header, row.sealed_len) = self.reseal(lease, new, &old, by).await?;
+                (row.key_id, row.key_gen) = (new_key, new.key_gen());
+            }
+            if let Some(meta) = catalog.meta(tenant, study, &row.sop_uid).await?
+                && let Some(lease) = leases.get(&meta.key_id()).filter(|_| meta.key_id() != new_key)
+            {
+                let plain = Zeroizing::new(meta.open(lease.meta_key())?);
+                let at = catalog.meta_key(tenant, study, &row.sop_uid).ok_or_else(no_key)?;
+                puts.push((tenant, at, catalog.seal_meta(tenant, &at, new_key, new.key_gen(), new.meta_key(), &plain)));
+            }
+            let at = catalog.instance_key(tenant, study, &row.sop_uid).ok_or_else(no_key)?;
+            puts.push((tenant, at, catalog.seal(tenant, &at, &under, &row)));
+        }
+        loop {
+            match catalog.write(Batch { puts: puts.clone(), ..Batch::default() }).await {
+                // A newer version came before its turn was taken, and is on its way to the engine.
+                Err(IndexError::Pending { .. }) => tokio::time::sleep(PENDING_REST).await,
+                done => return Ok(done.map(|_| ())?),
+            }
+        }
+    }
+
+    fn goes(&self, tenant: TenantId, order: &Order, row: &InstanceRow) -> bool {
+        let (Some(part), Some(tokens)) = (order.part_token(), self.tokens(tenant, row)) else { return false };
+        part == tokens.series || part == tokens.instance
+    }
+
+    fn tokens(&self, tenant: TenantId, row: &InstanceRow) -> Option<Going> {
+        let instance = self.instance_token(tenant, &row.sop_uid)?;
+        Some(Going { instance, series: self.series_token(tenant, &row.series_uid)? })
+    }
+}
+
+fn study_of(order: &Order) -> Result<StudyRef, EraseError> {
+    order.studies.first().copied().ok_or(EraseError::Missing)
+}
+
+/// Instances whose rows are written together.
+const MOVED_AT_ONCE: usize = 16;
+/// How often something may have come in between.
+const LOOKS: usize = 8;
+const PENDING_REST: Duration = Duration::from_millis(20);
