@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod alone;
 pub mod big;
 pub mod cast;
 pub mod devices;

@@ -4,17 +4,18 @@
 
 #![allow(clippy::unwrap_used, reason = "the helpers of a test end where they fail, as the test does")]
 
+use leadglass_tests::alone::{Alone, reindexed};
 use leadglass_tests::eyes::files_under;
 use leadglass_tests::fixture::Fixture;
 use leadglass_tests::process::{kill_9, until};
 use leadglass_tests::scratch;
-use leadglass_tests::site::{drained, halt, keyd, keyd_program, large, objects, refused_start};
+use leadglass_tests::site::{drained, halt, keyd, large, objects, refused_start};
 use leadglass_tests::vault::{Vault, program};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
 type Sent = (Fixture, Vec<u8>);
@@ -61,35 +62,6 @@ fn refused(vault: &Vault, word: &str, shelf: &Path) -> String {
     let output = command(vault, word, shelf).output().unwrap();
     assert_eq!(output.status.code(), Some(1), "{word} was not refused");
     String::from_utf8_lossy(&output.stderr).into_owned()
-}
-
-/// The key service alone, as long as this lives.
-struct Alone(Child);
-
-impl Alone {
-    fn start(vault: &Vault) -> Self {
-        let ready = vault.folder().join("alone.ready");
-        let _ = fs::remove_file(&ready);
-        let child = Command::new(keyd_program())
-            .args(["serve", "--data"])
-            .arg(&vault.up.data.keyd)
-            .arg("--ready-file")
-            .arg(&ready)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        assert!(until(Duration::from_secs(60), || ready.exists()), "the key service does not get ready");
-        Self(child)
-    }
-}
-
-impl Drop for Alone {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
 }
 
 /// The vault's disk and its store are gone.
@@ -241,21 +213,7 @@ fn the_index_grows_again_from_objects_and_key_service_alone() {
     let mut vault = Vault::up();
     let sent = send(&vault, 1..8);
     drained(&vault);
-    halt(&vault);
-    let alone = Alone::start(&vault);
-    fs::remove_dir_all(vault.up.data.vault.join("index")).unwrap();
-    let said = fs::read_to_string(config(&vault)).unwrap();
-    // Each `[[tenants]]` with its id; devices have ids, too.
-    let tenants = said.split("[[tenants]]").skip(1).map(|rest| rest.split("id = \"").nth(1).unwrap());
-    for tenant in tenants.map(|rest| rest.split('"').next().unwrap()) {
-        let words = ["approve", "--tenant", tenant, "--purpose", "storage-check", "--count", "100", "--for", "1h"];
-        keyd(&vault.up.data.keyd, &words);
-    }
-    let output = Command::new(program()).args(["reindex", "--json", "--config"]).arg(config(&vault)).output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let rebuilt = told(&output);
+    let rebuilt = reindexed(&mut vault);
     assert_eq!(rebuilt["rebuilt"]["left_out"], serde_json::json!([]), "{rebuilt}");
-    drop(alone);
-    vault.restart();
     all_there(&vault, &sent);
 }

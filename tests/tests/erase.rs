@@ -6,12 +6,13 @@
 use leadglass_model::{ObjectId, SystemEntropy};
 use leadglass_store::s3::{Credentials, PART_BYTES_MIN, S3, Style};
 use leadglass_store::{Objects, Patience};
+use leadglass_tests::alone::reindexed;
 use leadglass_tests::eyes::files_under;
 use leadglass_tests::fixture::Fixture;
 use leadglass_tests::http::Ask;
 use leadglass_tests::process::{kill_9, until};
 use leadglass_tests::scratch;
-use leadglass_tests::site::{copy_tree, drained, halt, keyd, objects, try_keyd};
+use leadglass_tests::site::{copy_tree, drained, halt, keyd, large, objects, sibling, try_keyd};
 use leadglass_tests::vault::{Vault, program};
 use leadglass_tests::weed::{BUCKET, KEY, SECRET, Weed};
 use serde_json::Value;
@@ -216,6 +217,86 @@ fn what_was_erased_opens_from_no_backup_and_no_remnant_and_everything_else_does(
     for sent in [&first, &last] {
         there(&vault, sent);
     }
+}
+
+#[test]
+fn an_instance_is_erased_for_good_and_its_study_lives_on_also_when_killed_on_the_way() {
+    let (mut vault, elsewhere) = (Vault::with_config(RULES), scratch());
+    let doomed = Fixture::named("ct-1.dcm").renamed(1);
+    let mut stays: Vec<(Fixture, Vec<u8>)> = (1..24).map(|n| sibling(&doomed.0, &doomed.1, 100 + n)).collect();
+    stays.push(large(2, 3));
+    for (f, data_set) in stays.iter().chain([&doomed]) {
+        assert_eq!(vault.store(f, data_set).unwrap().status, 0);
+    }
+    let thumbnail = vault.ask(&format!("/studies/{}/thumbnail", doomed.0.study), Some(&vault.up.token), "*/*");
+    assert_eq!(thumbnail.status, 200, "its object goes with what it shows");
+    drained(&vault);
+    copy_tree(&vault.up.data.objects.join("o"), &elsewhere.path().join("o")).unwrap();
+    let before = objects(&vault);
+
+    let paper = |name: &str, text: &str| {
+        let path = elsewhere.path().join(name);
+        fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let (study, instance) = (paper("study.txt", &doomed.0.study), paper("instance.txt", &doomed.0.instance));
+    let words = ["order", "--study-file", &study, "--instance-file", &instance, "--ground", "unlawful"];
+    let (_, ordered) = erase(&vault, &words);
+    assert_eq!(ordered["level"], "instance");
+    let id = ordered["id"].as_str().unwrap().to_owned();
+    // Killed ever later, with what stays half sealed anew, until it waits for the key host.
+    let mut killed = 0;
+    for round in 0.. {
+        let pid = vault.now().pids.vault;
+        let folder = vault.folder();
+        let mut running = Command::new(program())
+            .args(["erase", "run", "--json", "--data", folder.to_str().unwrap(), &id])
+            .stderr(std::process::Stdio::null())
+            .stdout(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        if until(Duration::from_millis(60 + 40 * round), || running.try_wait().unwrap().is_some()) {
+            break;
+        }
+        kill_9(pid);
+        let _ended = running.wait().unwrap();
+        vault.wait_restarted(pid);
+        killed += 1;
+        there(&vault, &stays[0]);
+        there(&vault, &doomed);
+    }
+    assert!(killed > 0, "no attempt was killed");
+    approved(&vault, &id);
+    assert_eq!(erase(&vault, &["run", &id]).1["stage"], "done");
+
+    let check = |vault: &Vault| {
+        assert_eq!(vault.file_of(&doomed.0).unwrap_err(), 404);
+        for sent in &stays {
+            there(vault, sent);
+        }
+        let found = vault.ask(
+            &format!("/studies?StudyInstanceUID={}&includefield=00201208", doomed.0.study),
+            Some(&vault.up.token),
+            "application/dicom+json",
+        );
+        assert_eq!(found.json()[0]["00201208"]["Value"][0], 23, "{}", found.text());
+    };
+    check(&vault);
+    let after = objects(&vault);
+    assert_eq!(after.len(), stays.len(), "nothing is left behind");
+    assert_eq!(before.intersection(&after).count(), 1, "only the other study's object is what it was");
+    let report =
+        vault.http().send("POST", &format!("{}/api/v1/verify", vault.up.http.base), ask_dpo(&vault), Vec::new());
+    assert!(report.text().lines().last().unwrap_or_default().contains("\"clean\":true"), "{}", report.text());
+    certificate(&vault, &id, &elsewhere.path().join("certificate"));
+
+    // Every byte of that day is put back, and the index is built from it: what was erased does not open.
+    copy_tree(&elsewhere.path().join("o"), &vault.up.data.objects.join("o")).unwrap();
+    let rebuilt = reindexed(&mut vault);
+    let left_out = rebuilt["rebuilt"]["left_out"].as_array().unwrap();
+    assert_eq!(left_out.len(), before.len() - 1, "{rebuilt}");
+    assert!(left_out.iter().all(|out| out["why"] == "destroyed"), "{rebuilt}");
+    check(&vault);
 }
 
 #[test]
