@@ -6,7 +6,7 @@
 use leadglass_model::{ObjectId, SystemEntropy};
 use leadglass_store::s3::{Credentials, PART_BYTES_MIN, S3, Style};
 use leadglass_store::{Objects, Patience};
-use leadglass_tests::alone::reindexed;
+use leadglass_tests::alone::{Alone, reindexed};
 use leadglass_tests::eyes::files_under;
 use leadglass_tests::fixture::Fixture;
 use leadglass_tests::http::Ask;
@@ -297,6 +297,58 @@ fn an_instance_is_erased_for_good_and_its_study_lives_on_also_when_killed_on_the
     assert_eq!(left_out.len(), before.len() - 1, "{rebuilt}");
     assert!(left_out.iter().all(|out| out["why"] == "destroyed"), "{rebuilt}");
     check(&vault);
+}
+
+/// T11 for the vault's own backups: one from before brings back everything but what was erased since, study or instance.
+#[test]
+fn a_backup_of_the_vault_from_before_gives_back_nothing_that_was_erased_since() {
+    let (mut vault, elsewhere) = (Vault::with_config(RULES), scratch());
+    let (doomed, part) = (Fixture::named("ct-1.dcm").renamed(1), Fixture::named("ct-1.dcm").renamed(2));
+    let (beside, kept) = (sibling(&part.0, &part.1, 102), large(3, 3));
+    for (f, data_set) in [&doomed, &part, &beside, &kept] {
+        assert_eq!(vault.store(f, data_set).unwrap().status, 0);
+    }
+    drained(&vault);
+    let backed = |word: &str, vault: &Vault, shelf: &Path| {
+        let mut command = Command::new(program());
+        command.arg(word).arg(shelf).args(["--json", "--config"]).arg(vault.folder().join("config/vault.toml"));
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{word}: {}", String::from_utf8_lossy(&output.stderr));
+        serde_json::from_slice::<Value>(&output.stdout).unwrap()
+    };
+    let (before, after) = (elsewhere.path().join("before"), elsewhere.path().join("after"));
+    backed("backup", &vault, &before);
+
+    let whole = order(&vault, &doomed.0, elsewhere.path());
+    let instance = elsewhere.path().join("instance.txt");
+    fs::write(&instance, &part.0.instance).unwrap();
+    let study = elsewhere.path().join("study.txt");
+    fs::write(&study, &part.0.study).unwrap();
+    let words = ["--study-file", study.to_str().unwrap(), "--instance-file", instance.to_str().unwrap()];
+    let ordered = erase(&vault, &[&["order", "--ground", "objection"][..], &words].concat()).1;
+    for id in [&whole, ordered["id"].as_str().unwrap()] {
+        approved(&vault, id);
+        assert_eq!(erase(&vault, &["run", id]).1["stage"], "done");
+    }
+    backed("backup", &vault, &after);
+    // What stayed beside the instance lies in the first backup under the key that ended with it.
+    for (shelf, erased, comes_back) in [(&before, 3, &[&kept][..]), (&after, 0, &[&kept, &beside])] {
+        halt(&vault);
+        let alone = Alone::start(&vault);
+        fs::remove_dir_all(&vault.up.data.vault).unwrap();
+        fs::remove_dir_all(&vault.up.data.objects).unwrap();
+        let restored = backed("restore", &vault, shelf);
+        assert_eq!(restored["erased_objects"], erased, "{restored}");
+        drop(alone);
+        keyd(&vault.up.data.keyd, &["approve", "--action", "log-reset"]);
+        vault.restart();
+        for gone in [&doomed, &part] {
+            assert_eq!(vault.file_of(&gone.0).unwrap_err(), 404);
+        }
+        for sent in comes_back {
+            there(&vault, sent);
+        }
+    }
 }
 
 #[test]
