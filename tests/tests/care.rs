@@ -8,12 +8,13 @@ use leadglass_tests::http::Answer;
 use leadglass_tests::peers::{python, said};
 use leadglass_tests::person::{Browser, PASSWORD, browser_is_here, joined, joined_as, person};
 use leadglass_tests::process::until;
-use leadglass_tests::site::alarms;
+use leadglass_tests::site::{alarms, drained, keyd, large};
 use leadglass_tests::stow::{DICOM_PARTS, body, file_of};
 use leadglass_tests::vault::Vault;
 use leadglass_tests::{built_programs, workspace_root};
 use serde_json::{Value, json};
 use std::ffi::OsStr;
+use std::io::Read;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -239,6 +240,52 @@ fn a_restricted_study_is_hidden_and_opens_for_the_exceptions_only() {
     assert!(audited(&vault, "art18-2026-1"));
     assert_eq!(change(&vault, &dpo, "/lift"), 200);
     assert_eq!((read(&vault, &clinician).status, find(&vault, &clinician)), (200, 1));
+}
+
+/// An order that a study be left alone holds for whoever is reading it, too: seconds, not the end of the file.
+#[test]
+fn a_restriction_and_an_erasure_end_what_is_being_downloaded() {
+    let vault = Vault::with_config("[erasure]\ncooling_off = \"0s\"\napprovals = 0\n");
+    let sent = [large(1, 64), large(2, 64)];
+    for (f, data_set) in &sent {
+        assert_eq!(vault.store(f, data_set).unwrap().status, 0);
+    }
+    drained(&vault);
+    let paper = tempfile::NamedTempFile::new().unwrap();
+    let path = paper.path().to_str().unwrap();
+    for (n, (f, data_set)) in sent.iter().enumerate() {
+        std::fs::write(path, &f.study).unwrap();
+        let bearer = format!("Authorization: Bearer {}", vault.up.token);
+        let mut curl = Command::new("curl")
+            .args(["-q", "-sS", "--noproxy", "*", "--http1.1", "--cacert", &vault.up.ca, "-H", &bearer])
+            .args(["-H", "Accept: application/dicom", &vault.instance_url(f)])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("curl is missing: run tests/all once, or install curl");
+        let mut body = curl.stdout.take().unwrap();
+        body.read_exact(&mut [0; 4096]).unwrap();
+        if n == 0 {
+            cli(&vault, &["restriction", "add", "--study-file", path, "--order", "2026-19"]);
+        } else {
+            let order = cli(&vault, &["erase", "order", "--study-file", path, "--ground", "objection"]);
+            let id = order["id"].as_str().unwrap();
+            let run = || {
+                let folder = vault.folder();
+                let words = ["erase", "run", id, "--json", "--data", folder.to_str().unwrap()];
+                vault.run(&words.map(OsStr::new))
+            };
+            let waits: Value = serde_json::from_slice(&run().stdout).unwrap();
+            let approval =
+                waits["detail"].as_str().unwrap().rsplit(' ').next().unwrap().trim_end_matches('.').to_owned();
+            keyd(&vault.up.data.keyd, &["approve", &approval]);
+            assert!(run().status.success());
+        }
+        let mut rest = Vec::new();
+        body.read_to_end(&mut rest).unwrap();
+        assert!(!curl.wait().unwrap().success(), "it came whole");
+        assert!(rest.len() < data_set.len() / 2, "{} bytes came after it", rest.len());
+    }
 }
 
 #[test]

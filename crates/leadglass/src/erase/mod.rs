@@ -196,7 +196,14 @@ async fn carry_on(vault: &Vault, id: &str, approval: Option<String>) -> anyhow::
     let client = Client::new(vault)?;
     let request = client.http.post(at(&client, id, "/run")?).json(&json!({ "approval": approval }));
     match client.ask(request).await? {
-        Ok(order) => told(vault, &order),
+        Ok(order) => {
+            let is_part = matches!(order["level"].as_str(), Some("series" | "instance"));
+            let code = told(vault, &order)?;
+            if is_part && order["stage"] == "done" {
+                eprintln!("{TAKE_A_BACKUP}");
+            }
+            Ok(code)
+        }
         Err(problem) => {
             let code = problem["code"].as_str().unwrap_or_default();
             let detail = problem["detail"].as_str().unwrap_or("no reason given");
@@ -249,5 +256,8 @@ fn text_of(file: &Path) -> anyhow::Result<String> {
 
 const GROUNDS: [&str; 6] =
     ["not-necessary", "consent-withdrawn", "objection", "unlawful", "legal-obligation", "retention-end"];
+/// After a part of a study went.
+const TAKE_A_BACKUP: &str = "What stayed of the study lies under another key now, and no earlier backup of the vault \
+                             gives it back: take one (leadglass backup).";
 /// What a run waits for, and a person or a date brings.
 const WAITS: [&str; 3] = ["key-host-approval", "cooling-off", "not-approved"];
