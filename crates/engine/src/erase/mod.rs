@@ -107,6 +107,9 @@ pub enum EraseError {
         "this part of the study lies under more than {MAX_STUDIES} keys: erase the study, or its instances one by one"
     )]
     TooManyKeys,
+    /// Another order about the study has begun and is not at its end.
+    #[error("another erasure of this study is under way: {0}")]
+    Another(ErasureId),
     /// What stays of the study could not be read, so nothing goes.
     #[error("what stays of the study cannot be read: nothing is erased before it is")]
     Read(#[from] RetrieveError),
@@ -158,6 +161,7 @@ impl EraseError {
             Self::Seal(_) => Fault::Broken,
             Self::OwnOrder => Fault::Denied,
             Self::Kept(_)
+            | Self::Another(_)
             | Self::Begun(_)
             | Self::CoolingOff(_)
             | Self::NotApproved { .. }
@@ -183,6 +187,7 @@ impl EraseError {
             Self::Missing => "no-erasure",
             Self::TooMany { .. } => "too-many-studies",
             Self::TooManyKeys => "too-many-keys",
+            Self::Another(_) => "another-erasure",
             Self::Read(_) => "unreadable",
             Self::Kept(_) => "kept",
             Self::OwnOrder => "own-order",

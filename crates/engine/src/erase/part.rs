@@ -5,7 +5,10 @@
 //! those keys are closed. What goes can be seen until its keys are destroyed, as with a whole study; what stays never vanishes.
 
 use super::{EraseError, Order, order, reseal::Old};
-use crate::{Shared, retrieve::ReadBy};
+use crate::{
+    Shared,
+    retrieve::{ReadBy, RetrieveError},
+};
 use leadglass_index::{Batch, Going, IndexError, InstanceRow, SealUnder, Table};
 use leadglass_keys::{ObjectLease, wire::MAX_BATCH};
 use leadglass_model::{ActorRef, KeyId, ObjectId, Purpose, StudyRef, TenantId};
@@ -30,6 +33,15 @@ impl Shared {
     /// Where nothing would stay, the order becomes one for the whole study.
     pub(super) async fn close_part(&self, tenant: TenantId, order: &mut Order) -> Result<(), EraseError> {
         let study = study_of(order)?;
+        let others = self.orders(tenant).await?.into_iter().filter(|other| other.id != order.id);
+        if let Some(other) = others.into_iter().find(|o| o.stage.is_under_way() && o.studies.contains(&study)) {
+            // Each would seal anew what the other one ends.
+            return Err(EraseError::Another(other.id));
+        }
+        let (mut keys, mut stays) = self.touched(tenant, study, order).await?;
+        if keys.is_empty() {
+            return Err(EraseError::Missing);
+        }
         for token in &order.uid_tokens {
             let mut bytes = [0; 16];
             if hex::decode_to_slice(token, &mut bytes).is_ok() {
@@ -37,25 +49,22 @@ impl Shared {
             }
         }
         let mut closed = BTreeSet::new();
-        let mut stays = false;
-        for _ in 0..LOOKS {
-            let rows = self.catalog.instances(tenant, study).await?;
-            let (going, staying): (Vec<_>, Vec<_>) = rows.iter().partition(|row| self.goes(tenant, order, row));
-            let keys: BTreeSet<KeyId> = going.iter().flat_map(|row| objects_of(row)).map(|(key, _)| key).collect();
-            stays = !staying.is_empty();
-            if keys.is_subset(&closed) {
-                break;
+        for look in 0.. {
+            if closed.len() + keys.len() > MAX_BATCH {
+                return Err(EraseError::TooManyKeys);
+            }
+            if look == LOOKS {
+                return Err(EraseError::Pending);
             }
             closed.extend(keys);
             self.erased.close_keys(&closed).await;
             self.keys.stop_sealing(tenant, study, &closed);
             self.drained_so_far().await?;
-        }
-        if closed.is_empty() {
-            return Err(EraseError::Missing);
-        }
-        if closed.len() > MAX_BATCH {
-            return Err(EraseError::TooManyKeys);
+            // What came in between may lie under yet another key.
+            (keys, stays) = self.touched(tenant, study, order).await?;
+            if keys.is_subset(&closed) {
+                break;
+            }
         }
         if stays {
             order.keys = closed;
@@ -65,6 +74,18 @@ impl Shared {
             order.part = None;
         }
         Ok(())
+    }
+
+    /// The keys under which any version of what goes lies, and whether anything stays.
+    async fn touched(
+        &self,
+        tenant: TenantId,
+        study: StudyRef,
+        order: &Order,
+    ) -> Result<(BTreeSet<KeyId>, bool), EraseError> {
+        let rows = self.catalog.instances(tenant, study).await?;
+        let (going, staying): (Vec<_>, Vec<_>) = rows.iter().partition(|row| self.goes(tenant, order, row));
+        Ok((going.into_iter().flat_map(objects_of).map(|(key, _)| key).collect(), !staying.is_empty()))
     }
 
     /// Writes down which rows go. Answers every object under the keys that end: of what goes, and what will have been sealed
@@ -116,8 +137,26 @@ impl Shared {
         actor: ActorRef,
         order: &mut Order,
     ) -> Result<(), EraseError> {
+        let study = study_of(order)?;
+        if let Some(new_key) = order.new_key {
+            self.move_under(tenant, actor, order, new_key).await?;
+        }
+        // Nothing is destroyed on trust.
+        let left = self.staying(tenant, study, order).await?.len();
+        if left > 0 || !self.catalog.heads_under(tenant, study, &order.keys).await?.is_empty() {
+            return Err(EraseError::Pending);
+        }
         order.moved = true;
-        let Some(new_key) = order.new_key else { return Ok(()) };
+        Ok(())
+    }
+
+    async fn move_under(
+        self: &Arc<Self>,
+        tenant: TenantId,
+        actor: ActorRef,
+        order: &Order,
+        new_key: KeyId,
+    ) -> Result<(), EraseError> {
         let study = study_of(order)?;
         let staying = self.staying(tenant, study, order).await?;
         let entry = self.erasure_entry(tenant, order, "resealed");
@@ -166,9 +205,8 @@ impl Shared {
         let mut leases = Leases::new();
         for keys in keys.chunks(MAX_BATCH) {
             for (id, lease) in self.keys.open(tenant, keys, by.purpose, by.actor, by.entry).await? {
-                if let Ok(lease) = lease {
-                    leases.insert(id, lease);
-                }
+                // What does not open now is not to be left behind under it.
+                leases.insert(id, lease.map_err(RetrieveError::Refused)?);
             }
         }
         Ok(leases)

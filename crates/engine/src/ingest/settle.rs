@@ -1,7 +1,7 @@
 //! A whole instance finds its place and becomes durable.
 
 use super::{
-    IngestError, Received, gzip,
+    Destination, IngestError, Received, gzip,
     place::{self, Home, Known, Seat, SeatKind},
     rows::Succession,
     transfer::{Body, Flow},
@@ -239,6 +239,11 @@ async fn commit(
     // Nothing comes into a study, or under a key, that is being erased; sent again, it finds another place.
     let _still_there =
         shared.erased.still_there(tenant, study_ref, key.key_id()).await.ok_or(IngestError::Overtaken)?;
+    let as_named = received.destination == Destination::AsNamed && quarantine.is_none();
+    if as_named && shared.was_part_erased(tenant, Some(&received.series), &received.announced.sop_instance) {
+        // Its erasure began while its place was decided.
+        return Err(IngestError::Overtaken);
+    }
     let (id, catalog) = (key.key_id(), &shared.catalog);
     let under = SealUnder { key_id: id, key_gen: key.key_gen(), key: key.index_key() };
     let no = |table| IngestError::Index(IndexError::NoKey { table });

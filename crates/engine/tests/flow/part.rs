@@ -243,3 +243,28 @@ async fn keys_that_were_destroyed_unheard_are_the_end_of_the_part_and_of_nothing
     node.stop().await;
     assert_eq!(house.objects().len(), 2);
 }
+
+/// What one order seals anew, another one might end.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_part_of_a_study_goes_at_a_time() {
+    let house = House::new();
+    let node = house.start().await;
+    node.engine.set_erasure(AT_ONCE);
+    let (first, second, stays) = (of_series(1, 1, 4_096), of_series(1, 2, 4_096), of_series(2, 1, 4_096));
+    for set in [&first, &second, &stays] {
+        house.send(&node, set, 1).await.unwrap();
+    }
+    let permit = officer(&house, 7);
+    let (one, other) =
+        (order(&node, &permit, &instance(&first)).await, order(&node, &permit, &instance(&second)).await);
+    assert!(matches!(node.engine.run_erasure(&permit, one, None).await, Err(EraseError::KeyHost { .. })));
+    assert!(matches!(node.engine.run_erasure(&permit, other, None).await, Err(EraseError::Another(id)) if id == one));
+    is_there(&house, &node, &[&first, &second, &stays]).await;
+    for id in [one, other] {
+        assert_eq!(run(&node, &permit, id).await.unwrap().stage, Stage::Done);
+    }
+    is_gone(&house, &node, &[&first, &second]).await;
+    is_there(&house, &node, &[&stays]).await;
+    node.stop().await;
+    assert_eq!(house.objects().len(), 1);
+}
