@@ -304,6 +304,10 @@ impl Drop for Orthanc {
 }
 
 /// A port nobody listens on now. Orthanc cannot be told to choose one itself.
-fn free_port() -> u16 {
+///
+/// # Panics
+/// When there is none.
+#[must_use]
+pub fn free_port() -> u16 {
     TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|l| l.local_addr()).expect("a free port").port()
 }

@@ -132,6 +132,7 @@ const TABLE: &[Row] = &[
     row("GET", "/api/v1/exports/{export}", Report(404)),
     row("DELETE", "/api/v1/exports/{export}", Report(404)),
     row("GET", "/api/v1/exports/{export}/content", Report(404)),
+    row("POST", "/api/v1/exports/{export}/deliver", Report(400)),
     row("GET", "/api/v1/devices", Administer(200)),
     row("POST", "/api/v1/devices", Administer(400)),
     row("DELETE", "/api/v1/devices/{id}", Administer(404)),

@@ -3,10 +3,11 @@
 
 #![allow(clippy::unwrap_used, reason = "the helpers of a test end where they fail, as the test does")]
 
+use leadglass_tests::devices::entries_with;
 use leadglass_tests::eyes::Eyes;
 use leadglass_tests::fixture::Fixture;
 use leadglass_tests::http::Ask;
-use leadglass_tests::peers::{dcmtk, run_python, said};
+use leadglass_tests::peers::{dcmtk, echoscu, free_port, run_python, said};
 use leadglass_tests::process::{forget_peak, kill_9, peak_bytes, resident_bytes, until};
 use leadglass_tests::scratch;
 use leadglass_tests::site::large;
@@ -198,5 +199,89 @@ fn a_download_that_a_killed_vault_broke_off_goes_on_with_the_same_bytes_in_bound
         let answer = vault.http().get(&url, ask);
         assert_eq!(answer.status, 206);
         assert!(answer.body == bytes[from..to], "{range}");
+    }
+}
+
+/// dcmtk's storescp as another house.
+struct Colleague(std::process::Child);
+
+impl Colleague {
+    fn open(port: u16, words: &[&str], folder: &Path) -> Self {
+        fs::create_dir_all(folder).unwrap();
+        let child = Command::new(dcmtk("storescp"))
+            .args(["-aet", "COLLEAGUE", "+B", "-od"])
+            .arg(folder)
+            .args(words)
+            .arg(port.to_string())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let here = std::net::SocketAddr::from(([127, 0, 0, 1], port));
+        assert!(until(Duration::from_secs(30), || echoscu(here, "TEST", "COLLEAGUE").status.success()));
+        Self(child)
+    }
+}
+
+impl Drop for Colleague {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn another_practice_gets_the_images_as_they_came_and_what_it_does_not_take_is_said() {
+    let port = free_port();
+    let peer = "[[peers]]\nname = \"colleague\"\nhost = \"127.0.0.1\"\naet = \"COLLEAGUE\"\n";
+    let vault = Vault::with_config(&format!("{peer}port = {port}\n"));
+    let dir = scratch();
+    let sent: Vec<(Fixture, Vec<u8>)> = ["ct-1.dcm", "ct-2.dcm", "ct-3.dcm"]
+        .map(|name| {
+            let f = Fixture::named(name);
+            let data_set = f.data_set();
+            (f, data_set)
+        })
+        .into();
+    let (coded, coded_set) = Fixture::named("dx-jpegll.dcm").renamed(1);
+    let (big, big_set) = large(2, 8);
+    for (f, data_set) in sent.iter().chain([&(coded.clone(), coded_set.clone()), &(big.clone(), big_set.clone())]) {
+        assert_eq!(vault.store(f, data_set).unwrap().status, 0);
+    }
+    let to = |f: &Fixture, peer: &str| {
+        let file = study_file(dir.path(), f);
+        let output = leadglass(&vault).args(["--json", "--to", peer, "--study-file"]).arg(file).output().unwrap();
+        let told: Value = serde_json::from_slice(&output.stdout).unwrap_or(Value::Null);
+        (output.status.code().unwrap(), told, said(&output))
+    };
+    let got = |folder: &Path| -> Vec<Vec<u8>> {
+        fs::read_dir(folder).unwrap().map(|file| fs::read(file.unwrap().path()).unwrap()).collect()
+    };
+    let everything = dir.path().join("everything");
+    {
+        let _colleague = Colleague::open(port, &["+xa"], &everything);
+        for (f, instances) in [(&sent[0].0, 3), (&coded, 1), (&big, 1)] {
+            let (code, told, words) = to(f, "colleague");
+            assert_eq!((code, &told["taken"], &told["total"]), (0, &json!(instances), &json!(instances)), "{words}");
+        }
+    }
+    let files = got(&everything);
+    assert_eq!(files.len(), 5);
+    for data_set in sent.iter().map(|(_, set)| set).chain([&coded_set, &big_set]) {
+        assert!(files.iter().any(|file| file.ends_with(data_set)), "it arrived otherwise than it came");
+    }
+    let (code, told, words) = to(&coded, "colleague");
+    assert_eq!((code, &told["taken"]), (3, &json!(0)), "nobody is there any more: {words}");
+    {
+        let _colleague = Colleague::open(port, &["+x="], &dir.path().join("plain"));
+        let (code, told, words) = to(&coded, "colleague");
+        assert_eq!((code, &told["taken"]), (3, &json!(0)), "{words}");
+        assert!(told["why"][0].as_str().unwrap().contains("does not take"), "{told}");
+    }
+    let (code, _, words) = to(&coded, "stranger");
+    assert!(code == 1 && words.contains("no peer of this name"), "{words}");
+    for word in ["to-colleague", "brought"] {
+        assert!(until(Duration::from_secs(30), || entries_with(&vault, word) > 0), "{word} is in no entry");
     }
 }

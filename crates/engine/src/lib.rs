@@ -53,8 +53,8 @@ pub use erase::{
     MAX_STUDIES, Order, Stage, WhatToErase, certificate_text, kept_receipts, show_receipts, verify_certificate,
 };
 pub use export::{
-    Begun as ExportBegun, ExportAsked, ExportBy, ExportError, ExportId, ExportView, MAX_INSTANCES, Previews, Printer,
-    WhatToExport,
+    Begun as ExportBegun, Brought, Courier, CourierError, Delivery, ExportAsked, ExportBy, ExportError, ExportId,
+    ExportView, MAX_INSTANCES, Parcel, Previews, Printer, WhatToExport,
 };
 pub use ingest::{Announced, FileTransfer, INLINE_BYTES, IngestError, Source, Transfer};
 pub use keylog::{KeyLogError, KeyLogPort, Reconciled, Unmatched};

@@ -6,12 +6,14 @@ mod alarms;
 mod audit;
 mod erasure;
 mod oidc;
+mod peers;
 mod store;
 
 pub use alarms::Alarms;
 pub use audit::{Audit, Syslog};
 pub use erasure::Erasure;
 pub use oidc::Oidc;
+pub use peers::Peer;
 pub use store::{Ack, Store};
 
 use crate::devices::parse_fingerprint;
@@ -65,6 +67,9 @@ pub struct Config {
     /// Who vouches for people, beside this vault's own sign-in.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub oidc: Vec<Oidc>,
+    /// Where the data protection officer may have exports brought to.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub peers: Vec<Peer>,
     /// Allows the key service on this very host. Only for evaluation: whoever steals the machine has both halves.
     #[serde(default)]
     pub key_service_on_this_host: bool,
@@ -333,6 +338,11 @@ impl Config {
         for provider in &self.oidc {
             provider.check(&tenants)?;
             ensure!(providers.insert(&provider.id), "two of [[oidc]] are called {}", provider.id);
+        }
+        let mut peers = BTreeSet::new();
+        for peer in &self.peers {
+            peer.check(&tenants)?;
+            ensure!(peers.insert(&peer.name), "two of [[peers]] are called {}", peer.name);
         }
         for port in &self.dicom.tenant_ports {
             let known = self.tenants.iter().any(|tenant| tenant.id == port.tenant);

@@ -14,6 +14,7 @@ mod care;
 mod certificate;
 mod cli;
 mod config;
+mod courier;
 mod device;
 mod devices;
 mod doctor;

@@ -3,6 +3,7 @@
 use crate::{
     actors, backup,
     config::{self, Config},
+    courier::Couriers,
     files, objects,
 };
 use anyhow::{Context, bail, ensure};
@@ -162,6 +163,7 @@ impl Node {
             engine.set_practice(tenant.id, tenant.practice.clone());
         }
         engine.set_printer(Arc::new(crate::export::Papers));
+        engine.set_courier(Arc::new(Couriers::new(&config.peers)?));
         engine.set_erasure((&config.erasure).into());
         engine.set_breadth(Breadth { patients: config.alarms.patients_per_hour, times: config.alarms.times_the_usual });
         backup::forget_finished(&config.data).context("cannot take away the note of a finished restore")?;

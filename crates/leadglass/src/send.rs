@@ -15,7 +15,7 @@ use leadglass_dimse::{
 };
 use report::Report;
 use std::{io::IsTerminal, path::PathBuf, process::ExitCode, time::Instant};
-use stream::Way;
+pub(crate) use stream::{Duplex, Way, connector};
 
 /// Sends DICOM files by C-STORE, as they are: nothing is re-encoded.
 #[derive(Debug, clap::Args)]

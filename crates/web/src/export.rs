@@ -17,13 +17,15 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use bytes::Bytes;
-use futures::{FutureExt, future::BoxFuture};
+use futures::{FutureExt, StreamExt, future::BoxFuture};
 use leadglass_engine::{
-    ExportAsked, ExportBy, ExportError, ExportId, ExportView, Previews, RetrieveError, WhatToExport,
+    Delivery, ExportAsked, ExportBy, ExportError, ExportId, ExportView, Previews, RetrieveError, WhatToExport,
 };
 use leadglass_model::{Fault, Permit, Phi, Read, Role, SeriesUid, SopInstanceUid, StudyUid};
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use std::{collections::BTreeMap, sync::Arc};
+use tokio_stream::wrappers::ReceiverStream;
 
 /// What is asked for.
 #[derive(Deserialize)]
@@ -150,6 +152,39 @@ pub(crate) async fn content(
     Ok(answer)
 }
 
+/// `POST /api/v1/exports/{export}/deliver` with `{"peer":"NAME"}`: brings it to a peer; one JSON object a line: progress, then what
+/// came of it. It is called off when the connection ends.
+pub(crate) async fn deliver(
+    State(app): State<App>,
+    caller: Caller,
+    Path(id): Path<String>,
+    Small(body): Small,
+) -> Result<Response, Problem> {
+    let by = officer(&app, &caller)?;
+    let id = named(&id)?;
+    let form = |_| {
+        Problem::new(Fault::BadInput, "export", r#"Send {"peer":"NAME"}, a name of the configuration's [[peers]]."#)
+    };
+    let To { peer } = serde_json::from_slice(&body).map_err(form)?;
+    let told = app.engine.deliver_export(by, id, &peer).await.map_err(|e| problem(&e))?;
+    let lines = ReceiverStream::new(told).map(|delivery| {
+        let line = match delivery {
+            Delivery::Step { done, total } => json!({ "done": done, "total": total }),
+            Delivery::End { taken, total, why } => json!({ "taken": taken, "total": total, "why": why }),
+        };
+        Ok::<_, std::convert::Infallible>(Bytes::from(format!("{line}\n")))
+    });
+    let body = Body::from_stream(lines);
+    Ok(([(header::CONTENT_TYPE, "application/x-ndjson"), (header::CACHE_CONTROL, "no-store")], body).into_response())
+}
+
+/// Where to.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct To {
+    peer: String,
+}
+
 /// Pictures as the caller may see them.
 struct Pictures {
     app: App,
@@ -220,7 +255,11 @@ fn problem(error: &ExportError) -> Problem {
     match error {
         ExportError::Missing => Problem::not_found(),
         ExportError::Read(error) => crate::wado::problem(error),
-        ExportError::TooMany | ExportError::Ambiguous | ExportError::Busy | ExportError::Changed => {
+        ExportError::TooMany
+        | ExportError::NoPeer
+        | ExportError::Ambiguous
+        | ExportError::Busy
+        | ExportError::Changed => {
             let mut sentence = error.to_string();
             if let Some(first) = sentence.get(..1).map(str::to_uppercase) {
                 sentence.replace_range(..1, &first);

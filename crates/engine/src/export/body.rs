@@ -88,7 +88,7 @@ impl Run {
         watched.boxed()
     }
 
-    async fn instance(&self, at: (usize, usize, usize)) -> Result<Instance, ExportError> {
+    pub(super) async fn instance(&self, at: (usize, usize, usize)) -> Result<Instance, ExportError> {
         let (study, series, instance) = self.job.uids(at).ok_or(ExportError::Changed)?;
         let part = self.job.part(at).ok_or(ExportError::Changed)?;
         let target = Target::Instance(study, series, instance);

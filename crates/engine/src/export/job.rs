@@ -1,6 +1,6 @@
 //! An export's list: what is in the package, in which order, and what is known of each file.
 
-use super::{ExportError, Printer};
+use super::{Courier, ExportError, Printer};
 use bytes::Bytes;
 use leadglass_export::papers::Practice;
 use leadglass_export::{
@@ -67,6 +67,7 @@ pub(crate) struct Exports {
     pub(super) jobs: Mutex<LruCache<ExportId, Arc<Job>>>,
     pub(super) practices: Mutex<HashMap<TenantId, Practice>>,
     pub(super) printer: Mutex<Option<Arc<dyn Printer>>>,
+    pub(super) courier: Mutex<Option<Arc<dyn Courier>>>,
     /// Exports that are made or given out at one time.
     pub(super) turns: Arc<Semaphore>,
 }
@@ -77,6 +78,7 @@ impl Default for Exports {
             jobs: Mutex::new(LruCache::new(JOBS_HELD)),
             practices: Mutex::default(),
             printer: Mutex::default(),
+            courier: Mutex::default(),
             turns: Arc::new(Semaphore::new(AT_ONCE)),
         }
     }

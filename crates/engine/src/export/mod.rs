@@ -10,11 +10,13 @@
 //! one of them is destroyed, no list opens any more, in no backup either. Nothing of the package touches a disk.
 
 mod body;
+mod courier;
 mod job;
 mod list;
 mod send;
 mod stored;
 
+pub use courier::{Brought, Courier, CourierError, Delivery, Parcel};
 pub(crate) use job::Exports;
 pub use job::{ExportId, ExportView};
 
@@ -114,6 +116,9 @@ pub enum ExportError {
     /// More than one export holds.
     #[error("one export holds at most {MAX_INSTANCES} instances: export study by study")]
     TooMany,
+    /// No such peer, or not for this tenant.
+    #[error("there is no peer of this name for this practice")]
+    NoPeer,
     /// Several patients have this Patient ID.
     #[error("several issuers gave this Patient ID to somebody: name the issuer")]
     Ambiguous,
@@ -156,7 +161,7 @@ impl ExportError {
     /// The kind of failure.
     pub fn fault(&self) -> Fault {
         match self {
-            Self::Missing => Fault::Missing,
+            Self::Missing | Self::NoPeer => Fault::Missing,
             Self::TooMany | Self::Ambiguous => Fault::BadInput,
             Self::Busy | Self::Stopping => Fault::Busy,
             Self::Changed => Fault::Conflict,
@@ -173,6 +178,7 @@ impl ExportError {
     pub fn code(&self) -> &'static str {
         match self {
             Self::Missing => "no-export",
+            Self::NoPeer => "no-peer",
             Self::TooMany => "too-many-instances",
             Self::Ambiguous => "several-patients",
             Self::Busy => "busy",
@@ -214,6 +220,23 @@ impl Engine {
         range: Range<u64>,
     ) -> Result<impl Stream<Item = Result<Bytes, ExportError>> + Send + 'static, ExportError> {
         self.shared.export_content(by, id, range).await
+    }
+
+    /// Brings an export's instances to a peer, as they came. It goes on until it is over or nobody listens any more.
+    ///
+    /// Cancel safety: dropping the future may leave the entry that it was begun; dropping the receiver calls it off.
+    pub async fn deliver_export(
+        &self,
+        by: ExportBy,
+        id: ExportId,
+        peer: &str,
+    ) -> Result<tokio::sync::mpsc::Receiver<Delivery>, ExportError> {
+        self.shared.deliver(by, id, peer).await
+    }
+
+    /// Who brings exports to other houses.
+    pub fn set_courier(&self, courier: Arc<dyn Courier>) {
+        *self.shared.exports.courier.lock() = Some(courier);
     }
 
     /// Takes an export back. What was downloaded stays with whoever has it.

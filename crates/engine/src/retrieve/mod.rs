@@ -227,6 +227,11 @@ impl Instance {
         stamp([self.row.object_id].iter())
     }
 
+    /// Where its data set lies in the file.
+    pub(crate) const fn data_set(&self) -> Range<u64> {
+        self.row.dataset_start..self.row.body_len
+    }
+
     /// The file's bytes `range`, as they came in. An error ends the stream: what was given out until then is right, and
     /// less than was asked for.
     pub fn read(self, range: Range<u64>) -> impl Stream<Item = Result<Bytes, RetrieveError>> + Send + 'static {

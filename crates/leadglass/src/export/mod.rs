@@ -1,5 +1,6 @@
 //! `leadglass export`: a package of a patient, a study or an instance, fetched from a running vault over HTTPS.
 
+mod deliver;
 mod fetch;
 mod papers;
 
@@ -23,6 +24,9 @@ are readable by others. With a token of the data protection officer.
   leadglass export --patient-file id.txt --out package.zip
   leadglass export --patient-file id.txt --sealed --out package.zip.age   (the passphrase is shown once)
   leadglass export --resume ID --out package.zip                          goes on with package.zip.part
+  leadglass export --study-file uid.txt --to PEER                         the images to another house, by C-STORE
+
+PEER is a name of [[peers]] in the configuration. Exit code 3: the peer did not take everything.
 
 A download that breaks off is gone on with by itself while the vault comes back; for seven days by --resume.")]
 pub struct Args {
@@ -52,6 +56,9 @@ pub struct Args {
     /// Where the package goes; `-` writes it to standard output.
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
+    /// Brings the images to this peer of the configuration instead, as they came, by C-STORE.
+    #[arg(long, value_name = "PEER", conflicts_with_all = ["out", "sealed", "list", "take_back"])]
+    to: Option<String>,
     /// Seals the package for the patient (age): a passphrase is made and shown once.
     #[arg(long)]
     sealed: bool,
@@ -85,17 +92,15 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         eprintln!("Taken back.");
         return Ok(ExitCode::SUCCESS);
     }
+    if let Some(peer) = &args.to {
+        let export = begun(&client, &exports, &args).await?;
+        let id = named(export["id"].as_str().context("the vault's answer lacks the export's id")?)?;
+        return deliver::deliver(&client, &format!("{exports}/{id}/deliver"), peer, args.vault.json).await;
+    }
     let out = args.out.as_deref().context("--out is missing: name a file, or - for standard output")?;
     let to_stdout = out.as_os_str() == "-";
     ensure!(!(to_stdout && args.vault.json), "--json and --out - both want standard output");
-    let export: Value = match &args.resume {
-        Some(id) => client.get(&format!("/api/v1/exports/{}", named(id)?)).await?,
-        None => {
-            eprintln!("Looking through what is to go out …");
-            let request = client.http.post(&exports).json(&asked(&args)?);
-            client.send(request).await?.json().await.context("the vault's answer does not parse")?
-        }
-    };
+    let export = begun(&client, &exports, &args).await?;
     let id = named(export["id"].as_str().context("the vault's answer lacks the export's id")?)?.to_owned();
     let total = export["bytes"].as_u64().context("the vault's answer lacks the export's length")?;
     eprintln!("Export {id}: {} studies, {} instances, {total} bytes.", export["studies"], export["instances"]);
@@ -112,6 +117,16 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         eprintln!("Written to {}. It names the patient: keep it as you keep the record itself.", out.display());
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The export that is asked for: one that was begun, or a new one.
+async fn begun(client: &Client, exports: &str, args: &Args) -> anyhow::Result<Value> {
+    if let Some(id) = &args.resume {
+        return client.get(&format!("/api/v1/exports/{}", named(id)?)).await;
+    }
+    eprintln!("Looking through what is to go out …");
+    let request = client.http.post(exports).json(&asked(args)?);
+    client.send(request).await?.json().await.context("the vault's answer does not parse")
 }
 
 fn asked(args: &Args) -> anyhow::Result<Value> {
@@ -131,7 +146,8 @@ fn asked(args: &Args) -> anyhow::Result<Value> {
         bail!("say what is to be exported: --patient-file, --study-file or --instance-file");
     };
     asked["sealed"] = Value::Bool(args.sealed);
-    if args.no_report {
+    // A report on accesses is for the patient, not for a peer.
+    if args.no_report || args.to.is_some() {
         asked["report"] = Value::Bool(false);
     }
     Ok(asked)

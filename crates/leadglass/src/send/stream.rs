@@ -14,10 +14,10 @@ use tokio::{
 use tokio_rustls::TlsConnector;
 
 /// A receiver.
-pub(super) struct Way {
-    pub(super) host: String,
-    pub(super) port: u16,
-    pub(super) tls: Option<TlsConnector>,
+pub(crate) struct Way {
+    pub(crate) host: String,
+    pub(crate) port: u16,
+    pub(crate) tls: Option<TlsConnector>,
 }
 
 impl fmt::Display for Way {
@@ -27,14 +27,14 @@ impl fmt::Display for Way {
 }
 
 /// TCP or TLS: an association does not care.
-pub(super) trait Duplex: AsyncRead + AsyncWrite + Unpin + Send {}
+pub(crate) trait Duplex: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> Duplex for T {}
 
 impl Way {
     /// Connects.
     ///
     /// Cancel safety: safe.
-    pub(super) async fn open(&self) -> Result<Box<dyn Duplex>, SendError> {
+    pub(crate) async fn open(&self) -> Result<Box<dyn Duplex>, SendError> {
         let stream = connect((self.host.as_str(), self.port), CONNECT_TIME).await?;
         let Some(tls) = &self.tls else { return Ok(Box::new(stream)) };
         let name = ServerName::try_from(self.host.clone())
@@ -47,7 +47,7 @@ impl Way {
 }
 
 /// TLS 1.2 and 1.3 towards a receiver that `ca` vouches for, with our own certificate where one is given.
-pub(super) fn connector(ca: &Path, own: Option<(&Path, &Path)>) -> anyhow::Result<TlsConnector> {
+pub(crate) fn connector(ca: &Path, own: Option<(&Path, &Path)>) -> anyhow::Result<TlsConnector> {
     let unusable = |path: &Path| format!("cannot use {}", path.display());
     let certificates = |path: &Path| -> anyhow::Result<Vec<CertificateDer<'static>>> {
         let all = CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);

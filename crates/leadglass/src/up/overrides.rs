@@ -1,6 +1,6 @@
 //! `up --config FILE`: what a person may change of what `up` sets. Kept, so that a second start has it too.
 
-use crate::config::{Alarms, Audit, Care, Config, Device, Erasure, Limits, Oidc, Store, Viewer};
+use crate::config::{Alarms, Audit, Care, Config, Device, Erasure, Limits, Oidc, Peer, Store, Viewer};
 use anyhow::Context;
 use leadglass_model::{ReceiverId, SystemEntropy, TenantId};
 use serde::{Deserialize, Serialize};
@@ -37,6 +37,8 @@ pub struct Overrides {
     audit: Option<Audit>,
     /// Who vouches for people.
     oidc: Option<Vec<Oidc>>,
+    /// Where exports may be brought to.
+    peers: Option<Vec<Peer>>,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -200,6 +202,9 @@ impl Overrides {
         }
         if let Some(oidc) = &self.oidc {
             vault.oidc.clone_from(oidc);
+        }
+        if let Some(peers) = &self.peers {
+            vault.peers.clone_from(peers);
         }
         if let Some(limits) = &self.limits {
             let mut table = toml::Table::try_from(&vault.limits)?;

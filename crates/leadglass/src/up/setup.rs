@@ -158,6 +158,7 @@ fn first_config(home: &Home, tenant: TenantId, other_tenant: TenantId, ports: Po
         alarms: crate::config::Alarms::default(),
         audit: crate::config::Audit::default(),
         oidc: Vec::new(),
+        peers: Vec::new(),
     };
     place(&mut config, home, ports);
     config
