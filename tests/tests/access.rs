@@ -6,8 +6,8 @@
 #![allow(clippy::unwrap_used, reason = "the helpers of a test end where they fail, as the test does")]
 
 use Needs::{
-    Account, Administer, Anybody, Audit, Browser, Emergency, Find, Manage, Read, Report, Review, Search, Somebody,
-    State, Store,
+    Account, Administer, Anybody, Audit, Browser, Emergency, Find, Manage, Officer, Read, Report, Review, Search,
+    Somebody, State, Store,
 };
 use leadglass_tests::cast::{self, Caller, Place, Role, told};
 use leadglass_tests::devices::device;
@@ -42,6 +42,8 @@ enum Needs {
     Manage(u16),
     /// To be signed in as a person, who gets this status: a token has no account.
     Account(u16),
+    /// The same, and the right to administer.
+    Officer(u16),
     /// The same, and the right to open studies in an emergency.
     Emergency(u16),
     /// A right to open studies, to which a reason is stated; this status, because nothing is sent.
@@ -111,6 +113,7 @@ const TABLE: &[Row] = &[
     row("POST", "/api/v1/audit/reconcile", Audit(200)),
     // Nothing is sent: who may report hears that it cannot be read.
     row("POST", "/api/v1/audit/report", Report(400)),
+    row("POST", "/api/v1/breach/scope", Report(400)),
     row("GET", "/api/v1/retention/rules", Administer(200)),
     row("PUT", "/api/v1/retention/rules", Report(400)),
     row("DELETE", "/api/v1/retention/rules/{rule}", Report(404)),
@@ -120,6 +123,16 @@ const TABLE: &[Row] = &[
     row("GET", "/api/v1/holds", Report(200)),
     row("POST", "/api/v1/holds", Report(400)),
     row("DELETE", "/api/v1/holds/{hold}", Report(404)),
+    row("GET", "/api/v1/cases", Report(200)),
+    row("POST", "/api/v1/cases", Report(400)),
+    row("GET", "/api/v1/cases/{request}", Report(404)),
+    row("POST", "/api/v1/cases/{request}/identity", Report(404)),
+    row("POST", "/api/v1/cases/{request}/extension", Report(404)),
+    row("POST", "/api/v1/cases/{request}/decisions", Report(404)),
+    row("POST", "/api/v1/cases/{request}/links", Report(404)),
+    row("POST", "/api/v1/cases/{request}/notes", Report(404)),
+    row("GET", "/api/v1/cases/{request}/letter", Report(404)),
+    row("POST", "/api/v1/cases/{request}/close", Report(404)),
     row("GET", "/api/v1/erasures", Administer(200)),
     row("POST", "/api/v1/erasures", Report(400)),
     row("GET", "/api/v1/erasures/{erasure}", Administer(404)),
@@ -132,7 +145,7 @@ const TABLE: &[Row] = &[
     row("GET", "/api/v1/exports/{export}", Report(404)),
     row("DELETE", "/api/v1/exports/{export}", Report(404)),
     row("GET", "/api/v1/exports/{export}/content", Report(404)),
-    row("POST", "/api/v1/exports/{export}/deliver", Report(400)),
+    row("POST", "/api/v1/exports/{export}/deliver", Report(404)),
     row("GET", "/api/v1/devices", Administer(200)),
     row("POST", "/api/v1/devices", Administer(400)),
     row("DELETE", "/api/v1/devices/{id}", Administer(404)),
@@ -167,6 +180,13 @@ const TABLE: &[Row] = &[
     row("POST", "/api/v1/account/codes", Account(200)),
     row("POST", "/api/v1/account/tokens", Account(400)),
     row("DELETE", "/api/v1/account/tokens/{token}", Account(404)),
+    // What the key service does under a person's approval.
+    row("POST", "/api/v1/keyhost/approvals", Officer(400)),
+    row("GET", "/api/v1/keyhost/approvals/{approval}", Officer(404)),
+    row("PUT", "/api/v1/keyhost/approvals/{approval}", Officer(400)),
+    row("POST", "/api/v1/keyhost/approvals/{approval}/passkey", Officer(404)),
+    row("POST", "/api/v1/keyhost/passkeys", Officer(400)),
+    row("GET", "/approve", Anybody(200)),
     row("GET", "/invitation", Anybody(200)),
     row("GET", "/account", Anybody(200)),
     // Pages without anybody's data: they ask for it as the one who is signed in.
@@ -247,6 +267,13 @@ fn expected(needs: Needs, caller: &Caller, place: &Place) -> u16 {
             }
         }
         (Emergency(_), _) => 403,
+        (Officer(status), _) => {
+            if caller.is_person() && has(&[Role::Dpo, Role::Admin]) {
+                status
+            } else {
+                403
+            }
+        }
         (Review(status), _) => {
             if has(&[Role::Dpo, Role::Auditor, Role::Admin]) {
                 status

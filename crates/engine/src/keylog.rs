@@ -19,7 +19,7 @@ use kept::{Kept, State};
 use leadglass_audit::{ClientRef, Entry, Event, FollowError, Followed, Follower, Outcome, PublicKey};
 use leadglass_keys::wire::{LogPage, LogRead};
 use leadglass_model::{EntryId, UnixMillis};
-use matching::{Unwrap, mismatch};
+pub(crate) use matching::{Unwrap, mismatch};
 use serde::Serialize;
 use std::{
     collections::{HashMap, HashSet},

@@ -12,13 +12,16 @@
 mod access;
 mod again;
 mod alarm;
+mod breach;
 mod breadth;
 mod care;
+mod cases;
 mod commit;
 mod drain;
 mod erase;
 mod export;
 mod ingest;
+mod keyhost;
 mod keylog;
 mod people;
 mod quarantine;
@@ -44,9 +47,18 @@ mod witness;
 pub use access::AccessError;
 pub use again::Begun;
 pub use alarm::{AlarmKind, Raised};
+pub use breach::{
+    BreachAsked, BreachError, BreachPatient, BreachScope, Counted, Opened, OpenedStudy, SealedStudy, Selector, Span,
+    Tally, TooMuch,
+};
 pub use breadth::Breadth;
 pub use care::{
     Assigned, CareError, Decision, EmergencyBegun, Kind, Matter, NameOf, Reason, RelationView, Restriction, ReviewView,
+};
+pub use cases::{
+    CaseError, CaseId, CaseLine, CaseLink, CasePatient, CaseState, CaseType, Channel, Deadline, Extension,
+    IdentityCheck, Language, Linked, NewCase, Note, Occasion, RightsCase, RightsDecision, RightsOutcome, Seen, Stamp,
+    Written,
 };
 pub use erase::{
     Approved, CertificateError, CertificateKeys, CertificateText, EraseError, ErasureId, ErasureRules, Ground, Level,
@@ -57,6 +69,7 @@ pub use export::{
     ExportView, MAX_INSTANCES, Parcel, Previews, Printer, WhatToExport,
 };
 pub use ingest::{Announced, FileTransfer, INLINE_BYTES, IngestError, Source, Transfer};
+pub use keyhost::{KeyHostAnswer, KeyHostError, KeyHostJob, NewKeyHostPasskey};
 pub use keylog::{KeyLogError, KeyLogPort, Reconciled, Unmatched};
 pub use leadglass_export::papers::Practice;
 pub use leadglass_keys::wire::OrderId;

@@ -206,7 +206,7 @@ impl Shared {
     }
 
     /// Waits until what was committed before lies in the tree.
-    async fn until_drained(&self, position: u64) -> Result<(), ReportError> {
+    pub(crate) async fn until_drained(&self, position: u64) -> Result<(), ReportError> {
         let reached = async {
             while self.drained.load(Ordering::Acquire) < position {
                 tokio::time::sleep(LOOK_EVERY).await;

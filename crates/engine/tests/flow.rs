@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "in a test, a failed step of the harness is a failed test")]
 
+#[path = "flow/cases.rs"]
+mod cases;
 #[path = "flow/erase.rs"]
 mod erase;
 #[path = "flow/part.rs"]

@@ -44,7 +44,7 @@ impl StoredPasskey {
         Self { device, ..self }
     }
 
-    fn open(&self) -> Result<Passkey, IdentityError> {
+    pub(crate) fn open(&self) -> Result<Passkey, IdentityError> {
         serde_json::from_slice(&self.credential).map_err(|_| IdentityError::Damaged)
     }
 }

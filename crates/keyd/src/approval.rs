@@ -1,10 +1,15 @@
 //! Approvals: a person's yes to a job, given on the key host.
 //!
 //! A job is the wire's [`Job`]: tenant, action, purpose, scope, studies or a count, an end. `POST /v1/approvals` lodges one;
-//! `leadglass-keyd approve ID` gives it, `leadglass-keyd approve --action …` lodges and gives one in a step. Until passkeys
-//! are enrolled the key host is the only place where an approval is given. An approval is the budget of what runs under it.
+//! `leadglass-keyd approve ID` gives it, `leadglass-keyd approve --action …` lodges and gives one in a step; a passkey that was
+//! confirmed here gives what [`passkey_role`] says. An approval is the budget of what runs under it.
+//!
+//! **Limit:** the vault draws the dialog in which a person uses the passkey. Whoever owns the vault can have a person sign a job
+//! that the page did not show. It cannot sign without a person, nor use a signature twice, nor for another job. Open jobs are
+//! listed at the key host and told by alarm, and so is each that a passkey gave.
 
-use leadglass_keys::wire::{ApprovalState, Hex32, Job, Scope, Word};
+use crate::store::PersonRole;
+use leadglass_keys::wire::{ApprovalState, Assertion, Base64Bytes, Hex32, Job, MAX_PUBLIC_KEY_BYTES, Scope, Word};
 use leadglass_model::{Entropy, Purpose, StudyRef, TenantId, UnixMillis};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
@@ -27,10 +32,44 @@ pub struct Approval {
     pub opened_at: UnixMillis,
     /// Until when it must be given; afterwards the job's own end counts.
     pub give_until: UnixMillis,
-    /// How it was given: `key-host`.
+    /// How it was given: `key-host`, or the id of the person whose passkey gave it.
     pub given_by: Option<Word>,
+    /// With what, where a passkey gave it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proof: Option<Proof>,
     /// Studies that were opened under it.
     pub used: BTreeSet<StudyRef>,
+}
+
+/// A person's yes, so that whoever doubts it later can check it again over [`Approval::nonce`] and [`Approval::job_json`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Proof {
+    /// What the browser gave.
+    pub assertion: Assertion,
+    /// COSE_Key of the passkey.
+    pub public_key: Base64Bytes<MAX_PUBLIC_KEY_BYTES>,
+    /// When.
+    pub given_at: UnixMillis,
+}
+
+/// Whose passkey approves a job. `None`: it is approved on the key host only, like all that decides about the key service itself.
+pub fn passkey_role(job: &Job) -> Option<PersonRole> {
+    if job.tenant == leadglass_keys::wire::INSTALLATION {
+        return None;
+    }
+    match (job.action.as_str(), job.purpose) {
+        (ACTION_DESTROY, None) => Some(PersonRole::Dpo),
+        (
+            ACTION_UNWRAP,
+            Some(
+                Purpose::SubjectRequest | Purpose::Erasure | Purpose::Research | Purpose::Quality | Purpose::LegalClaim,
+            ),
+        ) => Some(PersonRole::Dpo),
+        // Rebuilding an index, a full check, a rehearsal and a move open studies for this.
+        (ACTION_UNWRAP, Some(Purpose::StorageCheck)) => Some(PersonRole::Admin),
+        _ => None,
+    }
 }
 
 /// Whether an approval covers something.
@@ -60,6 +99,7 @@ impl Approval {
             opened_at: now,
             give_until: now.plus_secs(GIVE_WITHIN_S),
             given_by: None,
+            proof: None,
             used: BTreeSet::new(),
         }
     }
@@ -123,6 +163,8 @@ pub const ACTION_ESCROW: &str = "escrow";
 pub const ACTION_LOG_RESET: &str = "log-reset";
 /// The action under which an epoch ends.
 pub const ACTION_EPOCH: &str = "epoch-advance";
+/// A passkey gives a job that ends within this time. A person does not look at a date twice; the key host may give longer ones.
+pub const PASSKEY_JOB_S: u64 = 7 * 24 * 3600;
 /// A lodged job waits so long for its yes.
 const GIVE_WITHIN_S: u64 = 600;
 

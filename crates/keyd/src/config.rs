@@ -42,6 +42,37 @@ pub struct Config {
     /// How many studies may be opened.
     #[serde(default)]
     pub budgets: BudgetConfig,
+    /// Where people's passkeys are good. Without it jobs are approved on the key host only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub passkeys: Option<PasskeyConfig>,
+}
+
+/// The vault's pages, as browsers name them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PasskeyConfig {
+    /// The name that passkeys belong to: the vault's host name, without port.
+    pub rp_id: String,
+    /// Origins whose pages may ask for an approval: `https://vault.example.org`, with its port unless that is 443. Compared
+    /// letter for letter.
+    pub origins: Vec<String>,
+}
+
+impl PasskeyConfig {
+    /// The rules of these origins; nothing where one is no origin of a page that passkeys may have, or of another host.
+    pub fn at(origins: &[String]) -> Option<Self> {
+        let host = |origin: &String| {
+            let authority = origin.strip_prefix("https://")?;
+            let (name, port) = authority.split_once(':').unwrap_or((authority, "443"));
+            let is_name =
+                name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'.'));
+            let fits = is_name && name.bytes().any(|b| b.is_ascii_lowercase()) && port.parse::<u16>().is_ok();
+            fits.then(|| name.to_owned())
+        };
+        let rp_id = origins.first().and_then(host)?;
+        let all = origins.iter().all(|origin| host(origin).as_ref() == Some(&rp_id));
+        all.then(|| Self { rp_id, origins: origins.to_vec() })
+    }
 }
 
 /// Who keeps the epoch key.
@@ -181,6 +212,7 @@ impl Config {
             recovery_days: default_recovery_days(),
             provider,
             budgets: BudgetConfig::default(),
+            passkeys: None,
         }
     }
 
@@ -257,6 +289,27 @@ mod tests {
         let sample = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/keyd.toml"));
         let config = Config::read(sample).unwrap();
         assert_eq!(config.budgets, BudgetConfig::default());
+        let passkeys = config.passkeys.unwrap();
+        assert_eq!(PasskeyConfig::at(&passkeys.origins).unwrap(), passkeys);
+    }
+
+    #[test]
+    fn passkeys_are_good_at_origins_of_one_name() {
+        let at = |origins: &[&str]| PasskeyConfig::at(&origins.iter().map(ToString::to_string).collect::<Vec<_>>());
+        assert_eq!(
+            at(&["https://vault.example.org", "https://vault.example.org:8443"]).unwrap().rp_id,
+            "vault.example.org"
+        );
+        for origins in [
+            &[][..],
+            &["http://vault.example.org"],
+            &["https://192.0.2.1"],
+            &["https://vault.example.org/"],
+            &["https://Vault.example.org"],
+            &["https://vault.example.org", "https://other.example.org"],
+        ] {
+            assert_eq!(at(origins), None, "{origins:?}");
+        }
     }
 
     #[test]

@@ -10,7 +10,7 @@ use crate::{
     doctor,
     keyring::Client,
     refusal::Refusal,
-    service::{EscrowAsk, NewClient, Service},
+    service::{EscrowAsk, NewClient, NewOfficer, Service},
 };
 use leadglass_keys::wire::{Base64Bytes, Hex32, Job, Problem, ProblemCode, RotateWhat, Word};
 use leadglass_model::TenantId;
@@ -89,6 +89,22 @@ pub enum Command {
         /// SHA-256 of the client's public key, hexadecimal.
         key_hash: String,
     },
+    /// Adds somebody whose passkey approves.
+    PersonAdd(NewOfficer),
+    /// Lists them.
+    PersonList,
+    /// Lets a passkey count.
+    PersonConfirm {
+        /// Whose.
+        id: Word,
+        /// Its fingerprint, as it was compared.
+        fingerprint: String,
+    },
+    /// Takes somebody out.
+    PersonRemove {
+        /// Whom.
+        id: Word,
+    },
     /// Makes the certificate authority.
     CaInit {
         /// Its common name.
@@ -164,6 +180,16 @@ pub fn run(service: &Arc<Service>, command: Command) -> Result<Value, Refusal> {
             Ok(json!({ "clients": clients }))
         }
         Command::ClientRevoke { key_hash } => Ok(client(&service.revoke_client(&key_hash)?)),
+        Command::PersonAdd(new) => {
+            let (id, code) = service.add_person(new)?;
+            Ok(json!({ "id": id, "code": &*code }))
+        }
+        Command::PersonList => Ok(json!({ "people": service.people()? })),
+        Command::PersonConfirm { id, fingerprint } => to_value(&service.confirm_person(&id, &fingerprint)?),
+        Command::PersonRemove { id } => {
+            service.remove_person(&id)?;
+            Ok(json!({ "id": id, "removed": true }))
+        }
         Command::CaInit { label } => ca_init(service, &label),
         Command::CaIssue { label, kind, existing_key, out } => {
             ca_issue(service, &label, &kind, existing_key.as_deref(), out)

@@ -24,6 +24,7 @@ pub mod erased;
 pub mod hygiene;
 pub mod keyring;
 pub mod layout;
+pub mod passkey;
 pub mod provider;
 pub mod refusal;
 pub mod restore;

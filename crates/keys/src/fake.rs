@@ -8,12 +8,12 @@ use crate::{
     lease::{LEASE_S, opens_restricted},
     wire::{
         Approval, ApprovalId, ApprovalState, Assertion, Attestation, BindRequest, CosignAnswer, CosignRequest,
-        CreateRequest, CreateTenant, DestroyRequest, DestroyStatement, EpochAdvance, EpochAdvanced, EpochList, Few,
-        Health, Hex32, IndexKeyRecord, IndexPage, IndexRequest, KeyBytes, KeyRefusal, LogPage, LogRead, MAX_BATCH,
-        MAX_INDEX_PAGE, MacAnswer, MacRequest, NewKey, OpenApproval, Opened, OpenedKeys, PresentReceipts, Problem,
-        ProblemCode, ReceiptsSeen, RegisterActors, RestrictAnswer, RestrictRequest, Revocation, RevocationEvent,
-        RevocationKind, SECRET_LEASE_S, Scope, SecretName, SecretRecord, SecretRequest, SignedStatement, TenantInfo,
-        TenantList, UnwrapOutcome, UnwrapRequest, Word,
+        CreateRequest, CreateTenant, DestroyRequest, DestroyStatement, EnrolPerson, Enrolled, EpochAdvance,
+        EpochAdvanced, EpochList, Few, Health, Hex32, IndexKeyRecord, IndexPage, IndexRequest, KeyBytes, KeyRefusal,
+        LodgedJob, LogPage, LogRead, MAX_BATCH, MAX_INDEX_PAGE, MacAnswer, MacRequest, NewKey, OpenApproval, Opened,
+        OpenedKeys, PresentReceipts, Problem, ProblemCode, ReceiptsSeen, RegisterActors, RestrictAnswer,
+        RestrictRequest, Revocation, RevocationEvent, RevocationKind, SECRET_LEASE_S, Scope, SecretName, SecretRecord,
+        SecretRequest, SignedStatement, TenantInfo, TenantList, UnwrapOutcome, UnwrapRequest, Word,
     },
 };
 use futures::{StreamExt, stream};
@@ -474,6 +474,15 @@ impl KeyService for FakeKeyService {
 
     async fn answer_approval(&self, _: &ApprovalId, _: &Assertion) -> Result<Approval, ServiceError> {
         self.serve(|calls| calls.other += 1, |fake, _| fake.approval(ApprovalState::Approved)).await
+    }
+
+    /// It keeps no job, and knows no people.
+    async fn lodged_job(&self, _: &ApprovalId) -> Result<LodgedJob, ServiceError> {
+        self.serve(|calls| calls.other += 1, |_, _| Err(refused(ProblemCode::NotFound))).await
+    }
+
+    async fn enrol_person(&self, _: &EnrolPerson) -> Result<Enrolled, ServiceError> {
+        self.serve(|calls| calls.other += 1, |_, _| Err(refused(ProblemCode::Forbidden))).await
     }
 }
 

@@ -4,10 +4,10 @@ use crate::{
     ServiceError,
     wire::{
         Approval, ApprovalId, Assertion, Attestation, BindRequest, CosignAnswer, CosignRequest, CreateRequest,
-        DestroyRequest, EpochAdvance, EpochAdvanced, EpochList, Health, Hex32, IndexPage, IndexRequest, LogPage,
-        LogRead, MacAnswer, MacRequest, NewKey, OpenApproval, PresentReceipts, ReceiptsSeen, RegisterActors,
-        RestrictAnswer, RestrictRequest, RevocationEvent, SecretRecord, SecretRequest, SignedStatement, TenantList,
-        UnwrapOutcome, UnwrapRequest,
+        DestroyRequest, EnrolPerson, Enrolled, EpochAdvance, EpochAdvanced, EpochList, Health, Hex32, IndexPage,
+        IndexRequest, LodgedJob, LogPage, LogRead, MacAnswer, MacRequest, NewKey, OpenApproval, PresentReceipts,
+        ReceiptsSeen, RegisterActors, RestrictAnswer, RestrictRequest, RevocationEvent, SecretRecord, SecretRequest,
+        SignedStatement, TenantList, UnwrapOutcome, UnwrapRequest,
     },
 };
 use futures::stream::BoxStream;
@@ -61,6 +61,10 @@ pub trait KeyService: Send + Sync + 'static {
     async fn epochs(&self) -> Result<EpochList, ServiceError>;
     /// Asks for an approval.
     async fn open_approval(&self, request: &OpenApproval) -> Result<Approval, ServiceError>;
+    /// A job that was lodged, as it is to be signed.
+    async fn lodged_job(&self, id: &ApprovalId) -> Result<LodgedJob, ServiceError>;
     /// Hands in a person's assertion.
     async fn answer_approval(&self, id: &ApprovalId, assertion: &Assertion) -> Result<Approval, ServiceError>;
+    /// Brings a person's passkey, which the key host has to confirm before it counts.
+    async fn enrol_person(&self, request: &EnrolPerson) -> Result<Enrolled, ServiceError>;
 }

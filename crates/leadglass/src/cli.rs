@@ -1,8 +1,8 @@
 //! The command line.
 
 use crate::{
-    admin, audit, backup, care, config, device, doctor, erase, export, import, logging, open, person, reindex,
-    render_worker, restriction, retention, review, send, serve, thrift, token, up,
+    admin, audit, backup, breach, care, case, config, device, doctor, erase, export, import, logging, open, person,
+    reindex, render_worker, restriction, retention, review, send, serve, thrift, token, up,
 };
 use clap::{Parser, Subcommand};
 use std::{path::PathBuf, process::ExitCode};
@@ -50,6 +50,8 @@ enum Command {
     Quarantine(admin::QuarantineArgs),
     /// Proves the log, reports on accesses, matches the logs, carries the log elsewhere.
     Audit(audit::Args),
+    /// Tells whose data a breach reached, and drafts what has to be notified.
+    Breach(breach::Args),
     /// Enrols devices, lists and revokes them, gives them certificates.
     Device(device::Args),
     /// Invites people, lists them, changes their roles, ends their access.
@@ -64,6 +66,8 @@ enum Command {
     Retention(retention::Args),
     /// Holds studies for legal claims, and lifts that.
     Hold(retention::HoldArgs),
+    /// Carries cases on: what patients ask for by right, and breaches, each with its deadline.
+    Case(Box<case::Args>),
     /// Orders, approves and carries out erasures, and fetches their certificates.
     Erase(Box<erase::Args>),
     /// Checks an erasure's certificate without the vault.
@@ -124,6 +128,7 @@ impl Cli {
             Command::Status(args) => runtime()?.block_on(admin::status(args)),
             Command::Quarantine(args) => runtime()?.block_on(admin::quarantine(args)),
             Command::Audit(args) => runtime()?.block_on(audit::run(args)),
+            Command::Breach(args) => runtime()?.block_on(breach::run(args)),
             Command::Device(args) => runtime()?.block_on(device::run(args)),
             Command::Person(args) => runtime()?.block_on(person::run(args)),
             Command::Care(args) => runtime()?.block_on(care::run(args)),
@@ -131,6 +136,7 @@ impl Cli {
             Command::Review(args) => runtime()?.block_on(review::run(args)),
             Command::Retention(args) => runtime()?.block_on(retention::run(args)),
             Command::Hold(args) => runtime()?.block_on(retention::hold(args)),
+            Command::Case(args) => runtime()?.block_on(case::run(*args)),
             Command::Erase(args) => runtime()?.block_on(erase::run(*args)),
             Command::Export(args) => runtime()?.block_on(export::run(*args)),
             Command::Certificate(args) => erase::certificate(&args),

@@ -45,6 +45,9 @@ async function show() {
     $("tokens").replaceChildren(...account.tokens.map(token));
     $("manage").hidden = account.role !== "admin";
     $("tokens-card").hidden = ["admin", "dpo"].includes(account.role);
+    $("keyhost-card").hidden = !["admin", "dpo"].includes(account.role);
+    $("keyhost-passkey").replaceChildren(...account.own_passkeys.map((each) =>
+      element("option", { value: each.id }, `Made on ${each.device}, last used ${when(each.last_ms)}`)));
     $("codes-card").hidden = !account.password;
     $("left").textContent = `${account.codes} are left.`;
     $("all").hidden = false;
@@ -82,6 +85,16 @@ $("new-token").addEventListener("submit", (event) => {
     $("token-text").textContent = made.token;
     $("token-made").hidden = false;
     $("new-token").reset();
+  });
+});
+$("keyhost").addEventListener("submit", (event) => {
+  event.preventDefault();
+  change($("bring"), async () => {
+    const json = { code: $("keyhost-code").value.trim(), passkey: $("keyhost-passkey").value };
+    const { fingerprint } = await (await ask("/api/v1/keyhost/passkeys", { method: "POST", json })).json();
+    $("keyhost-fingerprint").textContent = fingerprint;
+    $("keyhost-made").hidden = false;
+    $("keyhost").reset();
   });
 });
 $("lock").addEventListener("click", lock);

@@ -1,9 +1,9 @@
 //! The routes, what they share, and who is asking.
 
 use crate::{
-    DeviceDesk, Origins, Problem, Renderer, SignInProviders, admin, audit, care, devices, erase, export, front, head,
-    health, pages, people, places, qido, refusals, rendered, retention, session, small, stow, trace, upload, wado,
-    wado_uri,
+    DeviceDesk, Origins, Problem, Renderer, SignInProviders, admin, audit, breach, care, cases, devices, erase, export,
+    front, head, health, keyhost, pages, people, places, qido, refusals, rendered, retention, session, small, stow,
+    trace, upload, wado, wado_uri,
 };
 use axum::{
     Router,
@@ -71,6 +71,15 @@ pub fn routes(app: App) -> Router {
         .route("/api/v1/retention/due", get(retention::due))
         .route("/api/v1/holds", get(retention::holds).post(retention::hold))
         .route("/api/v1/holds/{hold}", delete(retention::lift))
+        .route("/api/v1/cases", get(cases::list).post(cases::open))
+        .route("/api/v1/cases/{request}", get(cases::show))
+        .route("/api/v1/cases/{request}/identity", post(cases::identity))
+        .route("/api/v1/cases/{request}/extension", post(cases::extend))
+        .route("/api/v1/cases/{request}/decisions", post(cases::decide))
+        .route("/api/v1/cases/{request}/links", post(cases::link))
+        .route("/api/v1/cases/{request}/notes", post(cases::note))
+        .route("/api/v1/cases/{request}/letter", get(cases::letter))
+        .route("/api/v1/cases/{request}/close", post(cases::close))
         .route("/api/v1/erasures", get(erase::list).post(erase::order))
         .route("/api/v1/erasures/{erasure}", get(erase::show).delete(erase::withdraw))
         .route("/api/v1/erasures/{erasure}/approve", post(erase::approve))
@@ -84,6 +93,7 @@ pub fn routes(app: App) -> Router {
         .route("/api/v1/audit/report", post(audit::report))
         .route("/api/v1/audit/reconcile", post(audit::reconcile))
         .route("/api/v1/audit/entries", get(audit::entries))
+        .route("/api/v1/breach/scope", post(breach::scope))
         .route("/api/v1/devices", get(devices::list).post(devices::add))
         .route("/api/v1/devices/{id}", delete(devices::revoke))
         .route("/api/v1/devices/{id}/certificate", post(devices::certify))
@@ -108,6 +118,10 @@ pub fn routes(app: App) -> Router {
         .route("/api/v1/account/tokens", post(people::issue_token))
         .route("/api/v1/account/tokens/{token}", delete(people::revoke_token))
         .route("/api/v1/account/lost", post(people::own_lost))
+        .route("/api/v1/keyhost/approvals", post(keyhost::lodge))
+        .route("/api/v1/keyhost/approvals/{approval}", get(keyhost::show).put(keyhost::answer))
+        .route("/api/v1/keyhost/approvals/{approval}/passkey", post(keyhost::begin))
+        .route("/api/v1/keyhost/passkeys", post(keyhost::enrol))
         .route("/api/v1/care/reason", post(care::state_reason))
         .route("/api/v1/care/emergency", post(care::break_glass))
         .route("/api/v1/care/emergency/passkey", post(care::begin_break_glass))
@@ -122,6 +136,7 @@ pub fn routes(app: App) -> Router {
         .route("/people", get(pages::people))
         .route("/provider", get(pages::provider))
         .route("/account", get(pages::account))
+        .route("/approve", get(pages::approve))
         .route("/studies", get(pages::studies))
         .route("/view/{study}", get(pages::view))
         .route("/assets/{file}", get(pages::asset))

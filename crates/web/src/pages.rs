@@ -47,6 +47,11 @@ pub(crate) async fn account() -> Response {
     page(include_str!("../pages/account.html"))
 }
 
+/// `GET /approve`: which job stands behind the address's `#`.
+pub(crate) async fn approve() -> Response {
+    page(include_str!("../pages/approve.html"))
+}
+
 /// `GET /assets/{file}`
 pub(crate) async fn asset(Path(name): Path<String>, headers: HeaderMap) -> Result<Response, Problem> {
     let (_, text) = ASSETS.iter().find(|(known, _)| *known == name).ok_or_else(Problem::not_found)?;
@@ -94,6 +99,7 @@ const ASSETS: &[(&str, &str)] = &[
     ("dicom.js", include_str!("../pages/dicom.js")),
     ("server.js", include_str!("../pages/server.js")),
     ("account.js", include_str!("../pages/account.js")),
+    ("approve.js", include_str!("../pages/approve.js")),
     ("invitation.js", include_str!("../pages/invitation.js")),
     ("lock.js", include_str!("../pages/lock.js")),
     ("next.js", include_str!("../pages/next.js")),
@@ -124,8 +130,9 @@ const ASSETS: &[(&str, &str)] = &[
 mod tests {
     use super::*;
 
-    const PAGES: [&str; 7] = [
+    const PAGES: [&str; 8] = [
         include_str!("../pages/account.html"),
+        include_str!("../pages/approve.html"),
         include_str!("../pages/invitation.html"),
         include_str!("../pages/people.html"),
         include_str!("../pages/provider.html"),

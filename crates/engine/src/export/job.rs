@@ -65,7 +65,7 @@ pub struct ExportView {
 /// What all exports of a node share.
 pub(crate) struct Exports {
     pub(super) jobs: Mutex<LruCache<ExportId, Arc<Job>>>,
-    pub(super) practices: Mutex<HashMap<TenantId, Practice>>,
+    pub(crate) practices: Mutex<HashMap<TenantId, Practice>>,
     pub(super) printer: Mutex<Option<Arc<dyn Printer>>>,
     pub(super) courier: Mutex<Option<Arc<dyn Courier>>>,
     /// Exports that are made or given out at one time.

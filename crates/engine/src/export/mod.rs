@@ -255,6 +255,13 @@ impl Engine {
     }
 }
 
+impl crate::Shared {
+    /// What the tenant's practice says of itself.
+    pub(crate) fn practice(&self, tenant: TenantId) -> Practice {
+        self.exports.practices.lock().get(&tenant).cloned().unwrap_or_default()
+    }
+}
+
 /// Whose studies, for the patient of a study.
 fn same_patient(a: &PatientKey, b: &PatientKey) -> bool {
     a.is_same(b)

@@ -103,7 +103,7 @@ impl Shared {
         Ok(LessSafeKey::new(key))
     }
 
-    pub(super) async fn exports_of(&self, tenant: TenantId) -> Result<Vec<ExportView>, ExportError> {
+    pub(crate) async fn exports_of(&self, tenant: TenantId) -> Result<Vec<ExportView>, ExportError> {
         let now = self.clock.now();
         let heads = self.heads(tenant).await?.into_iter().filter(|head| head.form == FORM).map(|head| head.view);
         let mut views: Vec<ExportView> = heads.filter(|view| now.0 < view.until_ms).collect();

@@ -1,7 +1,7 @@
 //! What was seen of the key service's log, between two looks and across starts.
 
 use super::Unwrap;
-use leadglass_audit::{Disk, FollowError, Follower, Hash, PublicKey, ReadError};
+use leadglass_audit::{Disk, FollowError, Follower, Hash, PublicKey, ReadError, TreeHead};
 use leadglass_keys::ServiceError;
 use leadglass_model::Fault;
 use serde::{Deserialize, Serialize};
@@ -99,6 +99,12 @@ impl KeyLog {
     /// Entries seen, and when it was last looked, milliseconds since 1970.
     pub(crate) fn seen(&self) -> (u64, u64) {
         *self.seen.lock()
+    }
+
+    /// Which log is followed, and how far it was seen.
+    pub(crate) async fn followed(&self) -> Option<(PublicKey, TreeHead)> {
+        let state = self.state.lock().await;
+        state.as_ref().map(|state| (state.follower.key().clone(), state.follower.head()))
     }
 
     pub(super) fn read(&self) -> Result<Option<State>, KeyLogError> {

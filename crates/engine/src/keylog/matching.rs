@@ -26,19 +26,19 @@ pub struct Unmatched {
 
 /// An unwrap by this node, as the key service's log has it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Unwrap {
-    pub(super) seq: u64,
-    pub(super) at_ms: u64,
-    pub(super) tenant: String,
-    pub(super) actor: String,
-    pub(super) purpose: String,
-    pub(super) access: String,
-    pub(super) key: String,
-    pub(super) study: String,
+pub(crate) struct Unwrap {
+    pub(crate) seq: u64,
+    pub(crate) at_ms: u64,
+    pub(crate) tenant: String,
+    pub(crate) actor: String,
+    pub(crate) purpose: String,
+    pub(crate) access: String,
+    pub(crate) key: String,
+    pub(crate) study: String,
 }
 
 /// Why an unwrap is not accounted for by this entry.
-pub(super) fn mismatch(unwrap: &Unwrap, entry: Option<&Entry>) -> Option<&'static str> {
+pub(crate) fn mismatch(unwrap: &Unwrap, entry: Option<&Entry>) -> Option<&'static str> {
     let Some(entry) = entry else { return Some("no-entry") };
     let report = &entry.report;
     let is = |mine: Option<String>, theirs: &str| mine.is_none_or(|mine| mine == theirs);

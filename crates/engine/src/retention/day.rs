@@ -77,6 +77,15 @@ impl Day {
         let year = (self.year + i32::from(years)).min(9999);
         Self::new(year, self.month, self.day).unwrap_or(Self { year, month: 3, day: 1 })
     }
+
+    /// The same day so many months later, else the last day of that month (Regulation 1182/71 Art. 3(2)(c)).
+    #[must_use]
+    pub fn plus_months(self, months: u8) -> Self {
+        let count = i32::from(self.month) - 1 + i32::from(months);
+        let (year, month) = ((self.year + count / 12).min(9999), u8::try_from(count % 12 + 1).unwrap_or(12));
+        let last = (28..=self.day).rev().find_map(|day| Self::new(year, month, day));
+        last.unwrap_or(Self { year, month, day: self.day })
+    }
 }
 
 impl fmt::Display for Day {
@@ -152,6 +161,26 @@ mod tests {
         assert_eq!(day("2024-02-29").plus_years(4), day("2028-02-29"));
         assert_eq!(day("2026-11-23").plus_years(10), day("2036-11-23"));
         assert_eq!(day("9990-01-01").plus_years(500), day("9999-01-01"));
+    }
+
+    #[test]
+    fn months_later_is_the_same_day_or_the_last_of_a_shorter_month() {
+        for (from, months, to) in [
+            ("2026-11-23", 1, "2026-12-23"),
+            ("2026-12-23", 1, "2027-01-23"),
+            ("2026-12-31", 2, "2027-02-28"),
+            ("2026-01-31", 1, "2026-02-28"),
+            ("2028-01-31", 1, "2028-02-29"),
+            ("2026-01-31", 2, "2026-03-31"),
+            ("2026-01-31", 3, "2026-04-30"),
+            ("2028-02-29", 1, "2028-03-29"),
+            ("2026-02-28", 1, "2026-03-28"),
+            ("2026-08-31", 1, "2026-09-30"),
+            ("2027-11-30", 3, "2028-02-29"),
+            ("2026-05-07", 25, "2028-06-07"),
+        ] {
+            assert_eq!(day(from).plus_months(months), day(to), "{from} and {months}");
+        }
     }
 
     #[test]

@@ -105,8 +105,8 @@ impl Engine {
         self.shared.drop_row(permit.tenant(), Table::Retention, id.as_bytes()).await
     }
 
-    /// The studies whose time is over today, or on another day: confirmed rules are about them, all of them over, and nobody
-    /// holds them. Looks at every study.
+    /// The studies whose time is over today, or on another day: confirmed rules are about them, all of them over, nobody
+    /// holds them and no case of the patient is open. Looks at every study.
     pub async fn retention_due(
         &self,
         permit: &Permit<Administer>,
@@ -123,7 +123,7 @@ impl Engine {
             if entry.row.quarantine.is_some() {
                 continue;
             }
-            if let Said::Over(until, rule) = judge.say(&entry, on).await? {
+            if let Said::Over(until, rule) = judge.say(&entry, on, true).await? {
                 due.push(Due { study_ref, study: entry.row.uid, until, rule });
             }
             // A long look lets others go on.
@@ -180,7 +180,7 @@ impl Shared {
     ) -> Result<Option<Kept>, RetentionError> {
         let (judge, today) = (Judge::of(self, tenant).await?, Day::of(self.clock.now()));
         for study in studies {
-            match judge.say(study, today).await? {
+            match judge.say(study, today, by_rule).await? {
                 Said::Kept(kept) => return Ok(Some(kept)),
                 Said::Nothing if by_rule => {
                     let why = "no confirmed retention rule says that its time is over".to_owned();
@@ -190,6 +190,22 @@ impl Shared {
             }
         }
         Ok(None)
+    }
+
+    /// What rules and holds say of each of these studies that has to be kept now, whatever cases are open.
+    pub(crate) async fn kept_by_law(
+        self: &Arc<Self>,
+        tenant: TenantId,
+        studies: &[StudyEntry],
+    ) -> Result<Vec<Kept>, RetentionError> {
+        let (judge, today) = (Judge::of(self, tenant).await?, Day::of(self.clock.now()));
+        let mut kept = Vec::new();
+        for study in studies {
+            if let Said::Kept(why) = judge.say_by_law(study, today).await? {
+                kept.push(why);
+            }
+        }
+        Ok(kept)
     }
 
     pub(super) async fn rules(&self, tenant: TenantId) -> Result<Vec<Rule>, RetentionError> {

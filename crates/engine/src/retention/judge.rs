@@ -1,27 +1,28 @@
-//! What rules and holds say about studies.
+//! What rules, holds and open cases say about studies.
 
 use super::{
     Day, Kept, RetentionError,
     hold::{Hold, Whose, without_issuer},
     rule::{About, Rule},
 };
-use crate::Shared;
+use crate::{Shared, cases::OpenCase};
 use leadglass_index::StudyEntry;
 use leadglass_model::TenantId;
 use std::{collections::HashMap, sync::Arc};
 
-/// Rules, holds, and when each patient was examined last, at one moment.
+/// Rules, holds, open cases, and when each patient was examined last, at one moment.
 pub(super) struct Judge {
     shared: Arc<Shared>,
     tenant: TenantId,
     rules: Vec<Rule>,
     holds: Vec<Hold>,
+    cases: Vec<OpenCase>,
     last: HashMap<String, Day>,
 }
 
 /// What is said about a study.
 pub(super) enum Said {
-    /// No rule and no hold is about it.
+    /// No rule, no hold and no open case is about it.
     Nothing,
     /// It has to be kept.
     Kept(Kept),
@@ -32,14 +33,23 @@ pub(super) enum Said {
 impl Judge {
     pub(super) async fn of(shared: &Arc<Shared>, tenant: TenantId) -> Result<Self, RetentionError> {
         let (rules, holds) = (shared.rules(tenant).await?, shared.holds(tenant).await?);
+        let cases = shared.open_cases(tenant).await?;
         let (all, judged) = (shared.clone(), !rules.is_empty());
         let look = move || if judged { all.last_examinations(tenant) } else { HashMap::new() };
         let last = tokio::task::spawn_blocking(look).await.map_err(|_| RetentionError::Stopping)?;
-        Ok(Self { shared: shared.clone(), tenant, rules, holds, last })
+        Ok(Self { shared: shared.clone(), tenant, rules, holds, cases, last })
     }
 
-    /// What holds of this study today.
-    pub(super) async fn say(&self, study: &StudyEntry, today: Day) -> Result<Said, RetentionError> {
+    /// What holds of this study today. `by_rule`: it is to be erased because its time is over.
+    pub(super) async fn say(&self, study: &StudyEntry, today: Day, by_rule: bool) -> Result<Said, RetentionError> {
+        match OpenCase::kept(&self.cases, &crate::patient_key(study), by_rule) {
+            Some(kept) => Ok(Said::Kept(kept)),
+            None => self.say_by_law(study, today).await,
+        }
+    }
+
+    /// The same, whatever cases are open.
+    pub(super) async fn say_by_law(&self, study: &StudyEntry, today: Day) -> Result<Said, RetentionError> {
         let whose = Whose::of(&self.shared, self.tenant, study);
         if self.holds.iter().any(|hold| hold.on.holds(&whose)) {
             return Ok(Said::Kept(Kept { why: "somebody holds it for a legal claim".to_owned(), until: None }));

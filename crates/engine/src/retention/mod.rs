@@ -1,9 +1,9 @@
 //! What has to be kept, and until when: rules by law, and holds (GDPR Art. 17 (3)).
 //!
-//! A study is kept until the latest day that a rule about it says, and as long as somebody holds it. A rule that nobody
-//! confirmed keeps what it is about: no seed and no slip of the pen erases anything, nor lets it be erased. Nothing is erased
-//! by itself either: what is over stands in a list ([`Engine::retention_due`](crate::Engine::retention_due)), and a person
-//! orders the erasure.
+//! A study is kept until the latest day that a rule about it says, as long as somebody holds it, and as long as a case of its
+//! patient is open (`cases`). A rule that nobody confirmed keeps what it is about: no seed and no slip of the pen erases
+//! anything, nor lets it be erased. Nothing is erased by itself either: what is over stands in a list
+//! ([`Engine::retention_due`](crate::Engine::retention_due)), and a person orders the erasure.
 //!
 //! Rules lie in the tenant's records (table 8, under their names), holds in table 7 (`hold:` ‖ id), JSON, sealed. A hold names
 //! nobody: a study by its random name, a patient by keyed tokens; its reason is text of the officer.

@@ -1,6 +1,6 @@
 //! What may be typed.
 
-use crate::{config::PersonClass, keyring::ClientRole};
+use crate::{config::PersonClass, keyring::ClientRole, store::PersonRole};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use leadglass_keys::wire::{Hex32, Scope, Word};
 use leadglass_model::{Purpose, StudyRef, TenantId};
@@ -80,6 +80,9 @@ pub enum Task {
     /// Enrol, list and revoke clients.
     #[command(subcommand)]
     Client(Client),
+    /// People whose passkeys approve jobs in the browser, checked here.
+    #[command(subcommand)]
+    People(People),
     /// The small certificate authority behind mutual TLS.
     #[command(subcommand)]
     Ca(Ca),
@@ -123,6 +126,10 @@ pub struct Settings {
     /// Where recovery capsules go; never into a backup.
     #[arg(long, value_name = "DIR")]
     pub capsules: Option<PathBuf>,
+    /// An origin of the vault's pages at which people approve with passkeys: https://vault.example.org, with its port unless that
+    /// is 443; repeat for more, all of one host.
+    #[arg(long, value_name = "ORIGIN")]
+    pub passkey_origin: Vec<String>,
     /// The budget class of persons that the configuration does not name.
     #[arg(long, value_enum, value_name = "CLASS")]
     pub budget_class: Option<PersonClass>,
@@ -322,6 +329,47 @@ pub enum Client {
         /// SHA-256 of the client's SubjectPublicKeyInfo, as `client list` shows it.
         #[arg(value_name = "KEY_HASH")]
         key_hash: String,
+    },
+}
+
+/// `people`.
+#[derive(Debug, Subcommand)]
+pub enum People {
+    /// Add somebody and print the code with which he enrols his passkey at the vault, under "Your account", within a day.
+    ///
+    /// It needs `[passkeys]` in keyd.toml: the vault's host name and the origins of its pages. Give the code to the person
+    /// himself, not by way of the vault.
+    Add {
+        /// Whose jobs.
+        #[arg(long, value_name = "TENANT")]
+        tenant: TenantId,
+        /// dpo: destruction, and opening in bulk for subject-request, erasure, research, quality, legal-claim. admin: opening in
+        /// bulk for storage-check (reindex, verify, drill, migration).
+        #[arg(long, value_enum)]
+        role: PersonRole,
+        /// What he is called here, at most 64 characters.
+        #[arg(long, value_name = "WORDS")]
+        label: String,
+    },
+    /// List them with state and fingerprint.
+    List,
+    /// Let an enrolled passkey count: shows its fingerprint, to be compared with what the person sees at the vault.
+    ///
+    /// Have the person read the fingerprint out by telephone or face to face. Whoever owns the vault can show a fingerprint of his
+    /// own; a security key whose own tool lists its credentials shows the credential's id, which nobody else can alter.
+    Confirm {
+        /// Who, as `people list` names him.
+        #[arg(value_name = "ID", value_parser = word)]
+        id: Word,
+        /// The fingerprint as the person read it out; left out: it is shown, and asked about.
+        #[arg(long, value_name = "FINGERPRINT")]
+        fingerprint: Option<String>,
+    },
+    /// Take somebody out; what his passkey approved and is not used up ends.
+    Remove {
+        /// Who, as `people list` names him.
+        #[arg(value_name = "ID", value_parser = word)]
+        id: Word,
     },
 }
 

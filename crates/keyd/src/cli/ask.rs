@@ -1,4 +1,4 @@
-//! Secrets that a person types, and secrets read from files.
+//! What a person types: secrets, which may come from files instead, and a yes.
 
 use crate::{
     disk,
@@ -31,6 +31,17 @@ pub(super) fn passphrase_text(file: Option<&Path>) -> Result<Zeroizing<String>, 
     Ok(Zeroizing::new(text(file, "Passphrase: ")?))
 }
 
+/// Whether a person types `yes`.
+pub(super) fn says_yes(question: &str) -> Result<bool, Refusal> {
+    use std::io::{BufRead, Read, Write};
+    // A closed stderr is no reason to stop.
+    let _closed = write!(std::io::stderr().lock(), "{question}");
+    let mut typed = String::new();
+    let read = std::io::stdin().lock().take(MAX_YES_BYTES).read_line(&mut typed);
+    read.map_err(|error| Refusal::new(ProblemCode::BadRequest, "nobody could be asked").because(error))?;
+    Ok(typed.trim() == "yes")
+}
+
 fn text(file: Option<&Path>, prompt: &str) -> Result<String, Refusal> {
     match file {
         None => rpassword::prompt_password(prompt).map_err(|error| {
@@ -47,4 +58,5 @@ fn text(file: Option<&Path>, prompt: &str) -> Result<String, Refusal> {
     }
 }
 
+const MAX_YES_BYTES: u64 = 64;
 const MAX_PASSPHRASE_BYTES: u64 = 1024;

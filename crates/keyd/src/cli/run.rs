@@ -2,7 +2,9 @@
 
 use super::{
     EXIT_RED,
-    args::{Approve, Ca, Cli, Client, EpochTask, Init, Issue, ProviderKind, Restore, Settings, Task, Tenant, What},
+    args::{
+        Approve, Ca, Cli, Client, EpochTask, Init, Issue, People, ProviderKind, Restore, Settings, Task, Tenant, What,
+    },
     ask, exit_code,
     print::{self, Form},
     serve,
@@ -12,7 +14,7 @@ use crate::{
     backup,
     ca::{self, LeafKind},
     capsule::RecoverySheet,
-    config::{BudgetConfig, Config, ProviderConfig},
+    config::{BudgetConfig, Config, PasskeyConfig, ProviderConfig},
     control::{self, AskError, Command},
     disk::{self, DirLock, Taken},
     hygiene,
@@ -20,11 +22,11 @@ use crate::{
     provider::KeyFileProvider,
     refusal::Refusal,
     restore::{self, Source},
-    service::{EscrowAsk, NewClient, Service, Started},
+    service::{EscrowAsk, NewClient, NewOfficer, Service, Started},
     setup,
 };
 use clap::Parser;
-use leadglass_keys::wire::{Base64Bytes, Few, INSTALLATION, Job, MAX_BATCH, ProblemCode, RotateWhat};
+use leadglass_keys::wire::{Base64Bytes, Few, INSTALLATION, Job, MAX_BATCH, ProblemCode, RotateWhat, Word};
 use leadglass_model::{Clock, SystemClock, SystemEntropy};
 use serde_json::{Value, json};
 use std::{path::Path, process::ExitCode, sync::Arc};
@@ -69,6 +71,11 @@ fn run(cli: &Cli, form: Form) -> Result<ExitCode, Refusal> {
             let red = diagnosis.get("light").and_then(Value::as_str) == Some("red");
             shown(form, diagnosis)?;
             Ok(if red { ExitCode::from(EXIT_RED) } else { ExitCode::SUCCESS })
+        }
+        Task::People(People::Confirm { id, fingerprint: None }) => {
+            let people = ask_service(cli, &layout, Command::PersonList)?;
+            let fingerprint = compared(&people, id)?;
+            shown(form, ask_service(cli, &layout, Command::PersonConfirm { id: id.clone(), fingerprint })?)
         }
         task => shown(form, ask_service(cli, &layout, command(cli, task)?)?),
     }
@@ -160,6 +167,14 @@ fn command(cli: &Cli, task: &Task) -> Result<Command, Refusal> {
         }
         Task::Client(Client::List) => Command::ClientList,
         Task::Client(Client::Revoke { key_hash }) => Command::ClientRevoke { key_hash: key_hash.clone() },
+        Task::People(People::Add { tenant, role, label }) => {
+            Command::PersonAdd(NewOfficer { tenant: *tenant, role: *role, label: label.clone() })
+        }
+        Task::People(People::List) => Command::PersonList,
+        Task::People(People::Confirm { id, fingerprint }) => {
+            Command::PersonConfirm { id: id.clone(), fingerprint: fingerprint.clone().unwrap_or_default() }
+        }
+        Task::People(People::Remove { id }) => Command::PersonRemove { id: id.clone() },
         Task::Ca(Ca::Init { label }) => Command::CaInit { label: label.clone() },
         Task::Ca(Ca::Issue(Issue::Server { label, out, key, name, ip })) => {
             let mut names: Vec<String> = name.iter().cloned().chain(ip.iter().map(ToString::to_string)).collect();
@@ -182,6 +197,26 @@ fn command(cli: &Cli, task: &Task) -> Result<Command, Refusal> {
         },
         Task::Init(_) | Task::Serve(_) | Task::Doctor | Task::Restore(_) => Command::Doctor,
     })
+}
+
+/// Shows a fingerprint; gives it back when whoever sits here says that the person sees the same.
+fn compared(people: &Value, id: &Word) -> Result<String, Refusal> {
+    let people = people.get("people").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    let person = people.iter().find(|person| person.get("id").and_then(Value::as_str) == Some(id.as_str()));
+    let person = person.ok_or_else(|| Refusal::new(ProblemCode::NotFound, "no such person"))?;
+    let text = |name: &str| person.get(name).and_then(Value::as_str).map(str::to_owned);
+    let (Some(fingerprint), Some(credential)) = (text("fingerprint"), text("credential_id")) else {
+        return Err(Refusal::new(ProblemCode::Conflict, "no passkey was enrolled for this person yet"));
+    };
+    print::say(&format!(
+        "{}, {}\nfingerprint  {fingerprint}\ncredential   {credential}",
+        text("label").unwrap_or_default(),
+        text("role").unwrap_or_default(),
+    ));
+    if ask::says_yes("Does the person see the same fingerprint? Type yes: ")? {
+        return Ok(fingerprint);
+    }
+    Err(Refusal::new(ProblemCode::Forbidden, "not confirmed; if the fingerprints differ, remove this person"))
 }
 
 fn approval(approve: &Approve) -> Result<Command, Refusal> {
@@ -331,6 +366,12 @@ fn new_config(settings: &Settings, provider: ProviderConfig) -> Result<Config, R
     config.backups = folder(&settings.backups)?;
     config.capsules = folder(&settings.capsules)?;
     config.budgets = budgets;
+    if !settings.passkey_origin.is_empty() {
+        let passkeys = PasskeyConfig::at(&settings.passkey_origin).ok_or_else(|| {
+            Refusal::new(ProblemCode::BadRequest, "an origin is https://NAME or https://NAME:PORT, all of one name")
+        })?;
+        config.passkeys = Some(passkeys);
+    }
     Ok(config)
 }
 

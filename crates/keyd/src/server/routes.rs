@@ -12,7 +12,7 @@ use axum::{
     extract::{Path, Query, State, rejection::QueryRejection},
     http::{HeaderValue, Response, StatusCode, header},
     response::IntoResponse,
-    routing::{get, post, put},
+    routing::{get, post},
 };
 use leadglass_keys::wire::{
     self, Hex32, JSON_MEDIA_TYPE, KEYS_MEDIA_TYPE, LINES_MEDIA_TYPE, MAX_RECEIPTS_BYTES, MAX_REQUEST_BYTES,
@@ -59,7 +59,8 @@ pub(super) fn router(server: Arc<Server>, key_hash: [u8; 32]) -> Router {
         .route(path::LOG_READ, post(read_log))
         .route(path::ATTEST, get(attest))
         .route(path::APPROVALS, post(lodge))
-        .route(&format!("{}/{{id}}", path::APPROVALS), put(assert_approval))
+        .route(&format!("{}/{{id}}", path::APPROVALS), get(lodged_job).put(answer))
+        .route(path::PEOPLE_ENROL, post(enrol_person))
         .fallback(unknown)
         .with_state(Connection { server, key_hash })
 }
@@ -239,12 +240,23 @@ async fn lodge(State(at): State<Connection>, body: Body) -> Reply {
     at.call(|service, caller| async move { Ok(json(&service.lodge(&caller, read(body).await?).await?)) }).await
 }
 
-/// No passkey is enrolled before people are: the key host is the only place where an approval is given.
-async fn assert_approval(State(at): State<Connection>, Path(_id): Path<String>) -> Reply {
-    at.call(|_service, _caller| async move {
-        Err(Refusal::new(ProblemCode::Forbidden, "no passkey is enrolled here: approve on the key host"))
+async fn lodged_job(State(at): State<Connection>, Path(id): Path<String>) -> Reply {
+    at.call(|service, caller| async move { Ok(json(&service.lodged_job(&caller, &approval_id(&id)?)?)) }).await
+}
+
+async fn answer(State(at): State<Connection>, Path(id): Path<String>, body: Body) -> Reply {
+    at.call(|service, caller| async move {
+        Ok(json(&service.answer(&caller, approval_id(&id)?, read(body).await?).await?))
     })
     .await
+}
+
+async fn enrol_person(State(at): State<Connection>, body: Body) -> Reply {
+    at.call(|service, caller| async move { Ok(json(&service.enrol_person(&caller, read(body).await?).await?)) }).await
+}
+
+fn approval_id(text: &str) -> Result<wire::ApprovalId, Refusal> {
+    wire::ApprovalId::new(text).ok_or_else(|| Refusal::new(ProblemCode::NotFound, "no such approval"))
 }
 
 async fn unknown(State(at): State<Connection>) -> Reply {

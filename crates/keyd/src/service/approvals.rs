@@ -37,6 +37,9 @@ pub struct ApprovalInfo {
     pub opened_at: UnixMillis,
     /// Distinct studies opened under it so far.
     pub used: usize,
+    /// How it was given: `key-host`, or a person's id.
+    #[serde(default)]
+    pub given_by: Option<Word>,
 }
 
 impl Service {
@@ -195,6 +198,15 @@ pub(super) fn put(tx: &mut Tx<'_>, approval: &Approval) -> Result<(), Refusal> {
     Ok(tx.put(Table::Approvals, approval.id.as_str().as_bytes(), &json)?)
 }
 
+/// Every approval, inside a write.
+pub(super) fn all_in(tx: &Tx<'_>) -> Result<Vec<Approval>, Refusal> {
+    let names = tx.names(Table::Approvals, b"", None, MAX_APPROVALS)?;
+    names
+        .iter()
+        .filter_map(|name| tx.read(Table::Approvals, name).map_err(Refusal::from).and_then(parse).transpose())
+        .collect()
+}
+
 fn read_from(snapshot: &Snapshot, id: &ApprovalId) -> Result<Option<Approval>, Refusal> {
     parse(snapshot.read(Table::Approvals, id.as_str().as_bytes())?)
 }
@@ -215,10 +227,11 @@ fn info(approval: &Approval, now: UnixMillis) -> ApprovalInfo {
         state: approval.state_at(now),
         opened_at: approval.opened_at,
         used: approval.used.len(),
+        given_by: approval.given_by.clone(),
     }
 }
 
-fn on_wire(approval: &Approval) -> wire::Approval {
+pub(super) fn on_wire(approval: &Approval) -> wire::Approval {
     wire::Approval {
         id: approval.id.clone(),
         nonce: approval.nonce,

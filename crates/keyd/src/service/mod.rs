@@ -6,6 +6,7 @@
 
 mod actors;
 mod approvals;
+mod assertions;
 mod attest;
 mod backups;
 mod bind;
@@ -16,6 +17,7 @@ mod escrow;
 mod index;
 mod maintenance;
 mod open;
+mod people;
 mod receipts;
 mod rekey;
 mod restrict;
@@ -33,6 +35,7 @@ pub use backups::Standing;
 pub use escrow::EscrowAsk;
 pub(crate) use open::{META_LOG, meta_records};
 pub use open::{OpenError, Started};
+pub use people::{NewOfficer, OfficerInfo};
 pub(crate) use receipts::awaited_records;
 pub use revocations::RevocationRow;
 pub use tenants::NewClient;

@@ -8,11 +8,13 @@
 //! the keyring drops (KEYS.md "Erase").
 
 mod dump;
+mod person;
 mod row;
 mod table;
 mod writer;
 
 pub use dump::{Dump, DumpError, Record};
+pub use person::{Credential, PersonRole, PersonRow};
 pub use row::{
     Binding, CountedRow, KeyRow, KeyState, Restriction, Tombstone, by_shard, by_study, by_tenant, study_name,
 };
@@ -108,6 +110,7 @@ impl Store {
     /// Opens a database that [`Store::create`] made and starts its writer.
     pub fn open(path: &Path, mirror: Option<Mirror>) -> Result<Self, StoreError> {
         let database = Arc::new(builder().open(path).map_err(StoreError::engine)?);
+        complete(&database)?;
         let writer = Writer::start(Arc::clone(&database), mirror);
         Ok(Self { database, writer })
     }
@@ -271,6 +274,25 @@ where
     })
 }
 
+/// Adds the tables that came after the database was made.
+fn complete(database: &Database) -> Result<(), StoreError> {
+    use redb::TableHandle;
+    let reading = database.begin_read().map_err(StoreError::engine)?;
+    let there: Vec<String> =
+        reading.list_tables().map_err(StoreError::engine)?.map(|table| table.name().to_owned()).collect();
+    drop(reading);
+    let missing = |table: &Table| !there.iter().any(|name| name == table.definition().name());
+    let missing: Vec<Table> = Table::ALL.into_iter().filter(missing).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let transaction = database.begin_write().map_err(StoreError::engine)?;
+    for table in missing {
+        transaction.open_table(table.definition()).map_err(StoreError::engine)?;
+    }
+    transaction.commit().map_err(StoreError::engine)
+}
+
 fn builder() -> redb::Builder {
     let mut builder = Database::builder();
     builder.set_cache_size(CACHE_BYTES);
@@ -311,6 +333,20 @@ mod tests {
         }
         let store = open(dir.path());
         assert_eq!(store.snapshot().unwrap().count(Table::Keys).unwrap(), 1);
+    }
+
+    #[test]
+    fn a_database_from_before_a_table_gets_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("keys.redb");
+        drop(open(dir.path()));
+        {
+            let database = builder().open(&path).unwrap();
+            let transaction = database.begin_write().unwrap();
+            assert!(transaction.delete_table(Table::People.definition()).unwrap());
+            transaction.commit().unwrap();
+        }
+        assert_eq!(open(dir.path()).snapshot().unwrap().count(Table::People).unwrap(), 0);
     }
 
     #[test]

@@ -34,11 +34,13 @@ pub enum Table {
     Jobs = 13,
     /// tenant ‖ key id → nothing: the order of the index stream.
     ByTenant = 14,
+    /// person's id → [`super::PersonRow`]: whose passkeys approve.
+    People = 15,
 }
 
 impl Table {
     /// Every table, in the order of a dump.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Meta,
         Self::Keys,
         Self::ByStudy,
@@ -53,6 +55,7 @@ impl Table {
         Self::Witness,
         Self::Jobs,
         Self::ByTenant,
+        Self::People,
     ];
 
     /// The table with this number.
@@ -76,6 +79,7 @@ impl Table {
             Self::Witness => "witness",
             Self::Jobs => "jobs",
             Self::ByTenant => "by-tenant",
+            Self::People => "people",
         })
     }
 }

@@ -37,6 +37,7 @@ fn every_command_has_help_of_its_own() {
         "escrow",
         "tenant",
         "client",
+        "people",
         "ca",
     ] {
         let text = help(&[command]);

@@ -193,6 +193,13 @@ impl Api {
         Ok((status, response.into_body().collect().await?.to_bytes()))
     }
 
+    pub(crate) async fn put(&mut self, path: &str, body: &impl Serialize) -> (u16, Bytes) {
+        let body = Full::new(Bytes::from(serde_json::to_vec(body).unwrap()));
+        let request = http::Request::put(format!("https://localhost{path}")).body(body).unwrap();
+        let response = self.0.send_request(request).await.unwrap();
+        (response.status().as_u16(), response.into_body().collect().await.unwrap().to_bytes())
+    }
+
     pub(crate) async fn get(&mut self, path: &str) -> http::Response<hyper::body::Incoming> {
         let request = http::Request::get(format!("https://localhost{path}")).body(Full::default()).unwrap();
         self.0.send_request(request).await.unwrap()

@@ -13,10 +13,11 @@ use crate::{
     KeyService, RevocationStream, ServiceError,
     wire::{
         self, Approval, ApprovalId, Assertion, Attestation, BindRequest, CosignAnswer, CosignRequest, CreateRequest,
-        DestroyRequest, EpochAdvance, EpochAdvanced, EpochList, Health, Hex32, IndexPage, IndexRequest, LogPage,
-        LogRead, MAX_ANSWER_BYTES, MAX_BATCH, MacAnswer, MacRequest, NewKey, OpenApproval, PresentReceipts, Problem,
-        ReceiptsSeen, RegisterActors, RestrictAnswer, RestrictRequest, RevocationLines, SecretRecord, SecretRequest,
-        SignedStatement, TenantList, UnwrapOutcome, UnwrapRequest, decode_records, json_from, json_to, path,
+        DestroyRequest, EnrolPerson, Enrolled, EpochAdvance, EpochAdvanced, EpochList, Health, Hex32, IndexPage,
+        IndexRequest, LodgedJob, LogPage, LogRead, MAX_ANSWER_BYTES, MAX_BATCH, MacAnswer, MacRequest, NewKey,
+        OpenApproval, PresentReceipts, Problem, ReceiptsSeen, RegisterActors, RestrictAnswer, RestrictRequest,
+        RevocationLines, SecretRecord, SecretRequest, SignedStatement, TenantList, UnwrapOutcome, UnwrapRequest,
+        decode_records, json_from, json_to, path,
     },
 };
 use bytes::Bytes;
@@ -238,6 +239,14 @@ impl KeyService for MtlsKeyService {
         let path = format!("{}/{id}", path::APPROVALS);
         let answer = self.exchange(Method::PUT, &path, Some(json_to(assertion))).await?;
         json_from(&answer, MAX_ANSWER_BYTES).map_err(|source| ServiceError::Answer { source })
+    }
+
+    async fn lodged_job(&self, id: &ApprovalId) -> Result<LodgedJob, ServiceError> {
+        self.get_json(&format!("{}/{id}", path::APPROVALS)).await
+    }
+
+    async fn enrol_person(&self, request: &EnrolPerson) -> Result<Enrolled, ServiceError> {
+        self.post_json(path::PEOPLE_ENROL, request).await
     }
 }
 

@@ -68,6 +68,15 @@ pub struct Approval {
     pub state: ApprovalState,
 }
 
+/// A lodged job, for whoever shows it to the person who is to approve it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LodgedJob {
+    /// Its approval.
+    pub approval: Approval,
+    /// JSON of the [`Job`], byte for byte as it was lodged and will be signed.
+    pub job: Base64Bytes<MAX_JOB_BYTES>,
+}
+
 /// A WebAuthn assertion (W3C Web Authentication Level 2 §7.2); its members as the browser gave them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

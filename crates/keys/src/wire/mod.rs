@@ -23,6 +23,7 @@ mod index;
 mod key_bytes;
 mod log;
 mod mac;
+mod person;
 mod problem;
 mod record;
 mod revocation;
@@ -36,7 +37,7 @@ pub use admin::{
     RotateWhat, Rotated, UnsealRequest,
 };
 pub use approval::{
-    Approval, ApprovalId, ApprovalState, Assertion, Job, MAX_JOB_BYTES, OpenApproval, approval_challenge,
+    Approval, ApprovalId, ApprovalState, Assertion, Job, LodgedJob, MAX_JOB_BYTES, OpenApproval, approval_challenge,
 };
 pub use attest::{AttestStatement, Attestation, Budgets, SignedStatement};
 pub use bind::BindRequest;
@@ -53,6 +54,9 @@ pub use log::{
     MAX_PROOF_HASHES,
 };
 pub use mac::{MAX_MAC_INPUT, MacAnswer, MacName, MacRequest};
+pub use person::{
+    EnrolPerson, Enrolled, MAX_ENROLMENT_CODE_BYTES, MAX_PUBLIC_KEY_BYTES, MAX_RP_ID_BYTES, passkey_fingerprint,
+};
 pub use problem::{Problem, ProblemCode};
 pub use record::{Record, WireError, decode_records, encode_records};
 pub use revocation::{Revocation, RevocationEvent, RevocationKind, RevocationLines};
@@ -109,8 +113,11 @@ pub mod path {
     pub const HEALTH: &str = "/v1/health";
     /// `POST`: [`super::UnsealRequest`] → [`super::Health`]. Answered while sealed.
     pub const UNSEAL: &str = "/v1/unseal";
-    /// `POST`: [`super::OpenApproval`] → [`super::Approval`]; `PUT {path}/{id}`: [`super::Assertion`] → [`super::Approval`].
+    /// `POST`: [`super::OpenApproval`] → [`super::Approval`]; `GET {path}/{id}` → [`super::LodgedJob`]; `PUT {path}/{id}`:
+    /// [`super::Assertion`] → [`super::Approval`].
     pub const APPROVALS: &str = "/v1/approvals";
+    /// `POST`: [`super::EnrolPerson`] → [`super::Enrolled`].
+    pub const PEOPLE_ENROL: &str = "/v1/people/enrol";
 }
 
 /// Media type of the binary answers.

@@ -39,7 +39,7 @@ pub(super) fn line(entry: &EntryLine) -> String {
 }
 
 /// A field: quoted where it must be, and text behind an apostrophe where a spreadsheet would calculate (OWASP CSV injection).
-fn field(text: &str) -> String {
+pub(crate) fn field(text: &str) -> String {
     let dangerous = text.starts_with(['=', '+', '-', '@', '\t', '\r', '\n', '|', '%']);
     let text = if dangerous { format!("'{text}") } else { text.to_owned() };
     if text.contains(['"', ',', '\n', '\r', ';', '\t']) || dangerous {

@@ -12,9 +12,10 @@ mod report;
 pub(crate) mod syslog;
 mod words;
 
+pub(crate) use csv::field as csv_field;
 pub(crate) use page::{html as report_page, lines as report_lines};
 pub(crate) use pdf::document as pdf;
-pub(crate) use words::time;
+pub(crate) use words::{moment, time};
 
 use crate::admin::{self, Client};
 use std::process::ExitCode;

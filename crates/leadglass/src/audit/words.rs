@@ -12,7 +12,7 @@ pub(crate) fn time(ms: u64) -> String {
 }
 
 /// A date (`2026-11-23`) or a moment (RFC 3339) as milliseconds since 1970.
-pub(super) fn moment(text: &str) -> Result<u64, String> {
+pub(crate) fn moment(text: &str) -> Result<u64, String> {
     let whole = if text.len() == 10 { format!("{text}T00:00:00Z") } else { text.to_owned() };
     let at = OffsetDateTime::parse(&whole, &Rfc3339)
         .map_err(|_| "a date such as 2026-11-23, or a moment such as 2026-11-23T08:00:00Z".to_owned())?;

@@ -1,0 +1,149 @@
+//! Cases of the data protection officer: what a patient asks for by right (GDPR Art. 15 to 18, 20, 21), and breaches
+//! (Art. 33, 34).
+//!
+//! A case has a deadline, a check of who asks, decisions with their legal ground, links to what was done, and a trail:
+//! every step says who, when, and which entry of the log stands for it. The entry is durable before the row, the row
+//! before the answer. An open case also keeps the patient's studies from erasure: the judge of `retention` asks
+//! [`OpenCase`].
+//!
+//! Cases lie in the tenant's records (table 5, `case:` ‖ id), JSON, sealed: `CASES.md`. They name the patient and
+//! outlive the erasure of her images: they are the proof of what was asked and answered (GDPR Art. 5(2)).
+
+mod case;
+mod deadline;
+mod desk;
+mod ground;
+mod letter;
+mod rows;
+
+pub use case::{
+    CaseId, CaseLink, CasePatient, CaseState, CaseType, Channel, Extension, IdentityCheck, Linked, Note, RightsCase,
+    RightsDecision, RightsOutcome, Seen, Stamp, Written,
+};
+pub use deadline::Deadline;
+pub use desk::{CaseLine, NewCase};
+pub use letter::{Language, Occasion};
+pub(crate) use rows::OpenCase;
+
+use crate::{ExportError, RetentionError, erase::EraseError};
+use leadglass_journal::CommitError;
+use leadglass_model::Fault;
+use leadglass_records::RecordError;
+
+/// Why a case could not be opened, shown or changed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CaseError {
+    /// No such case.
+    #[error("there is no such case")]
+    Missing,
+    /// Something out of its bounds; the sentence says what is wanted.
+    #[error("{0}")]
+    Form(&'static str),
+    /// More than a tenant keeps.
+    #[error("there are {MAX_CASES} cases already")]
+    TooMany,
+    /// A case of too many steps.
+    #[error("a case has at most {MAX_STEPS} steps")]
+    TooLong,
+    /// Closed cases stay as they are.
+    #[error("the case is closed")]
+    Closed,
+    /// Nobody checked who asks, or it is somebody else.
+    #[error("who asks was not confirmed")]
+    NoIdentity,
+    /// The ground does not fit the type and the decision.
+    #[error("this ground does not fit; these do: {0}")]
+    Ground(String),
+    /// It cannot be extended; the sentence says why.
+    #[error("{0}")]
+    NotExtendable(&'static str),
+    /// Nothing was decided.
+    #[error("nothing was decided and no reason to close was given")]
+    Undecided,
+    /// There is no letter for what did not happen.
+    #[error("{0}")]
+    NoLetter(&'static str),
+    /// What is linked is not there.
+    #[error("there is no such export, erasure, hold or restriction")]
+    NoOutput,
+    /// Somebody else changed it at the same time.
+    #[error("it changed meanwhile")]
+    Changed,
+    /// The records failed.
+    #[error("the cases cannot be read or written")]
+    Records(#[source] RecordError),
+    /// What has to be kept cannot be told.
+    #[error("what has to be kept cannot be told")]
+    Retention(#[from] RetentionError),
+    /// Erasures cannot be asked.
+    #[error("erasures cannot be asked")]
+    Erase(#[from] EraseError),
+    /// Exports cannot be asked.
+    #[error("exports cannot be asked")]
+    Export(#[from] ExportError),
+    /// It could not be recorded in the log.
+    #[error("the step cannot be recorded")]
+    Audit(#[from] CommitError),
+    /// The node stops.
+    #[error("the node is stopping")]
+    Stopping,
+}
+
+impl CaseError {
+    /// The kind of failure.
+    pub fn fault(&self) -> Fault {
+        match self {
+            Self::Missing => Fault::Missing,
+            Self::Form(_) | Self::Ground(_) | Self::NoOutput => Fault::BadInput,
+            Self::TooMany
+            | Self::TooLong
+            | Self::Closed
+            | Self::NoIdentity
+            | Self::NotExtendable(_)
+            | Self::Undecided
+            | Self::NoLetter(_)
+            | Self::Changed => Fault::Conflict,
+            Self::Records(error) => error.fault(),
+            Self::Retention(error) => error.fault(),
+            Self::Erase(error) => error.fault(),
+            Self::Export(error) => error.fault(),
+            Self::Audit(error) => error.fault(),
+            Self::Stopping => Fault::Busy,
+        }
+    }
+
+    /// The stable word of it.
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::Form(_) => "form",
+            Self::TooMany => "too-many",
+            Self::TooLong => "too-long",
+            Self::Closed => "closed",
+            Self::NoIdentity => "no-identity",
+            Self::Ground(_) => "ground",
+            Self::NotExtendable(_) => "not-extendable",
+            Self::Undecided => "undecided",
+            Self::NoLetter(_) => "no-letter",
+            Self::NoOutput => "no-output",
+            Self::Changed => "changed",
+            _ => "case",
+        }
+    }
+}
+
+impl From<RecordError> for CaseError {
+    fn from(error: RecordError) -> Self {
+        match error {
+            RecordError::Changed => Self::Changed,
+            error => Self::Records(error),
+        }
+    }
+}
+
+/// Cases of a tenant, closed ones counted.
+const MAX_CASES: usize = 4_096;
+/// Steps of a case. With [`MAX_WORDS_BYTES`] a row stays under what a record holds.
+const MAX_STEPS: usize = 64;
+/// Bytes of a note, a reason, or the words of a decision.
+const MAX_WORDS_BYTES: usize = 4_096;
