@@ -7,7 +7,7 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use leadglass_tests::fixture::Fixture;
 use leadglass_tests::http::Ask;
 use leadglass_tests::person::{Browser, joined, person};
-use leadglass_tests::site::keyd;
+use leadglass_tests::site::{drained, keyd};
 use leadglass_tests::vault::Vault;
 use rcgen::{KeyPair, PublicKeyData, SigningKey};
 use serde_json::{Value, json};
@@ -170,6 +170,8 @@ fn an_erasure_runs_when_an_officers_confirmed_passkey_approved_it_and_not_before
     let given = keyd(&vault.up.data.keyd, &["approvals"]);
     let given: Vec<&Value> = given["approvals"].as_array().unwrap().iter().map(|a| &a["given_by"]).collect();
     assert_eq!(given, [&Value::from(id.as_str()), &Value::from(id.as_str())]);
+    // Entries are durable at once and in the log's tree a moment later.
+    drained(&vault);
     let ask = Ask { token: Some(&vault.up.tokens.dpo), ..Ask::default() };
     let entries = vault.http().get(&format!("{}/api/v1/audit/entries", vault.up.http.base), ask).text();
     for word in ["key-host-passkey-brought", "key-host-job-signed"] {
