@@ -39,7 +39,8 @@ const EXPECTED_ATTRIBUTES: &[(&str, &str, &str)] = &[
 #[test]
 fn pydicom_sees_the_same() {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/pydicom_walk.py");
-    let run = Command::new("python3").arg(&script).output().expect("python3 is needed: install Python 3");
+    let python = std::env::var_os("LEADGLASS_PYTHON").unwrap_or_else(|| "python3".into());
+    let run = Command::new(python).arg(&script).output().expect("python3 is needed: install Python 3");
     assert!(
         run.status.success(),
         "pydicom and pydicom-data are needed: pip install pydicom pydicom-data\n{}",
