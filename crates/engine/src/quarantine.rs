@@ -197,6 +197,12 @@ impl Shared {
             Verdict::Release => "release",
             Verdict::Move(_) => "move",
         };
+        let (instance, series) = (&row.sop_uid, &row.series_uid);
+        let tokens = [self.instance_token(tenant, instance), self.series_token(tenant, series)];
+        if self.erased.is_ending(tenant, tokens).await {
+            // It is being erased: whoever wants it back decides when that is over.
+            return Err(QuarantineError::Ingest(IngestError::Overtaken));
+        }
         let id = EntryId::random(&*self.entropy);
         let mut entry = NewEntry::new(id, self.clock.now(), Event::QuarantineDecision, Outcome::Success);
         entry.tenant = Some(tenant);
@@ -208,8 +214,10 @@ impl Shared {
         entry.code = CodeWord::parse(word);
         entry.counts = Counts { studies: 1, instances: 1, ..Counts::default() };
         self.commit_entry(entry, None).await?;
-        // It, or its series, was erased, and a person lets it come back.
-        self.let_part_come_back(tenant, &row.series_uid, &row.sop_uid).await?;
+        if *verdict == Verdict::Release && case.row.quarantine == Some(QuarantineReason::Erased) {
+            // It, or its series, was erased, and a person lets it come back.
+            self.let_part_come_back(tenant, &row.series_uid, &row.sop_uid).await?;
+        }
 
         let lease = self.lease_for_check(permit, &row, id).await?;
         // No session: this reads once.

@@ -36,7 +36,7 @@ use crate::{
 use leadglass_index::IndexError;
 use leadglass_journal::CommitError;
 use leadglass_keys::{KeysError, ServiceError};
-use leadglass_model::{Fault, UnixMillis};
+use leadglass_model::{Fault, StudyRef, UnixMillis};
 use leadglass_records::RecordError;
 use leadglass_seal::SealError;
 use leadglass_store::StoreError;
@@ -110,6 +110,12 @@ pub enum EraseError {
     /// Another order about the study has begun and is not at its end.
     #[error("another erasure of this study is under way: {0}")]
     Another(ErasureId),
+    /// A copy of it lies in quarantine, where this order does not reach.
+    #[error("a copy of it lies in quarantine (case {case}), where this order does not reach: erase the study")]
+    InQuarantine {
+        /// In which case.
+        case: StudyRef,
+    },
     /// What stays of the study could not be read, so nothing goes.
     #[error("what stays of the study cannot be read: nothing is erased before it is")]
     Read(#[from] RetrieveError),
@@ -162,6 +168,7 @@ impl EraseError {
             Self::OwnOrder => Fault::Denied,
             Self::Kept(_)
             | Self::Another(_)
+            | Self::InQuarantine { .. }
             | Self::Begun(_)
             | Self::CoolingOff(_)
             | Self::NotApproved { .. }
@@ -188,6 +195,7 @@ impl EraseError {
             Self::TooMany { .. } => "too-many-studies",
             Self::TooManyKeys => "too-many-keys",
             Self::Another(_) => "another-erasure",
+            Self::InQuarantine { .. } => "in-quarantine",
             Self::Read(_) => "unreadable",
             Self::Kept(_) => "kept",
             Self::OwnOrder => "own-order",

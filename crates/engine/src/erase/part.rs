@@ -4,7 +4,7 @@
 //! first: objects, instance rows, metadata, the rows of study and series. The study stays open for viewers and senders: only
 //! those keys are closed. What goes can be seen until its keys are destroyed, as with a whole study; what stays never vanishes.
 
-use super::{EraseError, Order, order, reseal::Old};
+use super::{EraseError, ErasureId, Order, Stage, order, reseal::Old, tombstone::REMEMBERED_S};
 use crate::{
     Shared,
     retrieve::{ReadBy, RetrieveError},
@@ -12,6 +12,7 @@ use crate::{
 use leadglass_index::{Batch, Going, IndexError, InstanceRow, SealUnder, Table};
 use leadglass_keys::{ObjectLease, wire::MAX_BATCH};
 use leadglass_model::{ActorRef, KeyId, ObjectId, Purpose, StudyRef, TenantId};
+use leadglass_records::RecordError;
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
@@ -25,6 +26,16 @@ pub(super) fn objects_of(row: &InstanceRow) -> impl Iterator<Item = (KeyId, Obje
     std::iter::once((row.key_id, row.object_id)).chain(earlier)
 }
 
+/// What an order for a part of a study is about, at one look.
+struct Touched {
+    /// The keys under which any version of what goes lies.
+    keys: BTreeSet<KeyId>,
+    /// Of what goes: of the part, and of each instance.
+    tokens: Vec<[u8; 16]>,
+    /// Whether anything else is there.
+    stays: bool,
+}
+
 /// Keys by name, as the key service gave them.
 type Leases = BTreeMap<KeyId, Arc<ObjectLease>>;
 
@@ -33,59 +44,79 @@ impl Shared {
     /// Where nothing would stay, the order becomes one for the whole study.
     pub(super) async fn close_part(&self, tenant: TenantId, order: &mut Order) -> Result<(), EraseError> {
         let study = study_of(order)?;
-        let others = self.orders(tenant).await?.into_iter().filter(|other| other.id != order.id);
-        if let Some(other) = others.into_iter().find(|o| o.stage.is_under_way() && o.studies.contains(&study)) {
-            // Each would seal anew what the other one ends.
-            return Err(EraseError::Another(other.id));
-        }
-        let (mut keys, mut stays) = self.touched(tenant, study, order).await?;
-        if keys.is_empty() {
+        self.no_copy_in_quarantine(tenant, order).await?;
+        let mut touched = self.touched(tenant, study, order).await?;
+        if touched.keys.is_empty() {
             return Err(EraseError::Missing);
         }
+        let until = self.clock.now().plus_secs(REMEMBERED_S);
         for token in &order.uid_tokens {
             let mut bytes = [0; 16];
             if hex::decode_to_slice(token, &mut bytes).is_ok() {
                 self.bury(tenant, bytes).await?;
             }
         }
-        let mut closed = BTreeSet::new();
+        let (mut closed, mut is_shut) = (BTreeSet::new(), false);
         for look in 0.. {
-            if closed.len() + keys.len() > MAX_BATCH {
+            let known = closed.len();
+            closed.extend(touched.keys);
+            if closed.len() > MAX_BATCH {
                 return Err(EraseError::TooManyKeys);
+            }
+            if closed.len() == known && is_shut != touched.stays {
+                break;
             }
             if look == LOOKS {
                 return Err(EraseError::Pending);
             }
-            closed.extend(keys);
+            // Where nothing stays, nobody may put anything beside it between this look and the next.
+            if touched.stays {
+                self.erased.open(tenant, study).await;
+            } else {
+                self.erased.close(tenant, &[study]).await;
+            }
+            is_shut = !touched.stays;
+            self.erased.close_parts(tenant, &touched.tokens, until).await;
             self.erased.close_keys(&closed).await;
             self.keys.stop_sealing(tenant, study, &closed);
             self.drained_so_far().await?;
             // What came in between may lie under yet another key.
-            (keys, stays) = self.touched(tenant, study, order).await?;
-            if keys.is_subset(&closed) {
-                break;
-            }
+            touched = self.touched(tenant, study, order).await?;
         }
-        if stays {
-            order.keys = closed;
-        } else {
+        if is_shut {
             let entry = self.catalog.study_by_ref(tenant, study).ok_or(EraseError::Missing)?;
             order.uid_tokens.extend(self.uid_token(tenant, &entry.row.uid).map(hex::encode));
             order.part = None;
+            self.erased.end_parts(tenant, &touched.tokens).await;
+        } else {
+            order.keys = closed;
         }
         Ok(())
     }
 
-    /// The keys under which any version of what goes lies, and whether anything stays.
-    async fn touched(
-        &self,
-        tenant: TenantId,
-        study: StudyRef,
-        order: &Order,
-    ) -> Result<(BTreeSet<KeyId>, bool), EraseError> {
-        let rows = self.catalog.instances(tenant, study).await?;
-        let (going, staying): (Vec<_>, Vec<_>) = rows.iter().partition(|row| self.goes(tenant, order, row));
-        Ok((going.into_iter().flat_map(objects_of).map(|(key, _)| key).collect(), !staying.is_empty()))
+    /// A copy of what goes, in a case of quarantine, lies under a key that this order does not end.
+    async fn no_copy_in_quarantine(&self, tenant: TenantId, order: &Order) -> Result<(), EraseError> {
+        for case in self.catalog.quarantined(tenant, None) {
+            let rows = self.catalog.instances(tenant, case.study_ref).await?;
+            if rows.iter().any(|row| self.goes(tenant, order, row)) {
+                return Err(EraseError::InQuarantine { case: case.study_ref });
+            }
+        }
+        Ok(())
+    }
+
+    async fn touched(&self, tenant: TenantId, study: StudyRef, order: &Order) -> Result<Touched, EraseError> {
+        let mut touched = Touched { keys: BTreeSet::new(), tokens: Vec::new(), stays: false };
+        touched.tokens.extend(order.part_token());
+        for row in self.catalog.instances(tenant, study).await? {
+            if self.goes(tenant, order, &row) {
+                touched.keys.extend(objects_of(&row).map(|(key, _)| key));
+                touched.tokens.extend(self.tokens(tenant, &row).map(|tokens| tokens.instance));
+            } else {
+                touched.stays = true;
+            }
+        }
+        Ok(touched)
     }
 
     /// Writes down which rows go. Answers every object under the keys that end: of what goes, and what will have been sealed
@@ -177,20 +208,50 @@ impl Shared {
 
     /// The rows of what goes are removed, whether they still open or not.
     pub(super) async fn unlist_part(&self, tenant: TenantId, order: &Order) -> Result<(), EraseError> {
-        let records = self.records(tenant).ok_or(EraseError::Missing)?;
-        let mut going = BTreeSet::new();
-        for piece in 0.. {
-            let key = Order::rows_key(order.id, piece);
-            let Some(record) = records.get(leadglass_records::Table::Cases, &key).await? else { break };
-            going.extend(order::read_rows(record.value.expose()));
-        }
+        let going = self.listed_rows(tenant, order.id).await?;
         {
             // Whoever found the series there has put its instance into it by now.
             let _still = self.erased.hold_still().await;
-            self.catalog.take_out(tenant, study_of(order)?, &going).await?;
+            self.catalog.take_out(tenant, study_of(order)?, &going, &order.keys).await?;
         }
         self.catalog.forget_keys(tenant, &order.keys);
+        self.erased.end_parts(tenant, &tokens_of(order, &going)).await;
         Ok(())
+    }
+
+    /// Nothing comes into a part that is going, or under its keys; at start, before anybody can send.
+    pub(super) async fn close_part_again(&self, tenant: TenantId, order: &Order) -> Result<(), RecordError> {
+        // From *unlisted* on a person may let it come back.
+        if order.stage <= Stage::Destroyed {
+            let going = self.listed_rows(tenant, order.id).await?;
+            let until = self.clock.now().plus_secs(REMEMBERED_S);
+            self.erased.close_parts(tenant, &tokens_of(order, &going), until).await;
+        }
+        self.erased.close_keys(&order.keys).await;
+        Ok(())
+    }
+
+    async fn listed_rows(&self, tenant: TenantId, id: ErasureId) -> Result<BTreeSet<Going>, RecordError> {
+        let mut going = BTreeSet::new();
+        let Some(records) = self.records(tenant) else { return Ok(going) };
+        for piece in 0.. {
+            let key = Order::rows_key(id, piece);
+            let Some(record) = records.get(leadglass_records::Table::Cases, &key).await? else { break };
+            going.extend(order::read_rows(record.value.expose()));
+        }
+        Ok(going)
+    }
+
+    /// Whether something that does not go lies under the ending keys again: an index that was built anew may have found the older
+    /// one of two objects. Once the keys are gone, their rows do not open, and there is nothing to ask.
+    pub(super) async fn came_back(&self, tenant: TenantId, order: &Order) -> Result<bool, EraseError> {
+        let study = study_of(order)?;
+        match self.staying(tenant, study, order).await {
+            Ok(left) if left.is_empty() => Ok(!self.catalog.heads_under(tenant, study, &order.keys).await?.is_empty()),
+            Ok(_) => Ok(true),
+            Err(EraseError::Index(IndexError::NoKey { .. })) => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     /// Rows that stay and have a version under a key that ends.
@@ -273,6 +334,10 @@ impl Shared {
         let instance = self.instance_token(tenant, &row.sop_uid)?;
         Some(Going { instance, series: self.series_token(tenant, &row.series_uid)? })
     }
+}
+
+fn tokens_of(order: &Order, going: &BTreeSet<Going>) -> Vec<[u8; 16]> {
+    going.iter().map(|going| going.instance).chain(order.part_token()).collect()
 }
 
 fn study_of(order: &Order) -> Result<StudyRef, EraseError> {

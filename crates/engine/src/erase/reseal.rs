@@ -27,8 +27,6 @@ enum Sink {
     Whole,
     /// Part by part.
     Upload(Box<Upload>),
-    /// It is in the store from an earlier try.
-    There,
 }
 
 impl Shared {
@@ -47,11 +45,12 @@ impl Shared {
         let records = &tail.opened.records;
         let object_id = new.study_key().derived_object(&new.tenant(), &old.object, FORM);
         let name = SealedName { tenant: new.tenant(), object_id, key_id: new.key_id(), key_gen: new.key_gen() };
-        let mut sink = match self.objects.len(object_id).await {
-            Ok(_) => Sink::There,
-            Err(StoreError::Missing) if old.sealed_len <= WHOLE_BYTES => Sink::Whole,
-            Err(StoreError::Missing) => Sink::Upload(Box::new(self.objects.begin(object_id).await?)),
-            Err(error) => return Err(error.into()),
+        let mut sink = if old.sealed_len <= WHOLE_BYTES {
+            Sink::Whole
+        } else {
+            // No row names it yet. What an earlier try left may not be durable, so nothing is built upon it.
+            self.objects.erase(object_id).await?;
+            Sink::Upload(Box::new(self.objects.begin(object_id).await?))
         };
         let mut out = Vec::new();
         let start = ContentStart::At(records.layout.map_or(0, |layout| layout.dataset_start));
@@ -75,10 +74,6 @@ impl Shared {
                 upload.write(out.into()).await?;
                 upload.finish().await?;
             }
-            Sink::There if self.objects.len(object_id).await? != sealed.sealed_len => {
-                return Err(StoreError::Conflict.into());
-            }
-            Sink::There => {}
         }
         Ok((object_id, sealed.header, sealed.sealed_len))
     }
@@ -91,10 +86,6 @@ impl Sink {
             Self::Upload(upload) if out.len() >= PART_BYTES => {
                 let part = mem::replace(out, Vec::with_capacity(PART_BYTES));
                 upload.write(Bytes::from(part)).await
-            }
-            Self::There => {
-                out.clear();
-                Ok(())
             }
             Self::Whole | Self::Upload(_) => Ok(()),
         }
@@ -111,6 +102,7 @@ impl Settled {
         hasher.update(new.study_key().reveal());
         hasher.update(new.tenant().as_bytes());
         hasher.update(old.as_bytes());
+        hasher.update(&[FORM]);
         Self(Mutex::new(hasher.finalize_xof()))
     }
 }
@@ -121,7 +113,8 @@ impl Entropy for Settled {
     }
 }
 
-/// FORMAT §3: the form of an object that is another one, sealed anew.
+/// FORMAT §3: the form of an object that is another one, sealed anew. Whoever changes what a writer puts behind BODY takes another
+/// form: what lies under a salt may never be anything else.
 const FORM: u8 = 2;
 const SALT_LABEL: &str = "leadglass 2026 salt of an object that is sealed anew";
 /// Up to this length an object is sealed in memory.

@@ -40,7 +40,7 @@ impl Shared {
         for tenant in &self.tenants {
             for order in self.orders(*tenant).await?.into_iter().filter(|order| order.stage.is_under_way()) {
                 match order.part {
-                    Some(_) => self.erased.close_keys(&order.keys).await,
+                    Some(_) => self.close_part_again(*tenant, &order).await?,
                     None => self.erased.close(*tenant, &order.studies).await,
                 }
             }
@@ -86,6 +86,7 @@ impl Shared {
                 Stage::Listed if order.part.is_some() && !order.moved => {
                     self.move_staying(tenant, actor, &mut order).await?;
                 }
+                Stage::Listed if order.part.is_some() && self.came_back(tenant, &order).await? => order.moved = false,
                 Stage::Listed => {
                     if let Err(error) = self.destroy(tenant, &mut order, approval.as_deref()).await {
                         // Which approval was asked for is kept.
@@ -113,6 +114,13 @@ impl Shared {
         }
         if order.approvals.len() < order.needs {
             return Err(EraseError::NotApproved { missing: order.needs - order.approvals.len() });
+        }
+        let others = self.orders(tenant).await?.into_iter().filter(|other| other.id != order.id);
+        let is_same = |other: &Order| other.studies.iter().any(|study| order.studies.contains(study));
+        let is_part = |other: &Order| order.part.is_some() || other.part.is_some();
+        if let Some(other) = others.into_iter().find(|o| o.stage.is_under_way() && is_part(o) && is_same(o)) {
+            // Each would seal anew, or leave lying, what the other one ends.
+            return Err(EraseError::Another(other.id));
         }
         let found: Vec<_> =
             order.studies.iter().filter_map(|study| self.catalog.study_by_ref(tenant, *study)).collect();

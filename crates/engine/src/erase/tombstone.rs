@@ -28,12 +28,20 @@ struct Ending {
     studies: HashSet<(TenantId, StudyRef)>,
     /// Of studies of which a part goes.
     keys: HashSet<KeyId>,
+    /// Tokens of the series and instances that go.
+    parts: HashSet<(TenantId, [u8; 16])>,
+}
+
+impl StillThere<'_> {
+    /// Whether what has one of these tokens goes.
+    pub(crate) fn goes(&self, tenant: TenantId, tokens: [Option<[u8; 16]>; 2]) -> bool {
+        let parts = &self.0.parts;
+        !parts.is_empty() && tokens.into_iter().flatten().any(|token| parts.contains(&(tenant, token)))
+    }
 }
 
 /// As long as it is held, nobody begins to erase the study, or what lies under the key.
-pub(crate) struct StillThere<'a>(
-    #[expect(dead_code, reason = "held for its lock, never read")] tokio::sync::RwLockReadGuard<'a, Ending>,
-);
+pub(crate) struct StillThere<'a>(tokio::sync::RwLockReadGuard<'a, Ending>);
 
 /// As long as it is held, nothing is committed.
 pub(super) struct Still<'a>(
@@ -51,6 +59,35 @@ impl Erased {
     /// Nothing is committed into these studies after this answers.
     pub(super) async fn close(&self, tenant: TenantId, studies: &[StudyRef]) {
         self.ending.write().await.studies.extend(studies.iter().map(|study| (tenant, *study)));
+    }
+
+    /// A study that was closed takes in again.
+    pub(super) async fn open(&self, tenant: TenantId, study: StudyRef) {
+        self.ending.write().await.studies.remove(&(tenant, study));
+    }
+
+    /// Nothing that has one of these tokens is committed into a study after this answers; what names one goes into quarantine.
+    pub(super) async fn close_parts(&self, tenant: TenantId, tokens: &[[u8; 16]], until: UnixMillis) {
+        let mut ending = self.ending.write().await;
+        ending.parts.extend(tokens.iter().map(|token| (tenant, *token)));
+        let mut known = self.tokens.write();
+        for token in tokens {
+            known.entry((tenant, *token)).or_insert(until);
+        }
+    }
+
+    /// What had these tokens is gone.
+    pub(super) async fn end_parts(&self, tenant: TenantId, tokens: &[[u8; 16]]) {
+        let mut ending = self.ending.write().await;
+        for token in tokens {
+            ending.parts.remove(&(tenant, *token));
+        }
+    }
+
+    /// Whether what has one of these tokens goes at this moment.
+    pub(crate) async fn is_ending(&self, tenant: TenantId, tokens: [Option<[u8; 16]>; 2]) -> bool {
+        let ending = self.ending.read().await;
+        tokens.into_iter().flatten().any(|token| ending.parts.contains(&(tenant, token)))
     }
 
     /// Nothing is committed under these keys after this answers.
@@ -100,12 +137,12 @@ impl Shared {
     }
 
     /// As [`Self::uid_token`], of a Series Instance UID.
-    pub(super) fn series_token(&self, tenant: TenantId, uid: &SeriesUid) -> Option<[u8; 16]> {
+    pub(crate) fn series_token(&self, tenant: TenantId, uid: &SeriesUid) -> Option<[u8; 16]> {
         Some(self.catalog.series_key(tenant, NO_STUDY, uid)?.uid_mac)
     }
 
     /// As [`Self::uid_token`], of a SOP Instance UID.
-    pub(super) fn instance_token(&self, tenant: TenantId, uid: &SopInstanceUid) -> Option<[u8; 16]> {
+    pub(crate) fn instance_token(&self, tenant: TenantId, uid: &SopInstanceUid) -> Option<[u8; 16]> {
         Some(self.catalog.instance_key(tenant, NO_STUDY, uid)?.uid_mac)
     }
 
@@ -191,4 +228,4 @@ const NO_STUDY: StudyRef = StudyRef::from_bytes([0; 16]);
 const PREFIX: &[u8] = b"tombstone:";
 const PAGE: usize = 256;
 /// 90 days.
-const REMEMBERED_S: u64 = 90 * 24 * 3600;
+pub(super) const REMEMBERED_S: u64 = 90 * 24 * 3600;

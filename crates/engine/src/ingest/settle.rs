@@ -1,7 +1,7 @@
 //! A whole instance finds its place and becomes durable.
 
 use super::{
-    Destination, IngestError, Received, gzip,
+    IngestError, Received, gzip,
     place::{self, Home, Known, Seat, SeatKind},
     rows::Succession,
     transfer::{Body, Flow},
@@ -212,15 +212,26 @@ async fn copy(
     received: &Received,
     prior: Option<InstanceRow>,
 ) -> Result<Acknowledged, IngestError> {
+    let waits = prior.as_ref().is_some_and(|row| matches!(row.state, InstanceState::Quarantined(_)));
+    // What is there goes: nobody is told that it is kept.
+    if !waits && shared.erased.is_ending(received.source.tenant, tokens(shared, received)).await {
+        return Err(IngestError::Overtaken);
+    }
     let (mut entry, wrap) = entry(shared, received, shared.clock.now()).await?;
     entry.code = CodeWord::parse("copy");
-    let waits = prior.as_ref().is_some_and(|row| matches!(row.state, InstanceState::Quarantined(_)));
     entry.key = prior.map(|row| row.key_id);
     let subjects = wrap.into_iter().collect();
     let record = Record { entries: vec![entry.encode().into()], subjects, ..Record::default() };
     metrics::counter!("leadglass_instances_total", "outcome" => "copy").increment(1);
     let receipt = shared.commit(record).await.map_err(IngestError::Journal)?;
     Ok(if waits { receipt.set_aside() } else { receipt })
+}
+
+/// What it is called in orders of erasure.
+fn tokens(shared: &Shared, received: &Received) -> [Option<[u8; 16]>; 2] {
+    let tenant = received.source.tenant;
+    let instance = shared.instance_token(tenant, &received.announced.sop_instance);
+    [instance, shared.series_token(tenant, &received.series)]
 }
 
 #[allow(clippy::too_many_arguments, reason = "what the decision and the sealing found out, handed over once")]
@@ -237,11 +248,9 @@ async fn commit(
     let (tenant, key, study_ref) = (received.source.tenant, &*seat.key, succession.study_ref);
     let quarantine = succession.quarantine;
     // Nothing comes into a study, or under a key, that is being erased; sent again, it finds another place.
-    let _still_there =
-        shared.erased.still_there(tenant, study_ref, key.key_id()).await.ok_or(IngestError::Overtaken)?;
-    let as_named = received.destination == Destination::AsNamed && quarantine.is_none();
-    if as_named && shared.was_part_erased(tenant, Some(&received.series), &received.announced.sop_instance) {
-        // Its erasure began while its place was decided.
+    let still = shared.erased.still_there(tenant, study_ref, key.key_id()).await.ok_or(IngestError::Overtaken)?;
+    if quarantine.is_none() && still.goes(tenant, tokens(shared, received)) {
+        // Its erasure began while its place was decided, or a person released it in the middle of one.
         return Err(IngestError::Overtaken);
     }
     let (id, catalog) = (key.key_id(), &shared.catalog);

@@ -268,3 +268,37 @@ async fn one_part_of_a_study_goes_at_a_time() {
     node.stop().await;
     assert_eq!(house.objects().len(), 1);
 }
+
+/// A person's release, a correction and a rebuilt look must not meet an order half way.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_goes_comes_back_neither_by_a_release_nor_as_a_copy_while_it_goes() {
+    let house = House::new();
+    let node = house.start().await;
+    node.engine.set_erasure(AT_ONCE);
+    let (doomed, stays) = (of_series(1, 1, 4_096), of_series(2, 1, 4_096));
+    for set in [&doomed, &stays] {
+        house.send(&node, set, 1).await.unwrap();
+    }
+    let permit = officer(&house, 7);
+    let id = order(&node, &permit, &series(&doomed)).await;
+    assert!(matches!(node.engine.run_erasure(&permit, id, None).await, Err(EraseError::KeyHost { .. })));
+    let moved = DataSet { series: stays.series.clone(), seed: 5, ..doomed.clone() };
+    for set in [&doomed, &moved] {
+        assert!(house.send(&node, set, 1).await.unwrap().is_set_aside(), "sent again, in whichever series");
+    }
+    let cases = node.engine.quarantined(&permit).await.unwrap();
+    let refused = node.engine.decide(&permit, cases[0].case, &Verdict::Release).await.unwrap_err();
+    assert_eq!(refused.fault(), Fault::Busy, "{refused}");
+    assert_eq!(run(&node, &permit, id).await.unwrap().stage, Stage::Done);
+    is_gone(&house, &node, &[&doomed]).await;
+    is_there(&house, &node, &[&stays]).await;
+    node.engine.decide(&permit, cases[0].case, &Verdict::Release).await.unwrap();
+    is_there(&house, &node, &[&stays]).await;
+    assert_eq!(counted(&house, &node).await, (1, 2), "afterwards a person may let it come back");
+
+    // Its copy in the case lies under a key that an order for the part would not reach.
+    let again =
+        node.engine.order_erasure(&permit, &instance(&doomed), Ground::Objection, String::new()).await.unwrap().id;
+    assert!(matches!(run(&node, &permit, again).await, Err(EraseError::InQuarantine { .. })));
+    node.stop().await;
+}

@@ -67,7 +67,7 @@ impl Catalog {
         Ok(())
     }
 
-    /// Removes the rows of instances and counts them out of their series; a series that is empty then goes with them. What
+    /// Removes the rows of instances, which lie under these keys, and counts them out of their series; a series that is empty then goes with them. What
     /// is gone already counts for nothing, so it may be done twice. The keys of the instances' rows may be gone; those of
     /// the series' rows may not. Nothing may come into the study meanwhile. Answers how many instances went.
     ///
@@ -77,6 +77,7 @@ impl Catalog {
         tenant: TenantId,
         study_ref: StudyRef,
         going: &BTreeSet<Going>,
+        keys: &BTreeSet<KeyId>,
     ) -> Result<usize, IndexError> {
         let _turn = self.commits.lock().await;
         let row_key = |table, uid_mac| RowKey { table, study_ref, uid_mac };
@@ -86,7 +87,11 @@ impl Catalog {
             if self.overlay.read().row(tenant, row).is_some() || self.overlay.read().row(tenant, meta).is_some() {
                 return Err(IndexError::Pending { table: Table::Instance });
             }
-            if self.index.fetch(tenant, row).await?.is_some() {
+            if let Some(bytes) = self.index.fetch(tenant, row).await? {
+                if !keys.contains(&sealed::header(&row, &bytes)?.key_id) {
+                    // Another one under the same name: it was not ordered to go.
+                    return Err(IndexError::Pending { table: Table::Instance });
+                }
                 *less.entry(one.series).or_default() += 1;
                 deletes.extend([(tenant, row), (tenant, meta)]);
             }
