@@ -84,7 +84,7 @@ impl Route {
     async fn associate(&self, parcel: &Parcel, next: &mut usize, told: &mpsc::Sender<Brought>) -> Result<(), Ended> {
         let mut proposals: Vec<Proposal> = Vec::new();
         let mut end = *next;
-        while let Some(instance) = parcel.announced(end) {
+        while let Some(instance) = parcel.announced(end).filter(|_| end - *next < MAX_INSTANCES) {
             let proposal = proposal(&instance);
             if !proposals.contains(&proposal) {
                 if proposals.len() == MAX_CONTEXTS {
@@ -164,5 +164,7 @@ fn proposal(instance: &Announced) -> Proposal {
 
 /// Presentation contexts of one association (PS3.8 §9.3.2.2: odd numbers up to 255).
 const MAX_CONTEXTS: usize = 128;
+/// Instances of one association.
+const MAX_INSTANCES: usize = 1_000;
 /// Attempts without an answer in between.
 const TRIES: u32 = 3;

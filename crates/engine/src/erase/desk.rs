@@ -60,11 +60,17 @@ impl Engine {
         Ok(order)
     }
 
-    /// Takes an order back that has not begun.
+    /// Takes an order back that has not begun; one for a part of a study until its keys are destroyed.
     pub async fn withdraw_erasure(&self, permit: &Permit<Administer>, id: ErasureId) -> Result<Order, EraseError> {
+        let _turn = self.shared.erased.turn.lock().await;
         let (mut order, version) = self.shared.order(permit.tenant(), id).await?;
-        if order.stage != Stage::Ordered {
+        // Of a part nothing is lost before its keys are destroyed.
+        let may = order.stage == Stage::Ordered || (order.stage == Stage::Listed && order.part.is_some());
+        if !may {
             return Err(EraseError::Begun(order.stage));
+        }
+        if order.part.is_some() {
+            self.shared.reopen_part(permit.tenant(), permit.actor(), &order).await?;
         }
         let entry = self.shared.erasure_entry(permit.tenant(), &order, "withdrawn");
         self.shared.commit_entry(by_permit(entry, permit), None).await?;

@@ -195,6 +195,9 @@ impl Shared {
         self.commit_entry(entry, None).await?;
         let keys: Vec<KeyId> = order.keys.iter().copied().chain([new_key]).collect();
         for rows in staying.chunks(MOVED_AT_ONCE) {
+            if self.stop.is_cancelled() {
+                return Err(EraseError::Stopping);
+            }
             // Leases end after minutes: they are asked for anew, and mostly still there.
             let leases = self.leases_of(tenant, &keys, by).await?;
             self.move_rows(study, &leases, new_key, rows, by).await?;
@@ -217,6 +220,45 @@ impl Shared {
         self.catalog.forget_keys(tenant, &order.keys);
         self.erased.end_parts(tenant, &tokens_of(order, &going)).await;
         Ok(())
+    }
+
+    /// An order for a part is taken back: what it closed takes in again, and what it buried is not erased. Refused once a key that
+    /// it was to end does not open any more.
+    pub(super) async fn reopen_part(
+        self: &Arc<Self>,
+        tenant: TenantId,
+        actor: ActorRef,
+        order: &Order,
+    ) -> Result<(), EraseError> {
+        let study = study_of(order)?;
+        let keys: Vec<KeyId> = order.keys.iter().copied().collect();
+        let entry = self.erasure_entry(tenant, order, "withdrawn");
+        let by = ReadBy { session: [0; 16], actor, purpose: Purpose::StorageCheck, entry: entry.entry_id };
+        self.commit_entry(entry, None).await?;
+        self.leases_of(tenant, &keys, by).await?;
+        let mut touched = self.touched(tenant, study, order).await?;
+        touched.keys.extend(keys);
+        for token in &order.uid_tokens {
+            let mut bytes = [0; 16];
+            if hex::decode_to_slice(token, &mut bytes).is_ok() {
+                self.dig_up(tenant, Some(bytes)).await?;
+            }
+        }
+        self.erased.forget_tokens(tenant, &touched.tokens);
+        self.erased.end_parts(tenant, &touched.tokens).await;
+        self.erased.open_keys(&touched.keys).await;
+        self.erased.open(tenant, study).await;
+        // What was sealed anew stays so; what lies there in its old form, or can be made again, is nobody's.
+        let mut nobodys: BTreeSet<ObjectId> = self.listed_objects(tenant, order.id).await?.into_iter().collect();
+        for row in self.catalog.instances(tenant, study).await? {
+            for (_, object) in objects_of(&row) {
+                nobodys.remove(&object);
+            }
+        }
+        for object in nobodys {
+            self.objects.erase(object).await?;
+        }
+        self.forget_lists(tenant, order.id).await
     }
 
     /// Nothing comes into a part that is going, or under its keys; at start, before anybody can send.

@@ -317,7 +317,20 @@ impl Shared {
         Ok(())
     }
 
-    async fn listed_objects(&self, tenant: TenantId, id: ErasureId) -> Result<Vec<ObjectId>, EraseError> {
+    /// What an order had to remember while it went on.
+    pub(super) async fn forget_lists(&self, tenant: TenantId, id: ErasureId) -> Result<(), EraseError> {
+        let records = self.records(tenant).ok_or(EraseError::Missing)?;
+        for key in [Order::objects_key, Order::rows_key] {
+            for piece in 0.. {
+                if !records.delete(Table::Cases, &key(id, piece)).await? {
+                    break;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) async fn listed_objects(&self, tenant: TenantId, id: ErasureId) -> Result<Vec<ObjectId>, EraseError> {
         let records = self.records(tenant).ok_or(EraseError::Missing)?;
         let mut objects = Vec::new();
         for piece in 0.. {
@@ -346,17 +359,7 @@ impl Shared {
         }
         let entry = self.erasure_entry(tenant, order, "done");
         self.commit_entry(entry, None).await?;
-        let records = self.records(tenant).ok_or(EraseError::Missing)?;
-        for piece in 0.. {
-            if !records.delete(Table::Cases, &Order::objects_key(order.id, piece)).await? {
-                break;
-            }
-        }
-        for piece in 0.. {
-            if !records.delete(Table::Cases, &Order::rows_key(order.id, piece)).await? {
-                break;
-            }
-        }
+        self.forget_lists(tenant, order.id).await?;
         order.done_at = Some(self.clock.now());
         order.stage = Stage::Done;
         Ok(())

@@ -84,6 +84,16 @@ impl Erased {
         }
     }
 
+    /// What had these tokens was not erased after all. Those that stand in the records are dug up one by one.
+    pub(super) fn forget_tokens(&self, tenant: TenantId, tokens: &[[u8; 16]]) {
+        self.tokens.write().retain(|(of, token), _| *of != tenant || !tokens.contains(token));
+    }
+
+    /// These keys do not end after all.
+    pub(super) async fn open_keys(&self, keys: &BTreeSet<KeyId>) {
+        self.ending.write().await.keys.retain(|key| !keys.contains(key));
+    }
+
     /// Whether what has one of these tokens goes at this moment.
     pub(crate) async fn is_ending(&self, tenant: TenantId, tokens: [Option<[u8; 16]>; 2]) -> bool {
         let ending = self.ending.read().await;
@@ -162,7 +172,7 @@ impl Shared {
         self.dig_up(tenant, self.series_token(tenant, series)).await
     }
 
-    async fn dig_up(&self, tenant: TenantId, token: Option<[u8; 16]>) -> Result<(), RecordError> {
+    pub(super) async fn dig_up(&self, tenant: TenantId, token: Option<[u8; 16]>) -> Result<(), RecordError> {
         let (Some(token), Some(records)) = (token, self.records(tenant)) else { return Ok(()) };
         if self.erased.tokens.write().remove(&(tenant, token)).is_some() {
             records.delete(Table::Cases, &name(token)).await?;

@@ -77,7 +77,10 @@ impl Run {
     }
 
     /// Stops when the reader may read no more.
-    fn watched(self: &Arc<Self>, pieces: impl Stream<Item = Result<Bytes, ExportError>> + Send + 'static) -> Pieces {
+    pub(super) fn watched(
+        self: &Arc<Self>,
+        pieces: impl Stream<Item = Result<Bytes, ExportError>> + Send + 'static,
+    ) -> Pieces {
         let access = self.access.clone();
         let watched = pieces.map(move |piece| {
             if access.over.load(Ordering::Relaxed) {

@@ -1,12 +1,12 @@
 //! An export that is brought to another house (GDPR Art. 20): its instances as they came, one by one, by whoever knows the way.
 
 use super::{ExportBy, ExportError, ExportId, body::Run};
-use crate::{Announced, Shared};
+use crate::{Announced, RetrieveError, Shared};
 use bytes::Bytes;
 use futures::{Stream, TryStreamExt, future::BoxFuture};
 use leadglass_audit::Outcome;
 use leadglass_model::{SopClassUid, TenantId, TransferSyntaxUid};
-use std::sync::Arc;
+use std::sync::{Arc, atomic::Ordering};
 use tokio::sync::mpsc;
 
 /// Brings instances to other houses.
@@ -100,9 +100,13 @@ impl Parcel {
         number: usize,
     ) -> Result<(u64, impl Stream<Item = Result<Bytes, ExportError>> + Send + 'static), ExportError> {
         let at = *self.places.get(number).ok_or(ExportError::Changed)?;
+        // Whoever signed out gives nothing away any more.
+        if self.run.access.over.load(Ordering::Relaxed) {
+            return Err(ExportError::Read(RetrieveError::SignedOut));
+        }
         let instance = self.run.instance(at).await?;
         let range = instance.data_set();
-        Ok((range.end - range.start, instance.read(range).map_err(ExportError::from)))
+        Ok((range.end - range.start, self.run.watched(instance.read(range).map_err(ExportError::from))))
     }
 }
 
@@ -167,8 +171,11 @@ impl Shared {
             if let Err(error) = shared.commit_entry(entry, None).await {
                 tracing::error!(%error, "what came of a delivery could not be recorded");
             }
-            let _ = tell.send(Delivery::End { taken, total, why }).await;
             drop(turn);
+            tokio::select! {
+                () = shared.stop.cancelled() => {}
+                _ = tell.send(Delivery::End { taken, total, why }) => {}
+            }
         });
         Ok(deliveries)
     }

@@ -302,3 +302,31 @@ async fn what_goes_comes_back_neither_by_a_release_nor_as_a_copy_while_it_goes()
     assert!(matches!(run(&node, &permit, again).await, Err(EraseError::InQuarantine { .. })));
     node.stop().await;
 }
+
+/// Before its keys are destroyed nothing is lost, so an order for a part can be taken back even when it has begun.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_part_that_was_listed_can_be_taken_back_and_everything_is_as_before() {
+    let house = House::new();
+    let node = house.start().await;
+    node.engine.set_erasure(AT_ONCE);
+    let (doomed, stays) = (of_series(1, 1, 4_096), of_series(1, 2, 4_096));
+    for set in [&doomed, &stays] {
+        house.send(&node, set, 1).await.unwrap();
+    }
+    let permit = officer(&house, 7);
+    let id = order(&node, &permit, &instance(&doomed)).await;
+    assert!(matches!(node.engine.run_erasure(&permit, id, None).await, Err(EraseError::KeyHost { .. })));
+    assert!(house.send(&node, &doomed, 1).await.unwrap().is_set_aside());
+    assert_eq!(node.engine.withdraw_erasure(&permit, id).await.unwrap().stage, Stage::Withdrawn);
+    assert!(!house.send(&node, &doomed, 1).await.unwrap().is_set_aside(), "a copy, as before");
+    let check = async |node: Node| {
+        is_there(&house, &node, &[&doomed]).await;
+        assert!(!house.send(&node, &DataSet { seed: 8, ..stays.clone() }, 1).await.unwrap().is_set_aside());
+        assert_eq!(counted(&house, &node).await, (1, 2));
+        node.stop().await;
+    };
+    is_there(&house, &node, &[&stays]).await;
+    check(node).await;
+    check(house.start().await).await;
+    assert_eq!(house.objects().len(), 5, "two, a newer version of one, and what waits in quarantine with its note");
+}

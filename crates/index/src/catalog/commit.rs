@@ -104,7 +104,7 @@ impl Catalog {
         }
         let opened = batch.puts.iter().map(|(tenant, key, bytes)| {
             let header = sealed::header(key, bytes)?;
-            Ok((*tenant, *key, header.row_version, self.open_any(*tenant, key, bytes)?))
+            Ok((*tenant, *key, header.row_version, self.open_quietly(*tenant, key, bytes)?))
         });
         let opened: Vec<_> = opened.collect::<Result<_, IndexError>>()?;
         let deletes = batch.deletes.clone();
@@ -116,6 +116,10 @@ impl Catalog {
         // What was read before the commit does not come after it.
         self.recent.clear();
         let done = done?;
+        // Not before they are there: whoever reads the old row meanwhile reads the newest one.
+        for (tenant, key, version, _) in opened.iter().filter(|(_, key, ..)| key.table == Table::Instance) {
+            self.versions.note(*tenant, *key, *version);
+        }
         let mut tenants = self.tenants.write();
         for (tenant, key, version, row) in opened {
             let Some(state) = tenants.get_mut(&tenant) else { continue };

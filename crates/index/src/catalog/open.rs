@@ -14,6 +14,18 @@ pub(super) enum Opened {
 }
 
 impl Catalog {
+    /// As [`Self::open_any`], of a row that is about to be written: nobody has seen its version yet.
+    pub(super) fn open_quietly(&self, tenant: TenantId, key: &RowKey, bytes: &[u8]) -> Result<Opened, IndexError> {
+        if key.table != Table::Instance {
+            return self.open_any(tenant, key, bytes);
+        }
+        let (plain, header) = self.open_sealed(tenant, key, bytes)?;
+        let row = sealed::decode::<InstanceRow>(&plain)?;
+        let tenants = self.tenants.read();
+        tenants.get(&tenant).map_or(Ok(()), |state| state.check_name(key, row.sop_uid.expose()))?;
+        Ok(Opened::Instance { row: Box::new(row), header })
+    }
+
     pub(super) fn open_any(&self, tenant: TenantId, key: &RowKey, bytes: &[u8]) -> Result<Opened, IndexError> {
         if key.table == Table::Meta {
             return Ok(Opened::Meta);
@@ -55,16 +67,19 @@ impl Catalog {
         key: &RowKey,
         bytes: &[u8],
     ) -> Result<(Vec<u8>, RowHeader), IndexError> {
+        let (plain, header) = self.open_sealed(tenant, key, bytes)?;
+        if key.table == Table::Instance && !self.versions.note(tenant, *key, header.row_version) {
+            return Err(IndexError::Corrupt { table: key.table });
+        }
+        Ok((plain, header))
+    }
+
+    fn open_sealed(&self, tenant: TenantId, key: &RowKey, bytes: &[u8]) -> Result<(Vec<u8>, RowHeader), IndexError> {
         let table = key.table;
         let header = sealed::header(key, bytes)?;
-        let plain = {
-            let tenants = self.tenants.read();
-            let index_key = tenants.get(&tenant).and_then(|s| s.key(header.key_id, header.key_gen));
-            sealed::open(index_key.ok_or(IndexError::NoKey { table })?, tenant, key, header, bytes)?
-        };
-        if table == Table::Instance && !self.versions.note(tenant, *key, header.row_version) {
-            return Err(IndexError::Corrupt { table });
-        }
+        let tenants = self.tenants.read();
+        let index_key = tenants.get(&tenant).and_then(|s| s.key(header.key_id, header.key_gen));
+        let plain = sealed::open(index_key.ok_or(IndexError::NoKey { table })?, tenant, key, header, bytes)?;
         Ok((plain, header))
     }
 }
