@@ -13,8 +13,8 @@ pub(crate) struct DataSet(BTreeMap<u32, Value>);
 enum Value {
     /// A value with a 16-bit length.
     Short([u8; 2], Vec<u8>),
-    /// An empty sequence.
-    NoItems,
+    /// A sequence: its items, written.
+    Items(Vec<Vec<u8>>),
     /// Bytes of a 32-bit length.
     Bytes(Bytes),
     /// One frame, as one fragment behind an offset table (PS3.5 §A.4): its pieces.
@@ -60,7 +60,12 @@ impl DataSet {
 
     /// A sequence without items.
     pub(crate) fn no_items(&mut self, tag: u32) {
-        self.0.insert(tag, Value::NoItems);
+        self.items(tag, []);
+    }
+
+    /// A sequence of these data sets.
+    pub(crate) fn items(&mut self, tag: u32, items: impl IntoIterator<Item = DataSet>) {
+        self.0.insert(tag, Value::Items(items.into_iter().map(|item| item.into_pieces().concat()).collect()));
     }
 
     /// OB, padded with NUL.
@@ -86,7 +91,16 @@ impl DataSet {
                     small.extend_from_slice(&u16::try_from(value.len()).unwrap_or(0).to_le_bytes());
                     small.extend_from_slice(&value);
                 }
-                Value::NoItems => small.extend_from_slice(b"SQ\0\0\0\0\0\0"),
+                Value::Items(items) => {
+                    let len = items.iter().map(|item| ITEM_HEAD + item.len()).sum();
+                    small.extend_from_slice(b"SQ\0\0");
+                    small.extend_from_slice(&length(len));
+                    for item in items {
+                        small.extend_from_slice(&[0xFE, 0xFF, 0x00, 0xE0]);
+                        small.extend_from_slice(&length(item.len()));
+                        small.extend_from_slice(&item);
+                    }
+                }
                 Value::Bytes(value) => {
                     let odd = value.len() % 2;
                     small.extend_from_slice(b"OB\0\0");
@@ -127,6 +141,8 @@ fn length(len: usize) -> [u8; 4] {
 
 /// (7FE0,0010).
 pub(crate) const PIXEL_DATA: u32 = 0x7FE0_0010;
+/// Tag and length of an item.
+const ITEM_HEAD: usize = 8;
 /// An even length of 16 bits.
 const MAX_SHORT: usize = 0xFFFE;
 
@@ -141,10 +157,14 @@ mod tests {
         set.uid(0x0008_0018, "1.2.3");
         set.text(0x0008_0005, *b"CS", "ISO_IR 192");
         set.no_items(0x0040_0555);
+        let mut item = DataSet::default();
+        item.text(0x0008_0100, *b"SH", "1");
+        set.items(0x0008_1111, [item, DataSet::default()]);
         set.number(0x0028_0010, 258);
         set.bytes(0x0042_0011, Bytes::from_static(b"%"));
         let expected: &[u8] =
-            b"\x08\0\x05\0CS\x0A\0ISO_IR 192\x08\0\x18\0UI\x06\x001.2.3\0\x28\0\x10\0US\x02\0\x02\x01\
+            b"\x08\0\x05\0CS\x0A\0ISO_IR 192\x08\0\x18\0UI\x06\x001.2.3\0\
+            \x08\0\x11\x11SQ\0\0\x1A\0\0\0\xFE\xFF\0\xE0\x0A\0\0\0\x08\0\0\x01SH\x02\x001 \xFE\xFF\0\xE0\0\0\0\0\x28\0\x10\0US\x02\0\x02\x01\
             \x40\0\x55\x05SQ\0\0\0\0\0\0\x42\0\x11\0OB\0\0\x02\0\0\0%\0\
             \xE0\x7F\x10\0OB\0\0\xFF\xFF\xFF\xFF\xFE\xFF\0\xE0\x04\0\0\0\0\0\0\0\xFE\xFF\0\xE0\x04\0\0\0\xFF\xD8\xFF\0\
             \xFE\xFF\xDD\xE0\0\0\0\0";

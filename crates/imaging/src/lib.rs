@@ -9,6 +9,8 @@
 //! A baseline JPEG that needs no turn keeps its coded bytes bit for bit. Everything else is decoded: PNG and WebP are
 //! stored native, a JPEG is coded again as baseline.
 //!
+//! [`rejection_note`] says which instances are not to be used any more, for whoever holds copies (PS3.3 A.35.4).
+//!
 //! The way back: [`decode`] makes samples of one frame in any transfer syntax, [`render`] a picture as a person sees it,
 //! [`work`] is how a process of its own is asked for either.
 //!
@@ -32,6 +34,7 @@ mod photo;
 mod pixels;
 mod png;
 mod record;
+mod rejection;
 pub mod render;
 mod text;
 mod uid;
@@ -44,6 +47,7 @@ pub use icc::{srgb_profile, with_profile};
 pub use instance::{ENCAPSULATED_PDF_STORAGE, Instance, VL_PHOTOGRAPHIC_IMAGE_STORAGE};
 pub use moment::{Moment, MomentError, Offset};
 pub use record::{Laterality, Patient, Record, Series, Sex, Study};
+pub use rejection::{KEY_OBJECT_SELECTION_STORAGE, MAX_REJECTED, Rejected, Rejection, rejection_note};
 pub use text::{Text, TextError};
 pub use uid::{derived_uid, fresh_uid};
 pub use upload::{Format, MAX_DECODED_BYTES, MAX_PIXELS, MAX_SIDE, MAX_WORK_BYTES, Upload};
