@@ -216,6 +216,16 @@ pub fn keyd(data: &Path, arguments: &[&str]) -> serde_json::Value {
     serde_json::from_str(&said).or_else(|_| serde_json::from_str(last)).unwrap_or(serde_json::Value::Null)
 }
 
+/// Says on the key host that the log is to be believed which a refused start named.
+///
+/// # Panics
+/// When it named none.
+pub fn believe(data: &Path, refused: &str) {
+    let log = refused.split("--log ").nth(1).and_then(|rest| rest.split('`').next());
+    let log = log.unwrap_or_else(|| panic!("it names no log: {refused}"));
+    keyd(data, &["approve", "--action", "log-reset", "--log", log]);
+}
+
 /// Copies a folder and everything in it.
 ///
 /// # Errors

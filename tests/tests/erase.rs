@@ -340,7 +340,8 @@ fn a_backup_of_the_vault_from_before_gives_back_nothing_that_was_erased_since() 
         let restored = backed("restore", &vault, shelf);
         assert_eq!(restored["erased_objects"], erased, "{restored}");
         drop(alone);
-        keyd(&vault.up.data.keyd, &["approve", "--action", "log-reset"]);
+        let log = format!("{}:{}", restored["log"]["size"], restored["log"]["root"].as_str().unwrap());
+        keyd(&vault.up.data.keyd, &["approve", "--action", "log-reset", "--log", &log]);
         vault.restart();
         for gone in [&doomed, &part] {
             assert_eq!(vault.file_of(&gone.0).unwrap_err(), 404);

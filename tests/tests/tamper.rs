@@ -9,7 +9,7 @@ use leadglass_tests::http::Ask;
 use leadglass_tests::process::until;
 use leadglass_tests::rows::Rows;
 use leadglass_tests::site::{
-    alarms, ask_plain, copy_tree, grown, halt, instance_path, keyd, large, metric, refused_start, replace_tree,
+    alarms, ask_plain, believe, copy_tree, grown, halt, instance_path, keyd, large, metric, refused_start, replace_tree,
     sibling, stored,
 };
 use leadglass_tests::vault::Vault;
@@ -522,7 +522,7 @@ fn a_whole_vault_disk_from_yesterday_shows_what_it_lacks_and_deletes_nothing() {
     let said = refused_start(&vault.folder());
     assert!(said.contains("was an older disk put back"), "it does not say why: {said}");
     // Somebody says on the key host that this is an honest restore.
-    keyd(&vault.up.data.keyd, &["approve", "--action", "log-reset"]);
+    believe(&vault.up.data.keyd, &said);
     vault.restart();
     assert_eq!(never_wrong(&vault, &[&first, &second], "a disk from yesterday"), 1);
     let (_, said) = command(&vault);

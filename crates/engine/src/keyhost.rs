@@ -132,6 +132,7 @@ impl Engine {
             scope: Some(Scope::Object),
             study_refs: Few::default(),
             count: Some(count),
+            log: None,
             until: self.shared.clock.now().plus_secs(lasts_s),
         };
         let text = serde_json::to_vec(&job).map_err(|_| KeyHostError::BadInput)?;

@@ -20,7 +20,7 @@ use leadglass_audit::Log;
 use leadglass_disk::Trays;
 use leadglass_index::{Catalog, IndexError};
 use leadglass_journal::{Journal, JournalError, Replay};
-use leadglass_keys::Keys;
+use leadglass_keys::{Keys, wire::LogHead};
 use leadglass_model::{Clock, Entropy, Fault, TenantId};
 use leadglass_store::{Objects, StoreError};
 use std::{collections::HashMap, sync::Arc, time::Duration};
@@ -112,15 +112,16 @@ pub enum StartError {
     /// The key service has signed another log than this one, or more of it: an older disk was put back, or the log was
     /// written anew.
     #[error(
-        "the key service has signed {seen} audit entries and refuses the log of {tree} that lies here: was an older disk \
-         put back, or the log written anew? After an honest restore: `leadglass-keyd approve --action log-reset` on the key \
-         host, then start again"
+        "the key service has signed {seen} audit entries and refuses the log of {} that lies here: was an older disk put \
+         back, or the log written anew? After an honest restore, on the key host: \
+         `leadglass-keyd approve --action log-reset --log {shown}`, then start again",
+        shown.size
     )]
     Witness {
         /// Entries that the witness signed.
         seen: u64,
-        /// Entries that the tree holds.
-        tree: u64,
+        /// The log that lies here.
+        shown: LogHead,
     },
     /// Who treats whom cannot be read.
     #[error("who treats whom cannot be read from the records")]
@@ -218,6 +219,8 @@ impl Engine {
             alarms: Alarms::default(),
             erased: Erased::default(),
             exports: Exports::default(),
+            deidentified: crate::deidentify::Deidentifications::default(),
+            case_times: crate::cases::KeepTimes::default(),
             tasks: tasks.clone(),
             stop: stop.clone(),
         });

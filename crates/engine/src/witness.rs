@@ -9,7 +9,7 @@ use crate::{AlarmKind, Shared, StartError};
 use leadglass_audit::{AppendError, PublicKey, ReadError};
 use leadglass_keys::{
     ServiceError,
-    wire::{CosignRequest, Few, Hex32, ProblemCode},
+    wire::{CosignRequest, Few, Hex32, LogHead, ProblemCode},
 };
 use parking_lot::Mutex;
 use std::{sync::Arc, time::Duration};
@@ -42,8 +42,8 @@ struct Newest {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum WitnessError {
     /// The witness says that this is not the log it knows.
-    #[error("the witness has seen {seen} entries and refuses the log that now shows {size}")]
-    Refused { seen: u64, size: u64 },
+    #[error("the witness has seen {seen} entries and refuses the log that now shows {shown}")]
+    Refused { seen: u64, shown: LogHead },
     /// The call failed.
     #[error("the witness cannot be asked")]
     Service(#[from] ServiceError),
@@ -100,7 +100,7 @@ impl Shared {
         }
         match self.cosign().await {
             Ok(()) => Ok(()),
-            Err(WitnessError::Refused { seen, size }) => Err(StartError::Witness { seen, tree: size }),
+            Err(WitnessError::Refused { seen, shown }) => Err(StartError::Witness { seen, shown }),
             Err(error) => {
                 tracing::warn!(%error, "the audit log starts without a cosignature");
                 Ok(())
@@ -114,38 +114,39 @@ impl Shared {
     pub(crate) async fn cosign(self: &Arc<Self>) -> Result<(), WitnessError> {
         let _turn = self.witness.turn.lock().await;
         let log = self.log.clone();
-        let size = log.head().size;
-        if size == 0 {
+        let head = log.head();
+        let mut shown = LogHead { size: head.size, root: Hex32(head.root.0) };
+        if shown.size == 0 {
             return Ok(());
         }
-        let mut from = self.witness.newest.lock().size.min(size);
+        let mut from = self.witness.newest.lock().size.min(shown.size);
         for _ in 0..ATTEMPTS {
             let reader = log.clone();
             let asked = tokio::task::spawn_blocking(move || {
                 let checkpoint = reader.checkpoint();
-                let head = reader.public_key().verify_checkpoint(&checkpoint).map(|signed| signed.head.size);
-                let size = head.unwrap_or(from);
-                let proof = reader.prove_consistency(from, size)?;
-                Ok::<_, ReadError>((checkpoint, size, proof))
+                let head = reader.public_key().verify_checkpoint(&checkpoint).map_or(head, |signed| signed.head);
+                let proof = reader.prove_consistency(from, head.size)?;
+                Ok::<_, ReadError>((checkpoint, head, proof))
             });
-            let (checkpoint, size, proof) = asked.await.map_err(|_| WitnessError::Stopping)??;
+            let (checkpoint, head, proof) = asked.await.map_err(|_| WitnessError::Stopping)??;
+            shown = LogHead { size: head.size, root: Hex32(head.root.0) };
             let proof = Few::new(proof.into_iter().map(|hash| Hex32(hash.0)).collect()).unwrap_or_default();
             let request = CosignRequest { checkpoint: checkpoint.clone(), old_size: from, proof };
             match self.keys.service().cosign(&request).await {
-                Ok(answer) => return self.keep(checkpoint, answer.cosignature, size).await,
+                Ok(answer) => return self.keep(checkpoint, answer.cosignature, shown.size).await,
                 Err(ServiceError::Refused { problem }) if problem.code == ProblemCode::Conflict => {
                     match problem.known_size {
-                        Some(known) if known <= size && known != from => from = known,
-                        known => return Err(WitnessError::Refused { seen: known.unwrap_or(from), size }),
+                        Some(known) if known <= shown.size && known != from => from = known,
+                        known => return Err(WitnessError::Refused { seen: known.unwrap_or(from), shown }),
                     }
                 }
                 Err(ServiceError::Refused { problem }) if problem.code == ProblemCode::Fork => {
-                    return Err(WitnessError::Refused { seen: problem.known_size.unwrap_or(from), size });
+                    return Err(WitnessError::Refused { seen: problem.known_size.unwrap_or(from), shown });
                 }
                 Err(error) => return Err(error.into()),
             }
         }
-        Err(WitnessError::Refused { seen: from, size })
+        Err(WitnessError::Refused { seen: from, shown })
     }
 
     async fn keep(&self, checkpoint: String, line: String, size: u64) -> Result<(), WitnessError> {
@@ -169,10 +170,10 @@ impl Shared {
     pub(crate) async fn cosign_and_tell(self: &Arc<Self>) {
         match self.cosign().await {
             Ok(()) => {}
-            Err(WitnessError::Refused { seen, size }) => {
+            Err(WitnessError::Refused { seen, shown }) => {
                 let before = self.witness.newest.lock().refused.replace(seen);
                 if before != Some(seen) {
-                    tracing::error!(seen, size, "the witness has seen {seen} entries and refuses the log");
+                    tracing::error!(seen, %shown, "the witness has seen {seen} entries and refuses the log");
                     self.alarm(AlarmKind::Fork, None);
                 }
             }

@@ -9,7 +9,9 @@
 //! listed at the key host and told by alarm, and so is each that a passkey gave.
 
 use crate::store::PersonRole;
-use leadglass_keys::wire::{ApprovalState, Assertion, Base64Bytes, Hex32, Job, MAX_PUBLIC_KEY_BYTES, Scope, Word};
+use leadglass_keys::wire::{
+    ApprovalState, Assertion, Base64Bytes, Hex32, INSTALLATION, Job, LogHead, MAX_PUBLIC_KEY_BYTES, Scope, Word,
+};
 use leadglass_model::{Entropy, Purpose, StudyRef, TenantId, UnixMillis};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
@@ -55,7 +57,7 @@ pub struct Proof {
 
 /// Whose passkey approves a job. `None`: it is approved on the key host only, like all that decides about the key service itself.
 pub fn passkey_role(job: &Job) -> Option<PersonRole> {
-    if job.tenant == leadglass_keys::wire::INSTALLATION {
+    if job.tenant == INSTALLATION {
         return None;
     }
     match (job.action.as_str(), job.purpose) {
@@ -135,6 +137,11 @@ impl Approval {
             && self.covers_studies(studies) == Cover::All
     }
 
+    /// The log that the witness is to begin anew with, where it covers that.
+    pub fn believes(&self, now: UnixMillis) -> Option<LogHead> {
+        self.job.log.filter(|_| self.covers_action(INSTALLATION, ACTION_LOG_RESET, &BTreeSet::new(), now))
+    }
+
     fn covers_studies(&self, studies: &BTreeSet<StudyRef>) -> Cover {
         if studies.is_empty() {
             return Cover::All;
@@ -182,6 +189,7 @@ mod tests {
             scope: Some(Scope::Object),
             study_refs: Few::new(study_refs).unwrap(),
             count,
+            log: None,
             until: UnixMillis(10_000),
         };
         let mut approval = Approval::lodge(String::new(), job, UnixMillis(0), &SystemEntropy);
@@ -208,6 +216,35 @@ mod tests {
         approval.used.insert(StudyRef::from_bytes([1; 16]));
         assert_eq!(covers(&approval, &[1, 2], Purpose::Research, 0), Cover::All);
         assert!(matches!(covers(&approval, &[2, 3], Purpose::Research, 0), Cover::Some(_)));
+    }
+
+    #[test]
+    fn a_lodged_job_waits_ten_minutes_for_its_yes_and_then_its_own_end_counts() {
+        let mut approval = given(vec![StudyRef::from_bytes([1; 16])], None);
+        approval.job.until = UnixMillis(3_600_000);
+        approval.state = ApprovalState::Open;
+        assert_eq!(approval.state_at(UnixMillis(599_999)), ApprovalState::Open);
+        assert_eq!(approval.state_at(UnixMillis(600_000)), ApprovalState::Ended);
+        approval.state = ApprovalState::Approved;
+        assert_eq!(approval.state_at(UnixMillis(600_000)), ApprovalState::Approved);
+        assert_eq!(approval.state_at(UnixMillis(3_600_000)), ApprovalState::Ended);
+        // A job that ends earlier does not wait longer than that.
+        (approval.state, approval.job.until) = (ApprovalState::Open, UnixMillis(1_000));
+        assert_eq!(approval.state_at(UnixMillis(1_000)), ApprovalState::Ended);
+    }
+
+    #[test]
+    fn only_a_given_log_reset_is_believed_and_only_for_the_log_that_it_names() {
+        let mut approval = given(vec![], None);
+        let head = LogHead { size: 7, root: Hex32([9; 32]) };
+        (approval.job.tenant, approval.job.log) = (INSTALLATION, Some(head));
+        assert_eq!(approval.believes(UnixMillis(0)), None, "it is an unwrap");
+        approval.job.action = Word::new(ACTION_LOG_RESET).unwrap();
+        assert_eq!(approval.believes(UnixMillis(0)), Some(head));
+        assert_eq!(approval.believes(UnixMillis(10_000)), None, "it is over");
+        approval.state = ApprovalState::Open;
+        assert_eq!(approval.believes(UnixMillis(0)), None, "nobody gave it");
+        assert_eq!(head.to_string().parse(), Ok(head));
     }
 
     #[test]

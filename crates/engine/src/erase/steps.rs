@@ -264,6 +264,7 @@ impl Shared {
     }
 
     /// Rows go from memory and index; what was open under the keys with them. Dying here, the rows that are left do not open,
+            log: None,
     /// and are removed again.
     async fn unlist(&self, tenant: TenantId, order: &mut Order) -> Result<(), EraseError> {
         for token in &order.uid_tokens {

@@ -2,7 +2,7 @@
 
 use crate::{config::PersonClass, keyring::ClientRole, store::PersonRole};
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use leadglass_keys::wire::{Hex32, Scope, Word};
+use leadglass_keys::wire::{Hex32, LogHead, Scope, Word};
 use leadglass_model::{Purpose, StudyRef, TenantId};
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
@@ -222,7 +222,7 @@ pub struct Restore {
 #[derive(Debug, Args)]
 pub struct Approve {
     /// The approval that waits (see `approvals`).
-    #[arg(value_name = "ID", conflicts_with_all = ["action", "tenant", "study", "count", "readmit"], value_parser = word)]
+    #[arg(value_name = "ID", conflicts_with_all = ["action", "tenant", "study", "count", "log", "readmit"], value_parser = word)]
     pub id: Option<Word>,
     /// What a new approval is for: unwrap, destroy, escrow, epoch-advance or log-reset.
     #[arg(long, value_parser = word, default_value = "unwrap")]
@@ -242,6 +242,9 @@ pub struct Approve {
     /// How many distinct studies it covers, when none is named.
     #[arg(long, value_name = "N")]
     pub count: Option<u32>,
+    /// For log-reset: the log that the witness is to believe, as the vault says it when it is refused.
+    #[arg(long, value_name = "SIZE:ROOT", required_if_eq("action", "log-reset"))]
+    pub log: Option<LogHead>,
     /// How long it holds.
     #[arg(long = "for", value_name = "TIME", default_value = "1h", value_parser = duration)]
     pub lasting: Duration,

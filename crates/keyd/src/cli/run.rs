@@ -244,6 +244,7 @@ fn approval(approve: &Approve) -> Result<Command, Refusal> {
         scope: approve.scope,
         study_refs,
         count: approve.count,
+        log: approve.log,
         until: SystemClock.now().plus_secs(approve.lasting.as_secs()),
     };
     Ok(Command::ApproveJob { job: Box::new(job) })

@@ -2,7 +2,7 @@
 
 use super::{Caller, Service};
 use crate::{
-    approval::Approval,
+    approval::{ACTION_LOG_RESET, Approval},
     refusal::Refusal,
     store::{Snapshot, StoreError, Table, Tx},
 };
@@ -42,6 +42,16 @@ pub struct ApprovalInfo {
     pub given_by: Option<Word>,
 }
 
+/// Whoever lets the witness begin anew says with which log: else any log that is shown next would be believed.
+fn names_its_log(job: &Job) -> Result<(), Refusal> {
+    if (job.action.as_str() == ACTION_LOG_RESET) == job.log.is_some() {
+        return Ok(());
+    }
+    let sentence =
+        "a log-reset, and nothing else, names the log that is believed: --log SIZE:ROOT, as the vault says it";
+    Err(Refusal::new(ProblemCode::BadRequest, sentence))
+}
+
 impl Service {
     /// Lodges a job for approval; open jobs are listed at the key host and told by alarm.
     pub async fn lodge(&self, caller: &Caller, ask: OpenApproval) -> Result<wire::Approval, Refusal> {
@@ -51,6 +61,7 @@ impl Service {
         if job.tenant != wire::INSTALLATION {
             self.tenant_of(caller, job.tenant)?;
         }
+        names_its_log(&job)?;
         let text = String::from_utf8_lossy(ask.job.expose()).into_owned();
         let approval = Approval::lodge(text, job, self.clock.now(), self.entropy.as_ref());
         let kept = approval.clone();
@@ -73,6 +84,7 @@ impl Service {
         if job.tenant != wire::INSTALLATION && self.keyring().tenant(job.tenant).is_none() {
             return Err(Refusal::new(ProblemCode::NotFound, "no such tenant"));
         }
+        names_its_log(&job)?;
         let text = serde_json::to_string(&job).map_err(Refusal::broken)?;
         let approval = Approval::lodge(text, job, self.clock.now(), self.entropy.as_ref());
         self.give(approval)

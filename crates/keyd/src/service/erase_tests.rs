@@ -151,6 +151,7 @@ async fn receipt(service: &Arc<Service>, tenant: TenantId, study: u8) -> SignedS
         scope: None,
         study_refs: study_refs.clone(),
         count: None,
+        log: None,
         until: UnixMillis(u64::MAX),
     };
     let approving = Arc::clone(service);

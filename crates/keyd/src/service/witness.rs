@@ -2,22 +2,23 @@
 //! which the vault witnesses.
 //!
 //! There is one log. Its key is the secret `audit-log`, which this service holds, so the checkpoint's signature is checked
-//! here. The first checkpoint ever shown names the log; another name needs an approved reset.
+//! here. The first checkpoint ever shown names the log; another name needs an approved reset, and an approval names the one log
+//! that it lets the witness begin anew with: what is shown next would else be believed, whoever shows it.
 
 use super::{Caller, Service, approvals};
 use crate::{
-    approval::{ACTION_LOG_RESET, Approval},
+    approval::Approval,
     keyring::ClientRole,
     refusal::Refusal,
     store::{Snapshot, Table, Tx},
 };
 use leadglass_audit::{CosignError, Cosigner, Event, Hash, LogKey, NewEntry, Outcome, TreeHead};
 use leadglass_keys::wire::{
-    ApprovalId, ApprovalState, Base64Bytes, CosignAnswer, CosignRequest, Few, Hex32, INSTALLATION, LogPage, LogRead,
+    ApprovalId, ApprovalState, Base64Bytes, CosignAnswer, CosignRequest, Few, Hex32, LogHead, LogPage, LogRead,
     LogReset, LogResetAnswer, MAX_LOG_PAGE, ProblemCode,
 };
 use serde::{Deserialize, Serialize};
-use std::{collections::BTreeSet, sync::Arc};
+use std::sync::Arc;
 
 /// The last checkpoint that was co-signed.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -40,8 +41,9 @@ impl Service {
         };
         // After an honest restore: an approval, given on the key host, lets the witness begin anew with what it is shown.
         let now = self.clock.now();
-        let covers = |a: &Approval| a.covers_action(INSTALLATION, ACTION_LOG_RESET, &BTreeSet::new(), now);
-        if let Some(approval) = self.approvals_for(None)?.into_iter().find(covers) {
+        let shown = self.checkpoint_of(&ask).ok();
+        let believed = |a: &Approval| shown.is_some() && a.believes(now) == shown;
+        if let Some(approval) = self.approvals_for(None)?.into_iter().find(believed) {
             let service = Arc::clone(self);
             let anew = self.store.write(move |tx| service.cosign_anew(tx, &approval.id, &ask)).await?;
             self.report(vec![self.entry_by(caller, Event::LogReset, Outcome::Success)]).await?;
@@ -57,16 +59,37 @@ impl Service {
         approval: &ApprovalId,
         ask: &CosignRequest,
     ) -> Result<CosignAnswer, Refusal> {
-        let now = self.clock.now();
-        let mut approval = approvals::read(tx, approval)?
-            .filter(|a| a.covers_action(INSTALLATION, ACTION_LOG_RESET, &BTreeSet::new(), now))
-            .ok_or_else(|| Refusal::new(ProblemCode::ApprovalNeeded, "no approval covers this reset"))?;
+        let head = self.checkpoint_of(ask)?;
+        let origin = ask.checkpoint.lines().next().unwrap_or_default();
+        self.begin_anew(tx, approval, origin, |believed| believed == head)?;
+        self.cosign_in(tx, &CosignRequest { old_size: head.size, proof: Few::default(), ..ask.clone() })
+    }
+
+    /// What a checkpoint says, if it is signed with this installation's key.
+    fn checkpoint_of(&self, ask: &CosignRequest) -> Result<LogHead, Refusal> {
+        let bad = |_| Refusal::new(ProblemCode::BadRequest, "the checkpoint does not verify");
+        let origin = ask.checkpoint.lines().next().unwrap_or_default();
+        let log = LogKey::from_seed(origin, self.keyring().own.audit_log.reveal()).map_err(bad)?.public();
+        let head = log.verify_checkpoint(&ask.checkpoint).map_err(bad)?.head;
+        Ok(LogHead { size: head.size, root: Hex32(head.root.0) })
+    }
+
+    /// Uses an approval up: the witness goes on from the log that it names, and from no other.
+    fn begin_anew(
+        &self,
+        tx: &mut Tx<'_>,
+        approval: &ApprovalId,
+        origin: &str,
+        is_meant: impl Fn(LogHead) -> bool,
+    ) -> Result<(), Refusal> {
+        let none = || Refusal::new(ProblemCode::ApprovalNeeded, "no approval covers this reset");
+        let mut approval = approvals::read(tx, approval)?.ok_or_else(none)?;
+        let head = approval.believes(self.clock.now()).filter(|head| is_meant(*head)).ok_or_else(none)?;
         approval.state = ApprovalState::Ended;
         approvals::put(tx, &approval)?;
-        let origin = ask.checkpoint.lines().next().unwrap_or_default();
-        let begun = Seen { origin: origin.to_owned(), size: 0, root: Hex32([0; 32]) };
+        let begun = Seen { origin: origin.to_owned(), size: head.size, root: head.root };
         tx.put(Table::Witness, CURRENT, &serde_json::to_vec(&begun).map_err(Refusal::broken)?)?;
-        self.cosign_in(tx, &CosignRequest { old_size: 0, proof: Few::default(), ..ask.clone() })
+        Ok(())
     }
 
     fn cosign_in(&self, tx: &mut Tx<'_>, ask: &CosignRequest) -> Result<CosignAnswer, Refusal> {
@@ -131,21 +154,15 @@ impl Service {
     /// After an honest restore: forgets the old log under an approval, and says what had been seen of it.
     pub async fn reset_log(self: &Arc<Self>, caller: &Caller, ask: LogReset) -> Result<LogResetAnswer, Refusal> {
         caller.needs(ClientRole::Admin)?;
-        let now = self.clock.now();
         let entry = self.entry_by(caller, Event::LogReset, Outcome::Success);
+        let service = Arc::clone(self);
         let reset: Result<LogResetAnswer, Refusal> = self
             .store
             .write(move |tx| {
                 let seen = parse(tx.read(Table::Witness, CURRENT)?)?.filter(|s| s.origin == ask.old_origin);
                 let seen =
                     seen.ok_or_else(|| Refusal::new(ProblemCode::NotFound, "the witness has not seen this log"))?;
-                let mut approval = approvals::read(tx, &ask.approval)?
-                    .filter(|a| a.covers_action(INSTALLATION, ACTION_LOG_RESET, &BTreeSet::new(), now))
-                    .ok_or_else(|| Refusal::new(ProblemCode::ApprovalNeeded, "no approval covers this reset"))?;
-                approval.state = ApprovalState::Ended;
-                approvals::put(tx, &approval)?;
-                let begun = Seen { origin: ask.new_origin, size: 0, root: Hex32([0; 32]) };
-                tx.put(Table::Witness, CURRENT, &serde_json::to_vec(&begun).map_err(Refusal::broken)?)?;
+                service.begin_anew(tx, &ask.approval, &ask.new_origin, |_| true)?;
                 Ok(LogResetAnswer { old_size: seen.size, old_root: seen.root })
             })
             .await;

@@ -6,8 +6,8 @@ use crate::{
     support::{Api, Host, Running, opened, problem},
 };
 use leadglass_keys::wire::{
-    Approval, ApprovalState, Assertion, Base64Bytes, DestroyRequest, EnrolPerson, Enrolled, Few, Job, LodgedJob,
-    OpenApproval, ProblemCode, Scope, Word, approval_challenge, path,
+    Approval, ApprovalState, Assertion, Base64Bytes, DestroyRequest, EnrolPerson, Enrolled, Few, Hex32, Job, LodgedJob,
+    LogHead, OpenApproval, ProblemCode, Scope, Word, approval_challenge, path,
 };
 use leadglass_model::{KeyId, Purpose, StudyRef, TenantId, UnixMillis};
 use serde_json::Value;
@@ -125,6 +125,7 @@ fn job(tenant: TenantId, action: &str, purpose: Option<Purpose>, studies: Vec<St
         scope: None,
         count: if studies.is_empty() { Some(30) } else { None },
         study_refs: Few::new(studies).unwrap(),
+        log: (action == "log-reset").then_some(LogHead { size: 1, root: Hex32([1; 32]) }),
         until: in_an_hour(),
     }
 }

@@ -3,8 +3,8 @@
 use crate::support::{Api, Host, problem};
 use leadglass_audit::{Event, Followed, Follower, Log, NewEntry, Outcome, PublicKey};
 use leadglass_keys::wire::{
-    CosignRequest, Few, Hex32, INSTALLATION, LogPage, LogRead, LogReset, MAX_LOG_PAGE, ProblemCode, SecretName,
-    SecretRecord, SecretRequest, Word, decode_records, path,
+    CosignRequest, Few, Hex32, INSTALLATION, LogHead, LogPage, LogRead, LogReset, MAX_LOG_PAGE, ProblemCode,
+    SecretName, SecretRecord, SecretRequest, Word, decode_records, path,
 };
 use leadglass_model::{EntryId, UnixMillis};
 use std::path::Path;
@@ -27,6 +27,12 @@ fn request(log: &Log, old_size: u64) -> CosignRequest {
     let proof = if old_size == 0 { Vec::new() } else { log.prove_consistency(old_size, size).unwrap() };
     let proof = proof.into_iter().map(|h| Hex32(h.0)).collect();
     CosignRequest { checkpoint: log.checkpoint(), old_size, proof: Few::new(proof).unwrap() }
+}
+
+/// As a person types it in.
+fn head(log: &Log) -> String {
+    let head = log.head();
+    LogHead { size: head.size, root: Hex32(head.root.0) }.to_string()
 }
 
 fn open(dir: &Path, origin: &str, seed: &[u8; 32]) -> Log {
@@ -67,12 +73,13 @@ async fn a_log_that_grows_is_cosigned_and_a_fork_is_409_with_the_size_seen() {
         approval: Word::new("none").unwrap(),
     };
     assert_eq!(api.post(path::LOG_RESET, &reset).await.0, 403);
-    let given = host.done(&["approve", "--action", "log-reset"]);
+    let given = host.done(&["approve", "--action", "log-reset", "--log", &head(&renamed)]);
     reset.approval = Word::new(given["id"].as_str().unwrap()).unwrap();
     let (status, body) = api.post(path::LOG_RESET, &reset).await;
     assert_eq!(status, 200);
     assert_eq!(serde_json::from_slice::<serde_json::Value>(&body).unwrap()["old_size"], 3);
-    assert_eq!(api.post(path::LOG_COSIGN, &request(&renamed, 0)).await.0, 200);
+    let size = renamed.head().size;
+    assert_eq!(api.post(path::LOG_COSIGN, &request(&renamed, size)).await.0, 200);
 }
 
 #[tokio::test]
@@ -91,8 +98,14 @@ async fn a_log_that_was_rolled_back_is_a_fork() {
     let (status, body) = api.post(path::LOG_COSIGN, &request(&yesterday, 0)).await;
     assert_eq!((status, problem(&body).code, problem(&body).known_size), (409, ProblemCode::Fork, Some(2)));
     assert!(running.log().contains("log-fork"));
-    // After an honest restore somebody says so on the key host; once.
-    host.done(&["approve", "--action", "log-reset"]);
+    // After an honest restore somebody says so on the key host, and of which log; once.
+    assert_eq!(host.refused(&["approve", "--action", "log-reset"]).0, 2);
+    let elsewhere = ["approve", "--action", "epoch-advance", "--log", &head(&yesterday)];
+    assert!(host.refused(&elsewhere).1.contains("names the log"));
+    let another = LogHead { size: yesterday.head().size, root: Hex32([7; 32]) };
+    host.done(&["approve", "--action", "log-reset", "--log", &another.to_string()]);
+    assert_eq!(api.post(path::LOG_COSIGN, &request(&yesterday, 0)).await.0, 409, "another log was meant");
+    host.done(&["approve", "--action", "log-reset", "--log", &head(&yesterday)]);
     assert_eq!(api.post(path::LOG_COSIGN, &request(&yesterday, 0)).await.0, 200);
     grow(&yesterday, 9);
     assert_eq!(api.post(path::LOG_COSIGN, &request(&yesterday, 1)).await.0, 200);

@@ -1,6 +1,6 @@
 //! `/v1/approvals`: a person says yes with a passkey that the key service itself checks.
 
-use super::{Base64Bytes, Few, Hex32, MAX_BATCH, Scope, Word};
+use super::{Base64Bytes, Few, Hex32, LogHead, MAX_BATCH, Scope, Word};
 use leadglass_model::{Purpose, StudyRef, TenantId, UnixMillis};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -39,6 +39,9 @@ pub struct Job {
     /// How many, where they are not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub count: Option<u32>,
+    /// The log that the witness is to believe, for a `log-reset`: this one and no other.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log: Option<LogHead>,
     /// When the approval ends.
     pub until: UnixMillis,
 }

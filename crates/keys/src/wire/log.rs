@@ -1,7 +1,8 @@
 //! `/v1/log/*`: the key service as witness of the vault's log.
 
-use super::{ApprovalId, Base64Bytes, Few, Hex32};
+use super::{ApprovalId, Base64Bytes, Few, Hex32, WireError};
 use serde::{Deserialize, Serialize};
+use std::{fmt, str::FromStr};
 
 /// The most hashes of a consistency proof between trees below 2^63 leaves (RFC 6962 §2.1.2).
 pub const MAX_PROOF_HASHES: usize = 64;
@@ -25,7 +26,32 @@ pub struct CosignAnswer {
     pub cosignature: String,
 }
 
-/// After an honest restore: a new log that names the old head.
+/// A log's size and root, as a person compares them and types them in: `SIZE:ROOT`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LogHead {
+    /// Entries.
+    pub size: u64,
+    /// RFC 6962 §2.1.1.
+    pub root: Hex32,
+}
+
+impl fmt::Display for LogHead {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.size, self.root)
+    }
+}
+
+impl FromStr for LogHead {
+    type Err = WireError;
+    fn from_str(text: &str) -> Result<Self, WireError> {
+        let (size, root) = text.split_once(':').ok_or(WireError::Field { field: "SIZE:ROOT" })?;
+        let size = size.parse().map_err(|_| WireError::Field { field: "SIZE:ROOT" })?;
+        Ok(Self { size, root: root.parse()? })
+    }
+}
+
+/// After an honest restore: a new log. It goes on from the head that the approval names.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LogReset {

@@ -50,7 +50,7 @@ pub use erase::{
 pub use index::{IndexKeyRecord, IndexPage, IndexRequest};
 pub use key_bytes::KeyBytes;
 pub use log::{
-    CosignAnswer, CosignRequest, LogPage, LogRead, LogReset, LogResetAnswer, MAX_LEAF_BYTES, MAX_LOG_PAGE,
+    CosignAnswer, CosignRequest, LogHead, LogPage, LogRead, LogReset, LogResetAnswer, MAX_LEAF_BYTES, MAX_LOG_PAGE,
     MAX_PROOF_HASHES,
 };
 pub use mac::{MAX_MAC_INPUT, MacAnswer, MacName, MacRequest};

@@ -18,6 +18,7 @@ use anyhow::{Context, bail, ensure};
 use bytes::Bytes;
 use futures::TryStreamExt;
 use leadglass_audit::{CodeWord, Counts, Event, Log, NewEntry, Outcome};
+use leadglass_keys::wire::{Hex32, LogHead};
 use leadglass_model::{Clock, EntryId, ObjectId, Role, SystemClock, SystemEntropy};
 use leadglass_store::Objects;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -68,6 +69,8 @@ struct Restored {
     object_bytes: u64,
     rows: u64,
     log_entries: u64,
+    /// What the key host is asked to believe.
+    log: LogHead,
     erased_objects: u64,
     erased_rows: u64,
 }
@@ -100,13 +103,14 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let kept_config = config.data.join("vault.toml.of-the-backup");
     let put = state::put(&config.data, &layout, (&set, &shelf, &keyhole), &kept_config).await?;
     bring_objects(&set, &put.objects, &shelf, &store, args.json).await?;
-    let entries = enter(&layout, &keyhole, &set, &put).await?;
+    let log = enter(&layout, &keyhole, &set, &put).await?;
     let restored = Restored {
         taken_ms: set.taken_ms,
         objects: put.objects.len() as u64,
         object_bytes: put.objects.iter().map(|one| one.len).sum(),
         rows: put.rows,
-        log_entries: entries,
+        log_entries: log.size,
+        log,
         erased_objects: put.erased_objects,
         erased_rows: put.erased_rows,
     };
@@ -126,8 +130,8 @@ fn tell(restored: &Restored, json: bool) -> anyhow::Result<ExitCode> {
         eprintln!(
             "{} objects and {} rows are back; {} objects of erased studies stay away. The log holds {} entries.\n\
              The key service saw more of it: it takes this for an older disk until somebody says on the key host\n  \
-             leadglass-keyd approve --action log-reset\nThen start the vault.",
-            restored.objects, restored.rows, restored.erased_objects, restored.log_entries
+             leadglass-keyd approve --action log-reset --log {}\nThen start the vault.",
+            restored.objects, restored.rows, restored.erased_objects, restored.log_entries, restored.log
         );
     }
     Ok(ExitCode::SUCCESS)
@@ -230,7 +234,7 @@ async fn upload(store: &Objects, path: &Path, object: ObjectId) -> anyhow::Resul
 }
 
 /// Reads the whole log, which proves it, and says in it what happened. Answers how many entries it holds.
-async fn enter(layout: &Layout, keyhole: &Keyhole, set: &Set, put: &state::Put) -> anyhow::Result<u64> {
+async fn enter(layout: &Layout, keyhole: &Keyhole, set: &Set, put: &state::Put) -> anyhow::Result<LogHead> {
     let (dir, seed) = (layout.audit.clone(), keyhole.seed.clone());
     let mut entry = NewEntry::new(EntryId::random(&SystemEntropy), SystemClock.now(), Event::Restore, Outcome::Success);
     entry.actor = Some(OPERATOR);
@@ -243,7 +247,7 @@ async fn enter(layout: &Layout, keyhole: &Keyhole, set: &Set, put: &state::Put) 
         ensure!(log.head().size >= at_least, "the log of the backup is shorter than its index");
         let head = log.append(vec![entry], None).context("the restore cannot be recorded")?;
         log.publish().context("the restore cannot be recorded")?;
-        Ok(head.size)
+        Ok(LogHead { size: head.size, root: Hex32(head.root.0) })
     })
     .await?
 }
