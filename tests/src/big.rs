@@ -33,10 +33,15 @@ impl BigObject {
     /// `mib` frames of 1 MiB of noise.
     #[must_use]
     pub fn new(seed: u64, mib: u32) -> Self {
+        Self::of(&format!("FX-BIG-{seed}"), seed, mib)
+    }
+
+    /// The same of the patient with this number.
+    #[must_use]
+    pub fn of(patient: &str, seed: u64, mib: u32) -> Self {
         let uid = |role: u64| format!("2.25.9{seed:010}{mib:05}{role}");
         let (study, series, instance) = (uid(1), uid(2), uid(3));
         let frames = mib.to_string();
-        let patient = format!("FX-BIG-{seed}");
         let us = |v: u16| v.to_le_bytes().to_vec();
         let text = |s: &str| s.as_bytes().to_vec();
         let fields: Vec<(u16, u16, &[u8; 2], Vec<u8>)> = vec![
@@ -45,7 +50,7 @@ impl BigObject {
             (0x0008, 0x0020, b"DA", text("20240102")),
             (0x0008, 0x0060, b"CS", text("OT")),
             (0x0010, 0x0010, b"PN", text("FIXTURE^BIG")),
-            (0x0010, 0x0020, b"LO", text(&patient)),
+            (0x0010, 0x0020, b"LO", text(patient)),
             (0x0020, 0x000D, b"UI", padded(&study)),
             (0x0020, 0x000E, b"UI", padded(&series)),
             (0x0028, 0x0002, b"US", us(1)),

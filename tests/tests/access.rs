@@ -145,6 +145,8 @@ const TABLE: &[Row] = &[
     row("GET", "/api/v1/exports/{export}", Report(404)),
     row("DELETE", "/api/v1/exports/{export}", Report(404)),
     row("GET", "/api/v1/exports/{export}/content", Report(404)),
+    row("GET", "/api/v1/erasures/{erasure}/recipients", Report(404)),
+    row("PUT", "/api/v1/erasures/{erasure}/recipients", Report(404)),
     row("POST", "/api/v1/exports/{export}/deliver", Report(404)),
     row("GET", "/api/v1/devices", Administer(200)),
     row("POST", "/api/v1/devices", Administer(400)),

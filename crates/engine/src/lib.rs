@@ -61,12 +61,13 @@ pub use cases::{
     Written,
 };
 pub use erase::{
-    Approved, CertificateError, CertificateKeys, CertificateText, EraseError, ErasureId, ErasureRules, Ground, Level,
-    MAX_STUDIES, Order, Stage, WhatToErase, certificate_text, kept_receipts, show_receipts, verify_certificate,
+    Approved, CertificateError, CertificateKeys, CertificateText, CopiesWith, EraseError, ErasureId, ErasureRules,
+    Ground, Level, MAX_STUDIES, Notice, Order, Recipient, Stage, Tell, WhatToErase, certificate_text, kept_receipts,
+    show_receipts, verify_certificate,
 };
 pub use export::{
-    Begun as ExportBegun, Brought, Courier, CourierError, Delivery, ExportAsked, ExportBy, ExportError, ExportId,
-    ExportView, MAX_INSTANCES, Parcel, Previews, Printer, WhatToExport,
+    Begun as ExportBegun, Brought, Courier, CourierError, Delivery, Disclosure, ExportAsked, ExportBy, ExportError,
+    ExportId, ExportView, Handed, MAX_INSTANCES, Parcel, ParcelPieces, Previews, Printer, WhatToExport,
 };
 pub use ingest::{Announced, FileTransfer, INLINE_BYTES, IngestError, Source, Transfer};
 pub use keyhost::{KeyHostAnswer, KeyHostError, KeyHostJob, NewKeyHostPasskey};

@@ -262,6 +262,37 @@ impl Shared {
         key.open(subject, entry, sealed).ok()
     }
 
+    /// Seals something about a subject, as the details of an entry are; without a subject, about the tenant itself.
+    ///
+    /// Cancel safety: a fresh subject key may have been written down; the next entry uses it.
+    pub(crate) async fn seal_about(
+        &self,
+        tenant: TenantId,
+        subject: Option<SubjectToken>,
+        place: EntryId,
+        plain: &[u8],
+    ) -> Result<Vec<u8>, RecordError> {
+        let subjects = self.subjects.get(&tenant).ok_or(RecordError::Changed)?;
+        let subject = subject.unwrap_or_else(|| subjects.site());
+        let (key, wrap) = subjects.key(self, subject).await?;
+        if let Some(wrap) = wrap {
+            subjects.keep(vec![&wrap]).await?;
+        }
+        Ok(key.seal(subject, place, plain, &*self.entropy))
+    }
+
+    /// What [`seal_about`](Self::seal_about) sealed; `None` where the subject's key is gone, or it is not what was sealed.
+    pub(crate) async fn open_about(
+        &self,
+        tenant: TenantId,
+        subject: Option<SubjectToken>,
+        place: EntryId,
+        sealed: &[u8],
+    ) -> Option<Vec<u8>> {
+        let subject = subject.or_else(|| self.site_token(tenant))?;
+        self.open_detail(tenant, subject, place, sealed).await
+    }
+
     /// Closes a patient's audit details for good: the only copy of the wrapped key goes, here and in the records.
     ///
     /// Cancel safety: closing them again is harmless.

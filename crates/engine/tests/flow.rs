@@ -8,6 +8,8 @@ mod cases;
 mod erase;
 #[path = "flow/part.rs"]
 mod part;
+#[path = "flow/recipients.rs"]
+mod recipients;
 #[path = "flow/retention.rs"]
 mod retention;
 

@@ -32,7 +32,11 @@ pub(crate) fn put_text(out: &mut Vec<u8>, tag: u32, vr: &[u8; 2], text: &str) {
             while !text.is_char_boundary(end) {
                 end -= 1;
             }
-            put(out, tag, vr, &text.as_bytes()[..end]);
+            // PS3.5 §6.2: control characters have no place in a text of one line, whatever a device wrote there.
+            let lines = matches!(vr, b"LT" | b"ST" | b"UT");
+            let fits = |c: &char| !c.is_control() || (lines && matches!(c, '\t' | '\n' | '\x0C' | '\r'));
+            let text: String = text[..end].chars().filter(fits).collect();
+            put(out, tag, vr, text.as_bytes());
         }
     }
 }
@@ -112,6 +116,9 @@ mod tests {
         let mut out = Vec::new();
         put_text(&mut out, 0x0010_0020, b"LO", "ABC");
         assert_eq!(out, b"\x10\x00\x20\x00LO\x04\x00ABC ");
+        out.clear();
+        put_text(&mut out, 0x0010_0010, b"PN", "A\0\u{1B}[2J^B\n");
+        assert!(out.ends_with(b"PN\x06\0A[2J^B"));
         let sequence = json!({ "vr": "SQ", "Value": [{ "00080100": { "vr": "SH", "Value": ["1"] } }] });
         out.clear();
         assert!(put_json(&mut out, 0x0040_A043, b"SQ", &sequence));

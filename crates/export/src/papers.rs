@@ -70,7 +70,7 @@ pub fn readme(contents: &Contents, practice: &Practice) -> String {
          openssl pkeyutl -verify -pubin -inkey KEY.PEM -rawin -in SHA256SUMS -sigfile SIGNATURE\r\n\r\n\
          Whoever has this package sees your images: keep it as you would keep a letter from your doctor.\r\n\
          Questions: {officer}\r\n",
-        patient = contents.patient,
+        patient = plain(&contents.patient),
         made = contents.made,
         id = contents.id,
         n = contents.instances,
@@ -80,7 +80,7 @@ pub fn readme(contents: &Contents, practice: &Practice) -> String {
         } else {
             ""
         },
-        officer = said(&practice.officer),
+        officer = plain(&said(&practice.officer)),
     )
 }
 
@@ -166,12 +166,22 @@ pub fn escape(text: &str) -> String {
             '>' => out.push_str("&gt;"),
             '"' => out.push_str("&quot;"),
             '\'' => out.push_str("&#39;"),
-            '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}' => out.push('\u{FFFD}'),
-            c if c.is_control() && c != '\n' => out.push('\u{FFFD}'),
-            c => out.push(c),
+            '\n' => out.push('\n'),
+            c => out.push(shown(c)),
         }
     }
     out
+}
+
+/// Text as a part of one line: it neither ends the line, nor turns it, nor speaks to a terminal.
+pub fn plain(text: &str) -> String {
+    text.chars().map(shown).collect()
+}
+
+/// A character, or what stands in the place of one that controls others (UAX #9 for directions).
+fn shown(c: char) -> char {
+    let turns = matches!(c, '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}');
+    if turns || c.is_control() { '\u{FFFD}' } else { c }
 }
 
 /// A moment as RFC 3339 has it, UTC, to the second.
@@ -215,6 +225,10 @@ mod tests {
         let page = index(&contents);
         assert!(
             !page.contains("<script") && !page.contains("<b>") && !page.contains('\u{202E}') && !page.contains('\0')
+        );
+        let text = readme(&contents, &Practice { officer: "a\r\nb\u{1B}".to_owned(), ..Practice::default() });
+        assert!(
+            text.contains("Patient: <script>\u{FFFD}x\u{FFFD}\r\n") && text.contains("a\u{FFFD}\u{FFFD}b\u{FFFD}\r\n")
         );
         let information = information(&contents, &Practice::default());
         assert_eq!(information.iter().filter(|(_, text)| text == NOT_SAID).count(), 8, "gaps are seen");

@@ -13,7 +13,7 @@ pub use alarms::Alarms;
 pub use audit::{Audit, Syslog};
 pub use erasure::Erasure;
 pub use oidc::Oidc;
-pub use peers::Peer;
+pub use peers::{Peer, PeerWay};
 pub use store::{Ack, Store};
 
 use crate::devices::parse_fingerprint;

@@ -1,7 +1,9 @@
-//! Brings exports to other houses by C-STORE: instances as they came, nothing re-encoded, nothing kept.
+//! Brings exports to other houses by C-STORE, or by STOW-RS: instances as they came, nothing re-encoded, nothing kept.
+
+mod stow;
 
 use crate::{
-    config::Peer,
+    config::{Peer, PeerWay},
     send::{Duplex, Way, connector},
 };
 use anyhow::Context;
@@ -13,6 +15,7 @@ use leadglass_dimse::{
 use leadglass_engine::{Announced, Brought, Courier, CourierError, Parcel};
 use leadglass_model::TenantId;
 use std::{collections::BTreeMap, io, sync::Arc};
+use stow::Stow;
 use tokio::sync::mpsc;
 use tokio_util::io::StreamReader;
 
@@ -21,6 +24,16 @@ pub struct Couriers(BTreeMap<String, Arc<Route>>);
 
 struct Route {
     tenant: Option<TenantId>,
+    road: Road,
+}
+
+enum Road {
+    Store(Store),
+    Stow(Stow),
+}
+
+/// By C-STORE.
+struct Store {
     way: Way,
     config: SendConfig,
 }
@@ -29,12 +42,17 @@ impl Couriers {
     /// Reads what each peer needs: authorities and our certificates.
     pub fn new(peers: &[Peer]) -> anyhow::Result<Self> {
         let route = |peer: &Peer| {
-            let own = peer.certificate.as_deref().zip(peer.key.as_deref());
-            let tls = peer.ca.as_deref().map(|ca| connector(ca, own)).transpose();
-            let tls = tls.with_context(|| format!("[[peers]] {}", peer.name))?;
-            let way = Way { host: peer.host.clone(), port: peer.port, tls };
-            let config = SendConfig::new(AeTitle::parse(&peer.calling_aet)?, AeTitle::parse(&peer.aet)?);
-            Ok((peer.name.clone(), Arc::new(Route { tenant: peer.tenant, way, config })))
+            let named = || format!("[[peers]] {}", peer.name);
+            let road = match peer.way()? {
+                PeerWay::Stow(address) => Road::Stow(Stow::new(peer, address).with_context(named)?),
+                PeerWay::Store { host, port, aet } => {
+                    let own = peer.certificate.as_deref().zip(peer.key.as_deref());
+                    let tls = peer.ca.as_deref().map(|ca| connector(ca, own)).transpose().with_context(named)?;
+                    let config = SendConfig::new(AeTitle::parse(&peer.calling_aet)?, AeTitle::parse(aet)?);
+                    Road::Store(Store { way: Way { host: host.to_owned(), port, tls }, config })
+                }
+            };
+            Ok((peer.name.clone(), Arc::new(Route { tenant: peer.tenant, road })))
         };
         peers.iter().map(route).collect::<anyhow::Result<_>>().map(Self)
     }
@@ -54,13 +72,16 @@ impl Courier for Couriers {
         let route = self.0.get(peer).cloned();
         async move {
             let route = route.ok_or_else(|| CourierError("there is no such peer".to_owned()))?;
-            route.bring(&parcel, &told).await
+            match &route.road {
+                Road::Store(store) => store.bring(&parcel, &told).await,
+                Road::Stow(stow) => stow.bring(Arc::new(parcel), &told).await,
+            }
         }
         .boxed()
     }
 }
 
-impl Route {
+impl Store {
     /// One association after the other; one that broke in the middle is opened anew for what is left.
     async fn bring(&self, parcel: &Parcel, told: &mpsc::Sender<Brought>) -> Result<(), CourierError> {
         let (mut next, mut tries) = (0, 0);

@@ -87,6 +87,7 @@ pub fn routes(app: App) -> Router {
         .route("/api/v1/erasures/{erasure}/certificate", get(erase::certificate))
         .route("/api/v1/exports", get(export::list).post(export::begin))
         .route("/api/v1/exports/{export}", get(export::show).delete(export::take_back))
+        .route("/api/v1/erasures/{erasure}/recipients", get(erase::recipients).put(erase::tell))
         .route("/api/v1/exports/{export}/content", get(export::content))
         .route("/api/v1/exports/{export}/deliver", post(export::deliver))
         .route("/api/v1/audit/keys", get(audit::keys))

@@ -8,7 +8,7 @@ use axum::{
     http::{StatusCode, header},
     response::{IntoResponse, Response},
 };
-use leadglass_engine::{EraseError, ErasureId, Ground, Level, Order, WhatToErase};
+use leadglass_engine::{EraseError, ErasureId, Ground, Handed, Level, Notice, Order, Recipient, Tell, WhatToErase};
 use leadglass_model::{Administer, Fault, Permit, Phi, Role, SeriesUid, SopInstanceUid, StudyUid};
 use serde::{Deserialize, Serialize};
 
@@ -40,6 +40,28 @@ struct Run {
     approval: Option<String>,
 }
 
+/// Whether peers that have copies are told.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Telling {
+    tell: bool,
+}
+
+/// Somebody who has copies.
+#[derive(Serialize)]
+struct CopiesBody<'a> {
+    name: &'a str,
+    handed: Handed,
+    first_ms: u64,
+    last_ms: u64,
+    studies: u64,
+    instances_at_most: u64,
+    instances_known: u64,
+    notice: Notice,
+    told_at_ms: Option<u64>,
+    why: Option<&'a str>,
+}
+
 /// An order as JSON. Its reason is for the officer alone.
 #[derive(Serialize)]
 struct Body<'a> {
@@ -57,6 +79,7 @@ struct Body<'a> {
     studies: usize,
     instances: u64,
     objects: u64,
+    tells_peers: bool,
     key_host_approval: Option<&'a str>,
     ciphertext_deleted_at_ms: Option<u64>,
     done_at_ms: Option<u64>,
@@ -157,6 +180,48 @@ pub(crate) async fn certificate(
     Ok(([(header::CACHE_CONTROL, "no-store")], Json(signed)).into_response())
 }
 
+/// `GET /api/v1/erasures/{erasure}/recipients`: who has copies (GDPR Art. 19).
+pub(crate) async fn recipients(
+    State(app): State<App>,
+    caller: Caller,
+    Path(id): Path<String>,
+) -> Result<Response, Problem> {
+    let permit = officer(&caller)?;
+    let found = app.engine.erasure_recipients(&permit, named(&id)?).await.map_err(|e| problem(&e))?;
+    Ok(Json(found.iter().map(copies).collect::<Vec<_>>()).into_response())
+}
+
+/// `PUT /api/v1/erasures/{erasure}/recipients` with `{"tell":true}`: has the peers among them told by a rejection note.
+pub(crate) async fn tell(
+    State(app): State<App>,
+    caller: Caller,
+    Path(id): Path<String>,
+    Small(bytes): Small,
+) -> Result<Response, Problem> {
+    let permit = officer(&caller)?;
+    let id = named(&id)?;
+    let form = |_| Problem::new(Fault::BadInput, "erasure", r#"Send {"tell":true} or {"tell":false}."#);
+    let Telling { tell } = serde_json::from_slice(&bytes).map_err(form)?;
+    let tell = if tell { Tell::Peers } else { Tell::Nobody };
+    let order = app.engine.tell_recipients(&permit, id, tell).await.map_err(|e| problem(&e))?;
+    Ok(Json(body(&order, &permit)).into_response())
+}
+
+fn copies(recipient: &Recipient) -> CopiesBody<'_> {
+    CopiesBody {
+        name: &recipient.name,
+        handed: recipient.handed,
+        first_ms: recipient.first.0,
+        last_ms: recipient.last.0,
+        studies: recipient.studies,
+        instances_at_most: recipient.instances,
+        instances_known: recipient.certain,
+        notice: recipient.notice,
+        told_at_ms: recipient.told_at.map(|at| at.0),
+        why: recipient.why.as_deref(),
+    }
+}
+
 fn body<'a>(order: &'a Order, permit: &Permit<Administer>) -> Body<'a> {
     Body {
         id: order.id,
@@ -172,6 +237,7 @@ fn body<'a>(order: &'a Order, permit: &Permit<Administer>) -> Body<'a> {
         studies: order.studies.len(),
         instances: order.instances,
         objects: order.objects,
+        tells_peers: order.tell,
         key_host_approval: order.key_approval.as_deref(),
         ciphertext_deleted_at_ms: order.ciphertext_deleted_at.map(|at| at.0),
         done_at_ms: order.done_at.map(|at| at.0),
@@ -200,6 +266,7 @@ fn problem(error: &EraseError) -> Problem {
             | EraseError::CoolingOff(_)
             | EraseError::NotApproved { .. }
             | EraseError::KeyHost { .. }
+            | EraseError::NotTold { .. }
             | EraseError::NotYet
     );
     match error {

@@ -48,6 +48,9 @@ struct Asked {
     /// In an envelope that a passphrase opens.
     #[serde(default)]
     sealed: bool,
+    /// To whom the package will be handed, if to anybody else than the patient.
+    #[serde(default)]
+    recipient: Option<String>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -72,11 +75,11 @@ pub(crate) async fn begin(State(app): State<App>, caller: Caller, Small(body): S
     let by = officer(&app, &caller)?;
     let asked: Asked = serde_json::from_slice(&body).map_err(|_| form())?;
     let report = asked.report.unwrap_or(asked.level == Level::Patient);
-    let sealed = asked.sealed;
+    let (sealed, recipient) = (asked.sealed, asked.recipient.clone());
     let what = what(asked)?;
     let report = report.then(|| caller.principal.audit().map_err(|r| denied(&r))).transpose()?;
     let people = if report.is_some() { people(&app, &by).await? } else { BTreeMap::new() };
-    let asked = ExportAsked { what, report, people, sealed };
+    let asked = ExportAsked { what, report, people, sealed, recipient };
     let begun = app.engine.begin_export(by, asked).await.map_err(|e| problem(&e))?;
     let passphrase = begun.passphrase.as_ref().map(|words| words.as_str());
     let body = Json(Begun { view: &begun.view, passphrase });
@@ -243,7 +246,7 @@ fn form() -> Problem {
     Problem::new(
         Fault::BadInput,
         "export",
-        r#"Send {"level":"patient","patient_id":"…"}, {"level":"study","study":"UID"} or {"level":"instance","study":"UID","series":"UID","instance":"UID"}; "sealed":true for an envelope."#,
+        r#"Send {"level":"patient","patient_id":"…"}, {"level":"study","study":"UID"} or {"level":"instance","study":"UID","series":"UID","instance":"UID"}; "sealed":true for an envelope, "recipient":"…" where it goes to somebody else than the patient."#,
     )
 }
 
@@ -251,13 +254,15 @@ fn named(id: &str) -> Result<ExportId, Problem> {
     id.parse().map_err(|_| Problem::not_found())
 }
 
-fn problem(error: &ExportError) -> Problem {
+pub(crate) fn problem(error: &ExportError) -> Problem {
     match error {
         ExportError::Missing => Problem::not_found(),
         ExportError::Read(error) => crate::wado::problem(error),
         ExportError::TooMany
         | ExportError::NoPeer
         | ExportError::Ambiguous
+        | ExportError::Recipient
+        | ExportError::RecipientNamesPatient
         | ExportError::Busy
         | ExportError::Changed => {
             let mut sentence = error.to_string();

@@ -5,7 +5,7 @@
 //! the key service's own receipts, so it says nothing that the key service did not sign. Two stages: 1 until every date
 //! stands, 2 then. Ed25519 (RFC 8032) over [`CONTEXT`] and the text's bytes, by the key that signs the vault's log.
 
-use super::{EraseError, ErasureId, Level, Order, Stage};
+use super::{EraseError, ErasureId, Level, Order, Recipient, Stage};
 use crate::Engine;
 use aws_lc_rs::signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey};
 use leadglass_audit::{CodeWord, PublicKey};
@@ -65,10 +65,29 @@ pub struct CertificateText {
     pub not_covered: Vec<String>,
     /// What is kept.
     pub retained: Vec<String>,
+    /// Who had got copies before (Art. 19).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub copies_with: Vec<CopiesWith>,
     /// The key service's receipt of the destruction.
     pub receipt: SignedStatement,
     /// The key service's statement on the end of the epoch.
     pub epoch_receipt: Option<SignedStatement>,
+}
+
+/// Somebody who had got copies before.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CopiesWith {
+    /// Who.
+    pub name: String,
+    /// When first.
+    pub first: UnixMillis,
+    /// When last.
+    pub last: UnixMillis,
+    /// How many instances at most.
+    pub instances: u64,
+    /// When it took the note that they are not to be used any more.
+    pub told_at: Option<UnixMillis>,
 }
 
 /// The public keys that a certificate is held against.
@@ -176,9 +195,15 @@ fn text_of(
         backup_erased_at: recovery,
         not_covered: NOT_COVERED.map(str::to_owned).to_vec(),
         retained: RETAINED.map(str::to_owned).to_vec(),
+        copies_with: order.recipients.iter().map(copies_with).collect(),
         receipt,
         epoch_receipt: ended.map(|(signed, _)| signed),
     }
+}
+
+fn copies_with(recipient: &Recipient) -> CopiesWith {
+    let Recipient { name, first, last, instances, told_at, .. } = recipient;
+    CopiesWith { name: name.clone(), first: *first, last: *last, instances: *instances, told_at: *told_at }
 }
 
 fn sign(pair: &Ed25519KeyPair, text: &CertificateText) -> Option<SignedStatement> {

@@ -7,6 +7,7 @@
 //!  destroyed    the key service destroyed the keys and signed since when nothing opens them
 //!  unlisted     rows are gone from memory and index, what was open in memory with them
 //!  deleted      objects and their thumbnails are gone from the store, looked for again one by one
+//!  told         peers that have copies hear of it, where the officer wants that; its word is the order's own
 //!  done         a study that was erased comes back only into quarantine; the patient's audit details are closed
 //! ```
 //!
@@ -19,13 +20,17 @@ mod desk;
 mod order;
 mod part;
 mod receipts;
+mod recipients;
 mod reseal;
 mod steps;
 mod tombstone;
 
-pub use certificate::{CertificateError, CertificateKeys, CertificateText, certificate_text, verify_certificate};
+pub use certificate::{
+    CertificateError, CertificateKeys, CertificateText, CopiesWith, certificate_text, verify_certificate,
+};
 pub use order::{Approved, ErasureId, Ground, Level, Order, Stage, WhatToErase};
 pub use receipts::{kept_receipts, show_receipts};
+pub use recipients::{Notice, Recipient, Tell};
 pub(crate) use tombstone::Erased;
 
 use crate::{
@@ -95,6 +100,12 @@ pub enum EraseError {
     KeyHost {
         /// The approval that waits there.
         approval: String,
+    },
+    /// Peers that were to be told of the erasure do not take it.
+    #[error("{peers} peers that have copies could not be told: run it again, or let it end without")]
+    NotTold {
+        /// How many.
+        peers: usize,
     },
     /// There is nothing to certify yet.
     #[error("nothing is erased yet")]
@@ -173,6 +184,7 @@ impl EraseError {
             | Self::CoolingOff(_)
             | Self::NotApproved { .. }
             | Self::KeyHost { .. }
+            | Self::NotTold { .. }
             | Self::NotYet => Fault::Conflict,
             Self::Pending | Self::Stopping => Fault::Busy,
             Self::Retention(error) => error.fault(),
@@ -203,6 +215,7 @@ impl EraseError {
             Self::CoolingOff(_) => "cooling-off",
             Self::NotApproved { .. } => "not-approved",
             Self::KeyHost { .. } => "key-host-approval",
+            Self::NotTold { .. } => "not-told",
             Self::NotYet => "not-yet",
             _ => "erasure",
         }

@@ -2,6 +2,7 @@
 //! objects that are to be deleted lie beside it in pieces, under `erasure-objects:`, id and number, and so do the rows of
 //! a part of a study, under `erasure-rows:`.
 
+use super::Recipient;
 use leadglass_index::Going;
 use leadglass_keys::wire::SignedStatement;
 use leadglass_model::{ActorRef, KeyId, ObjectId, Phi, SeriesUid, SopInstanceUid, StudyRef, StudyUid, UnixMillis};
@@ -199,6 +200,15 @@ pub struct Order {
     pub moved: bool,
     /// The patient's token in the log, hexadecimal.
     pub subject: Option<String>,
+    /// Peers among those who have copies are to be told.
+    #[serde(default)]
+    pub tell: bool,
+    /// Who has copies. Before it is known: nobody.
+    #[serde(default)]
+    pub recipients: Vec<Recipient>,
+    /// Whether that is known.
+    #[serde(default)]
+    pub recipients_known: bool,
     /// How far it is.
     pub stage: Stage,
     /// The approval at the key service.

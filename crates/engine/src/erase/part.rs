@@ -273,7 +273,7 @@ impl Shared {
         Ok(())
     }
 
-    async fn listed_rows(&self, tenant: TenantId, id: ErasureId) -> Result<BTreeSet<Going>, RecordError> {
+    pub(super) async fn listed_rows(&self, tenant: TenantId, id: ErasureId) -> Result<BTreeSet<Going>, RecordError> {
         let mut going = BTreeSet::new();
         let Some(records) = self.records(tenant) else { return Ok(going) };
         for piece in 0.. {
@@ -367,7 +367,7 @@ impl Shared {
         }
     }
 
-    fn goes(&self, tenant: TenantId, order: &Order, row: &InstanceRow) -> bool {
+    pub(super) fn goes(&self, tenant: TenantId, order: &Order, row: &InstanceRow) -> bool {
         let (Some(part), Some(tokens)) = (order.part_token(), self.tokens(tenant, row)) else { return false };
         part == tokens.series || part == tokens.instance
     }

@@ -1,6 +1,6 @@
 //! The steps of an order, one function each. Each says what survives if we die in it.
 
-use super::{EraseError, ErasureId, Level, Order, Stage, order, part::objects_of};
+use super::{EraseError, ErasureId, Level, Notice, Order, Stage, order, part::objects_of};
 use crate::{Engine, Shared, retrieve::thumbnail_name};
 use futures::{StreamExt, TryStreamExt, stream};
 use leadglass_keys::{
@@ -80,6 +80,8 @@ impl Shared {
         loop {
             match order.stage {
                 Stage::Ordered => self.list(tenant, actor, &mut order).await?,
+                // While the rows of what goes still open.
+                Stage::Listed if !order.recipients_known => self.know_recipients(tenant, &mut order).await?,
                 // Its name is durable before anything is sealed under it.
                 Stage::Listed if self.lacks_key(tenant, &order).await? => self.choose_key(tenant, &mut order).await?,
                 // Said before the keys are destroyed: afterwards the rows of what goes do not open.
@@ -96,6 +98,15 @@ impl Shared {
                 }
                 Stage::Destroyed => self.unlist(tenant, &mut order).await?,
                 Stage::Unlisted => self.delete(tenant, &mut order).await?,
+                Stage::Deleted if order.waits_for_recipients() => {
+                    self.tell_peers(tenant, &mut order).await?;
+                    let peers = order.recipients.iter().filter(|r| r.notice == Notice::Waiting).count();
+                    if peers > 0 {
+                        // Who was told is kept, and why the others were not.
+                        self.keep_order(tenant, &order, Expected::Version(version)).await?;
+                        return Err(EraseError::NotTold { peers });
+                    }
+                }
                 Stage::Deleted => self.finish_erasure(tenant, &mut order).await?,
                 Stage::Done => return Ok(order),
                 Stage::Withdrawn => return Err(EraseError::Begun(order.stage)),
@@ -253,6 +264,7 @@ impl Shared {
             scope: None,
             study_refs: studies()?,
             count: None,
+            log: None,
             until: now.plus_secs(APPROVAL_LASTS_S),
         };
         let json = serde_json::to_vec(&job).map_err(|_| EraseError::Receipt)?;
@@ -264,9 +276,9 @@ impl Shared {
     }
 
     /// Rows go from memory and index; what was open under the keys with them. Dying here, the rows that are left do not open,
-            log: None,
     /// and are removed again.
     async fn unlist(&self, tenant: TenantId, order: &mut Order) -> Result<(), EraseError> {
+        self.add_recipients(tenant, order).await?;
         for token in &order.uid_tokens {
             let mut bytes = [0; 16];
             if hex::decode_to_slice(token, &mut bytes).is_ok() {
@@ -328,7 +340,7 @@ impl Shared {
                 }
             }
         }
-        Ok(())
+        self.forget_notes(tenant, id).await
     }
 
     pub(super) async fn listed_objects(&self, tenant: TenantId, id: ErasureId) -> Result<Vec<ObjectId>, EraseError> {
@@ -355,6 +367,10 @@ impl Shared {
         matters.extend(order.subject_token().filter(|_| order.level == Level::Patient).map(|subject| subject.0));
         let records = self.records(tenant).ok_or(EraseError::Missing)?;
         self.care.forget(records, &matters).await?;
+        // Of a study of which a part stays, the recipients have that.
+        for study in order.studies.iter().filter(|_| order.part.is_none()) {
+            self.forget_disclosures(tenant, *study).await?;
+        }
         if order.level == Level::Patient {
             records.forget_old_bytes().await?;
         }

@@ -1,11 +1,13 @@
 //! An export that is brought to another house (GDPR Art. 20): its instances as they came, one by one, by whoever knows the way.
 
-use super::{ExportBy, ExportError, ExportId, body::Run};
-use crate::{Announced, RetrieveError, Shared};
+use super::{ExportBy, ExportError, ExportId, Handed, body::Run};
+use crate::{Announced, RetrieveError, Shared, deidentify::Nameless};
 use bytes::Bytes;
-use futures::{Stream, TryStreamExt, future::BoxFuture};
+use futures::{StreamExt, TryStreamExt, future::BoxFuture, stream, stream::BoxStream};
 use leadglass_audit::Outcome;
+use leadglass_imaging::Instance;
 use leadglass_model::{SopClassUid, TenantId, TransferSyntaxUid};
+use leadglass_tap::part10::write_head;
 use std::sync::{Arc, atomic::Ordering};
 use tokio::sync::mpsc;
 
@@ -28,11 +30,20 @@ pub trait Courier: Send + Sync + 'static {
 #[error("{0}")]
 pub struct CourierError(pub String);
 
-/// The instances of an export, in their order.
-pub struct Parcel {
-    run: Arc<Run>,
-    places: Vec<(usize, usize, usize)>,
+/// Instances that are brought, in their order.
+pub struct Parcel(Contents);
+
+enum Contents {
+    /// Of an export.
+    Export { run: Arc<Run>, places: Vec<(usize, usize, usize)> },
+    /// Made here.
+    Made(Vec<Instance>),
+    /// Without what names anybody.
+    Nameless(Nameless),
 }
+
+/// Bytes of an instance. An error ends it.
+pub type ParcelPieces = BoxStream<'static, Result<Bytes, ExportError>>;
 
 /// What became of an instance.
 #[derive(Debug, Clone)]
@@ -66,48 +77,127 @@ pub enum Delivery {
 
 impl std::fmt::Debug for Parcel {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Parcel").field("instances", &self.places.len()).finish_non_exhaustive()
+        f.debug_struct("Parcel").field("instances", &self.len()).finish_non_exhaustive()
     }
 }
 
 impl Parcel {
+    /// Instances that were made here.
+    pub(crate) const fn made(instances: Vec<Instance>) -> Self {
+        Self(Contents::Made(instances))
+    }
+
+    /// Instances of a job that takes names out of them.
+    pub(crate) const fn nameless(nameless: Nameless) -> Self {
+        Self(Contents::Nameless(nameless))
+    }
+
     /// How many instances.
-    pub const fn len(&self) -> usize {
-        self.places.len()
+    pub fn len(&self) -> usize {
+        match &self.0 {
+            Contents::Export { places, .. } => places.len(),
+            Contents::Made(instances) => instances.len(),
+            Contents::Nameless(nameless) => nameless.len(),
+        }
     }
 
     /// Whether there is none.
-    pub const fn is_empty(&self) -> bool {
-        self.places.is_empty()
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
     }
 
     /// What an instance is.
     pub fn announced(&self, number: usize) -> Option<Announced> {
-        let at = *self.places.get(number)?;
-        let (part, (_, _, sop_instance)) = (self.run.job.part(at)?, self.run.job.uids(at)?);
-        Some(Announced {
-            sop_class: SopClassUid::parse(&part.class).ok()?,
-            sop_instance,
-            transfer_syntax: TransferSyntaxUid::parse(&part.syntax).ok()?,
-        })
+        match &self.0 {
+            Contents::Export { run, places } => {
+                let at = *places.get(number)?;
+                let (part, (_, _, sop_instance)) = (run.job.part(at)?, run.job.uids(at)?);
+                Some(Announced {
+                    sop_class: SopClassUid::parse(&part.class).ok()?,
+                    sop_instance,
+                    transfer_syntax: TransferSyntaxUid::parse(&part.syntax).ok()?,
+                })
+            }
+            Contents::Made(instances) => instances.get(number).map(announced),
+            Contents::Nameless(nameless) => nameless.announced(number),
+        }
     }
 
     /// The data set of an instance, and its length.
     ///
     /// Cancel safety: reads only.
-    pub async fn data_set(
-        &self,
-        number: usize,
-    ) -> Result<(u64, impl Stream<Item = Result<Bytes, ExportError>> + Send + 'static), ExportError> {
-        let at = *self.places.get(number).ok_or(ExportError::Changed)?;
-        // Whoever signed out gives nothing away any more.
-        if self.run.access.over.load(Ordering::Relaxed) {
-            return Err(ExportError::Read(RetrieveError::SignedOut));
+    pub async fn data_set(&self, number: usize) -> Result<(u64, ParcelPieces), ExportError> {
+        match &self.0 {
+            Contents::Export { run, places } => {
+                let instance = opened(run, places, number).await?;
+                let range = instance.data_set();
+                Ok((range.end - range.start, run.watched(instance.read(range).map_err(ExportError::from))))
+            }
+            Contents::Made(instances) => {
+                let instance = instances.get(number).ok_or(ExportError::Changed)?;
+                Ok(held(instance.pieces.clone()))
+            }
+            Contents::Nameless(nameless) => nameless.data_set(number).await,
         }
-        let instance = self.run.instance(at).await?;
-        let range = instance.data_set();
-        Ok((range.end - range.start, self.run.watched(instance.read(range).map_err(ExportError::from))))
     }
+
+    /// Length of an instance as a PS3.10 file.
+    pub fn file_len(&self, number: usize) -> Option<u64> {
+        match &self.0 {
+            Contents::Export { run, places } => Some(run.job.part(*places.get(number)?)?.len),
+            Contents::Made(instances) => Some(held(file(instances.get(number)?)).0),
+            Contents::Nameless(nameless) => nameless.file_len(number),
+        }
+    }
+
+    /// An instance as a PS3.10 file, and its length.
+    ///
+    /// Cancel safety: reads only.
+    pub async fn file(&self, number: usize) -> Result<(u64, ParcelPieces), ExportError> {
+        match &self.0 {
+            Contents::Export { run, places } => {
+                let instance = opened(run, places, number).await?;
+                let len = instance.len();
+                Ok((len, run.watched(instance.read(0..len).map_err(ExportError::from))))
+            }
+            Contents::Made(instances) => Ok(held(file(instances.get(number).ok_or(ExportError::Changed)?))),
+            Contents::Nameless(nameless) => nameless.file(number).await,
+        }
+    }
+}
+
+/// An instance of an export, as it was listed.
+async fn opened(
+    run: &Arc<Run>,
+    places: &[(usize, usize, usize)],
+    number: usize,
+) -> Result<crate::retrieve::Instance, ExportError> {
+    let at = *places.get(number).ok_or(ExportError::Changed)?;
+    // Whoever signed out gives nothing away any more.
+    if run.access.over.load(Ordering::Relaxed) {
+        return Err(ExportError::Read(RetrieveError::SignedOut));
+    }
+    run.instance(at).await
+}
+
+fn announced(instance: &Instance) -> Announced {
+    Announced {
+        sop_class: instance.sop_class.clone(),
+        sop_instance: instance.sop_instance.clone(),
+        transfer_syntax: instance.transfer_syntax.clone(),
+    }
+}
+
+/// A file's head and its data set.
+fn file(instance: &Instance) -> Vec<Bytes> {
+    let Announced { sop_class, sop_instance, transfer_syntax } = announced(instance);
+    let head = write_head(&sop_class, &sop_instance, &transfer_syntax, None);
+    std::iter::once(Bytes::from(head)).chain(instance.pieces.iter().cloned()).collect()
+}
+
+fn held(pieces: Vec<Bytes>) -> (u64, ParcelPieces) {
+    let len = pieces.iter().map(|piece| piece.len() as u64).sum();
+    (len, stream::iter(pieces.into_iter().map(Ok)).boxed())
 }
 
 impl Shared {
@@ -131,11 +221,14 @@ impl Shared {
         let total = places.len();
         let entry = self.export_entry(&by, &format!("to-{peer}"), &first, &refs, total);
         self.commit_entry(entry, None).await?;
-        let run = Arc::new(Run { shared: self.clone(), job, by: by.clone(), access });
+        let before = self.note_disclosure(tenant, &job, peer, Handed::Peer).await?;
+        let mut taken_of = vec![0; job.list.studies.len()];
+        let study_of: Vec<usize> = places.iter().map(|(study, ..)| *study).collect();
+        let run = Arc::new(Run { shared: self.clone(), job: job.clone(), by: by.clone(), access });
         let (told, mut answers) = mpsc::channel(ANSWERS_AHEAD);
-        let work = courier.bring(peer, Parcel { run, places }, told);
+        let work = courier.bring(peer, Parcel(Contents::Export { run, places }), told);
         let (tell, deliveries) = mpsc::channel(ANSWERS_AHEAD);
-        let (shared, stop) = (self.clone(), self.stop.clone());
+        let (shared, stop, peer) = (self.clone(), self.stop.clone(), peer.to_owned());
         self.tasks.spawn(async move {
             let (mut taken, mut done, mut why) = (0, 0, Vec::new());
             let mut note = |words: String| {
@@ -152,10 +245,15 @@ impl Shared {
                 }
             };
             let listening = async {
-                while let Some(Brought { refused, .. }) = answers.recv().await {
+                while let Some(Brought { number, refused }) = answers.recv().await {
                     done += 1;
                     match refused {
-                        None => taken += 1,
+                        None => {
+                            taken += 1;
+                            if let Some(count) = study_of.get(number).and_then(|study| taken_of.get_mut(*study)) {
+                                *count += 1;
+                            }
+                        }
                         Some(words) => note(words),
                     }
                     // A slow reader misses steps, never the end.
@@ -163,6 +261,12 @@ impl Shared {
                 }
             };
             let (ended, ()) = tokio::join!(bringing, listening);
+            // What broke off stays written as all of it: nobody knows what arrived behind the last answer.
+            if ended.is_ok()
+                && let Err(error) = shared.close_disclosure(tenant, &job, &peer, before, &taken_of).await
+            {
+                tracing::error!(%error, "what a peer has could not be written down; it stands as all of the export");
+            }
             if let Err(CourierError(words)) = ended {
                 note(words);
             }

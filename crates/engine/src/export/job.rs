@@ -60,6 +60,9 @@ pub struct ExportView {
     pub bytes: u64,
     /// Whether a passphrase opens it.
     pub sealed: bool,
+    /// To whom it is handed, where that was said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recipient: Option<String>,
 }
 
 /// What all exports of a node share.
@@ -67,7 +70,7 @@ pub(crate) struct Exports {
     pub(super) jobs: Mutex<LruCache<ExportId, Arc<Job>>>,
     pub(crate) practices: Mutex<HashMap<TenantId, Practice>>,
     pub(super) printer: Mutex<Option<Arc<dyn Printer>>>,
-    pub(super) courier: Mutex<Option<Arc<dyn Courier>>>,
+    pub(crate) courier: Mutex<Option<Arc<dyn Courier>>>,
     /// Exports that are made or given out at one time.
     pub(super) turns: Arc<Semaphore>,
 }
@@ -386,7 +389,7 @@ pub(super) fn record_keys(class: &str, json: &[u8]) -> Vec<u8> {
 /// Ed25519 (RFC 8032 §5.1.6).
 const SIGNATURE_LEN: u64 = 64;
 /// Whatever changes a package's bytes changes this number: lists of another one are begun anew.
-pub(super) const FORM: u32 = 1;
+pub(super) const FORM: u32 = 2;
 /// So long an export can be had: seven days.
 pub(super) const LASTS_S: u64 = 7 * 24 * 3600;
 /// Lists in memory.

@@ -2,6 +2,7 @@
 
 use super::{
     Begun, ExportAsked, ExportBy, ExportError, ExportId, ExportView, MAX_INSTANCES, WhatToExport,
+    disclosed::stated_recipient,
     job::{
         FORM, Fixed, Head, InstancePart, LASTS_S, List, Paper, Secrets, SeriesPart, StudyPart, preview_name,
         record_keys,
@@ -57,6 +58,7 @@ impl Shared {
         let text = |text: &Option<Phi<String>>| text.as_ref().map_or(String::new(), |text| text.expose().clone());
         let row = &first.row;
         let patient = [&row.patient_name, &row.patient_id, &row.birth_date, &row.sex].map(text);
+        let recipient = asked.recipient.as_ref().map(|said| stated_recipient(said, &patient)).transpose()?;
         let alone = matches!(asked.what, WhatToExport::Instance(..));
         let mut list = List { made_ms: now.0, patient, studies, papers: Vec::new(), envelope: None, alone };
         let passphrase = if asked.sealed { Some(self.envelope_of(&mut list).await?) } else { None };
@@ -70,6 +72,7 @@ impl Shared {
             instances: total,
             bytes: 0,
             sealed: asked.sealed,
+            recipient,
         };
         // The report comes last: it tells of this very reading.
         let entry = self.export_entry(&by, "begun", first, &refs, total);
@@ -81,7 +84,11 @@ impl Shared {
     }
 
     /// The studies that are meant, by date. One look at every study in memory.
-    async fn to_export(self: Arc<Self>, tenant: TenantId, what: WhatToExport) -> Result<Vec<StudyEntry>, ExportError> {
+    pub(crate) async fn to_export(
+        self: Arc<Self>,
+        tenant: TenantId,
+        what: WhatToExport,
+    ) -> Result<Vec<StudyEntry>, ExportError> {
         let look = move || match what {
             WhatToExport::Study(uid) | WhatToExport::Instance(uid, ..) => {
                 self.catalog.study(tenant, &uid).into_iter().collect()

@@ -11,12 +11,14 @@
 
 mod body;
 mod courier;
+mod disclosed;
 mod job;
 mod list;
 mod send;
 mod stored;
 
-pub use courier::{Brought, Courier, CourierError, Delivery, Parcel};
+pub use courier::{Brought, Courier, CourierError, Delivery, Parcel, ParcelPieces};
+pub use disclosed::{Disclosure, Handed};
 pub(crate) use job::Exports;
 pub use job::{ExportId, ExportView};
 
@@ -59,6 +61,8 @@ pub struct ExportAsked {
     pub people: BTreeMap<String, String>,
     /// In an envelope that a passphrase opens.
     pub sealed: bool,
+    /// To whom the package will be handed, if to anybody else than the patient.
+    pub recipient: Option<String>,
 }
 
 /// Whoever asks, and what it takes to give something out.
@@ -119,6 +123,12 @@ pub enum ExportError {
     /// No such peer, or not for this tenant.
     #[error("there is no peer of this name for this practice")]
     NoPeer,
+    /// Too long, or no text.
+    #[error("a recipient is named in one line of at most 100 characters")]
+    Recipient,
+    /// The patient is named where the recipient should be.
+    #[error("the recipient's name holds the patient's: name the recipient alone, for it is kept after an erasure")]
+    RecipientNamesPatient,
     /// Several patients have this Patient ID.
     #[error("several issuers gave this Patient ID to somebody: name the issuer")]
     Ambiguous,
@@ -162,7 +172,7 @@ impl ExportError {
     pub fn fault(&self) -> Fault {
         match self {
             Self::Missing | Self::NoPeer => Fault::Missing,
-            Self::TooMany | Self::Ambiguous => Fault::BadInput,
+            Self::TooMany | Self::Ambiguous | Self::Recipient | Self::RecipientNamesPatient => Fault::BadInput,
             Self::Busy | Self::Stopping => Fault::Busy,
             Self::Changed => Fault::Conflict,
             Self::Read(error) => error.fault(),
@@ -181,6 +191,8 @@ impl ExportError {
             Self::NoPeer => "no-peer",
             Self::TooMany => "too-many-instances",
             Self::Ambiguous => "several-patients",
+            Self::Recipient => "recipient",
+            Self::RecipientNamesPatient => "recipient-names-patient",
             Self::Busy => "busy",
             Self::Changed => "changed",
             Self::Read(error) => error.code(),

@@ -4,7 +4,7 @@
 //! the envelope, if there is one, seals chunk by chunk.
 
 use super::{
-    ExportBy, ExportError, ExportId,
+    ExportBy, ExportError, ExportId, Handed,
     body::{Hashing, Run},
 };
 use crate::Shared;
@@ -28,6 +28,9 @@ impl Shared {
         let access = self.access(&by.permit, by.session, &first).await?;
         let entry = self.export_entry(&by, "given-out", &first, &refs, job.head.view.instances);
         self.commit_entry(entry, None).await?;
+        if let Some(recipient) = &job.head.view.recipient {
+            self.note_disclosure(by.permit.tenant(), &job, recipient, Handed::Package).await?;
+        }
         let run = Arc::new(Run { shared: self.clone(), job, by, access });
         let (out, pieces) = mpsc::channel(PIECES_AHEAD);
         let stop = self.stop.clone();

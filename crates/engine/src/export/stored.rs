@@ -111,6 +111,18 @@ impl Shared {
         Ok(views)
     }
 
+    /// The studies of one; `None` where there is none that can be had.
+    pub(crate) async fn studies_of_export(
+        &self,
+        tenant: TenantId,
+        id: &str,
+    ) -> Result<Option<Vec<StudyRef>>, ExportError> {
+        let now = self.clock.now();
+        let is_it = |head: &Head| head.form == FORM && head.view.id == id && now.0 < head.view.until_ms;
+        let head = self.heads(tenant).await?.into_iter().find(is_it);
+        Ok(head.map(|head| head.studies.into_iter().map(|(study, _)| study).collect()))
+    }
+
     /// Removes one.
     pub(super) async fn drop_job(&self, tenant: TenantId, id: ExportId) -> Result<(), ExportError> {
         let records = self.job_records(tenant)?;

@@ -40,14 +40,25 @@ pub(super) fn line(entry: &EntryLine) -> String {
 
 /// A field: quoted where it must be, and text behind an apostrophe where a spreadsheet would calculate (OWASP CSV injection).
 pub(crate) fn field(text: &str) -> String {
-    let dangerous = text.starts_with(['=', '+', '-', '@', '\t', '\r', '\n', '|', '%']);
-    let text = if dangerous { format!("'{text}") } else { text.to_owned() };
+    let dangerous = text.starts_with(CALCULATES);
+    let text: String = text.chars().map(|c| if is_unseen(c) { '\u{FFFD}' } else { c }).collect();
+    let text = if dangerous { format!("'{text}") } else { text };
     if text.contains(['"', ',', '\n', '\r', ';', '\t']) || dangerous {
         format!("\"{}\"", text.replace('"', "\"\""))
     } else {
         text
     }
 }
+
+/// What controls others and is not seen itself: control characters, and those that turn the direction of a line (UAX #9).
+fn is_unseen(c: char) -> bool {
+    let turns = matches!(c, '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}');
+    turns || (c.is_control() && !matches!(c, '\t' | '\n' | '\r'))
+}
+
+/// A cell that begins so is calculated, the wide forms in some places, too.
+const CALCULATES: [char; 13] =
+    ['=', '+', '-', '@', '\t', '\r', '\n', '|', '%', '\u{FF1D}', '\u{FF0B}', '\u{FF0D}', '\u{FF20}'];
 
 #[cfg(test)]
 mod tests {
@@ -56,10 +67,11 @@ mod tests {
     #[test]
     fn no_field_is_a_formula() {
         assert_eq!(field("=HYPERLINK(\"x\")"), "\"'=HYPERLINK(\"\"x\"\")\"");
-        for bad in ["@SUM(1)", "+1", "-1", "\t=1", "|cmd", "%x"] {
+        for bad in ["@SUM(1)", "+1", "-1", "\t=1", "|cmd", "%x", "\u{FF1D}1"] {
             assert!(field(bad).starts_with("\"'"), "{bad}");
         }
         assert_eq!(field("care"), "care");
+        assert_eq!(field("a\u{202E}\0b"), "a\u{FFFD}\u{FFFD}b");
         assert_eq!(field("a,b"), "\"a,b\"");
     }
 }

@@ -134,6 +134,15 @@ fn lines(text: &CertificateText) -> Vec<String> {
         "Not covered:".to_owned(),
     ];
     out.extend(text.not_covered.iter().map(|what| format!("  - {what}")));
+    out.push("Copies had been given before to:".to_owned());
+    if text.copies_with.is_empty() {
+        out.push("  - nobody, as far as exports of this vault are concerned".to_owned());
+    }
+    for with in &text.copies_with {
+        let told = with.told_at.map_or("not told by this vault".to_owned(), |at| format!("told {}", audit::time(at.0)));
+        let (first, last) = (audit::time(with.first.0), audit::time(with.last.0));
+        out.push(format!("  - {}: {} instances at most, {first} to {last}; {told}", with.name, with.instances));
+    }
     out.push("Retained:".to_owned());
     out.extend(text.retained.iter().map(|what| format!("  - {what}")));
     out.push(String::new());

@@ -28,6 +28,9 @@ can be taken back. The keys are destroyed by the key service, on whose host a pe
 Of a study a single series or instance goes, too: what stays lies under the same key, so it is sealed anew under another one
 before the key is destroyed. Backups from before then give back neither; take a new one.
 
+Whoever got copies by an export is named by `leadglass erase recipients ID` (Art. 19). With --tell, said before the keys are
+destroyed, the peers among them get a rejection note (DICOM Key Object Selection); the others are told by a person.
+
 A run that was broken off goes on when it is run again, and when the vault starts. Exit code 3: something is still to be
 done by a person.")]
 pub struct Args {
@@ -98,6 +101,19 @@ enum Command {
         vault: Vault,
         /// The order.
         id: String,
+    },
+    /// Names who got copies of what an order is about (GDPR Art. 19).
+    Recipients {
+        #[command(flatten)]
+        vault: Vault,
+        /// The order.
+        id: String,
+        /// Has the peers among them told by a rejection note, once everything is destroyed.
+        #[arg(long, conflicts_with = "tell_nobody")]
+        tell: bool,
+        /// Lets the order end though a peer could not be told.
+        #[arg(long)]
+        tell_nobody: bool,
     },
     /// Fetches the certificate: interim while dates are open, final when all stand.
     Certificate {
@@ -182,6 +198,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
             let url = at(&client, &id, "")?;
             told(&vault, &client.send(client.http.get(url)).await?.json().await?)
         }
+        Command::Recipients { vault, id, tell, tell_nobody } => recipients(&vault, &id, tell, tell_nobody).await,
         Command::Certificate { vault, id, out, pdf } => {
             let client = Client::new(&vault)?;
             let url = at(&client, &id, "/certificate")?;
@@ -217,6 +234,41 @@ async fn carry_on(vault: &Vault, id: &str, approval: Option<String>) -> anyhow::
             Ok(ExitCode::from(ATTENTION))
         }
     }
+}
+
+/// Names who has copies, after saying whether they are told.
+async fn recipients(vault: &Vault, id: &str, tell: bool, tell_nobody: bool) -> anyhow::Result<ExitCode> {
+    let client = Client::new(vault)?;
+    let url = at(&client, id, "/recipients")?;
+    if tell || tell_nobody {
+        client.send(client.http.put(&url).json(&json!({ "tell": tell }))).await?;
+    }
+    let found: Value = client.send(client.http.get(&url)).await?.json().await?;
+    if vault.json {
+        print(&found.to_string());
+        return Ok(ExitCode::SUCCESS);
+    }
+    let all = found.as_array().map_or(&[][..], Vec::as_slice);
+    if all.is_empty() {
+        eprintln!("No export of it went to anybody but the patient.");
+    }
+    for one in all {
+        let text = |field: &str| one[field].as_str().unwrap_or("-");
+        let time = |field: &str| one[field].as_u64().map_or("-".to_owned(), crate::audit::time);
+        print(&format!(
+            "{}  {:<8} {} to {}  {} studies, {} to {} instances  notice: {} {}",
+            text("name"),
+            text("handed"),
+            time("first_ms"),
+            time("last_ms"),
+            one["studies"],
+            one["instances_known"],
+            one["instances_at_most"],
+            text("notice"),
+            one["why"].as_str().map_or_else(|| time("told_at_ms"), str::to_owned),
+        ));
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 fn told(vault: &Vault, order: &Value) -> anyhow::Result<ExitCode> {
@@ -260,4 +312,4 @@ const GROUNDS: [&str; 6] =
 const TAKE_A_BACKUP: &str = "What stayed of the study lies under another key now, and no earlier backup of the vault \
                              gives it back: take one (leadglass backup).";
 /// What a run waits for, and a person or a date brings.
-const WAITS: [&str; 3] = ["key-host-approval", "cooling-off", "not-approved"];
+const WAITS: [&str; 4] = ["key-host-approval", "cooling-off", "not-approved", "not-told"];

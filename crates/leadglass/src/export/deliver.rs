@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use std::{io::IsTerminal, process::ExitCode};
 
 /// Has it brought, and says what came of it.
-pub(super) async fn deliver(client: &Client, address: &str, peer: &str, as_json: bool) -> anyhow::Result<ExitCode> {
+pub(crate) async fn deliver(client: &Client, address: &str, peer: &str, as_json: bool) -> anyhow::Result<ExitCode> {
     let answer = client.send(client.http.post(address).json(&json!({ "peer": peer }))).await?;
     let mut pieces = answer.bytes_stream();
     let (mut held, mut last, bar) = (Vec::new(), Value::Null, bar());

@@ -1,6 +1,6 @@
 //! `leadglass export`: a package of a patient, a study or an instance, fetched from a running vault over HTTPS.
 
-mod deliver;
+pub(crate) mod deliver;
 mod fetch;
 mod papers;
 
@@ -24,9 +24,11 @@ are readable by others. With a token of the data protection officer.
   leadglass export --patient-file id.txt --out package.zip
   leadglass export --patient-file id.txt --sealed --out package.zip.age   (the passphrase is shown once)
   leadglass export --resume ID --out package.zip                          goes on with package.zip.part
-  leadglass export --study-file uid.txt --to PEER                         the images to another house, by C-STORE
+  leadglass export --study-file uid.txt --to PEER                         the images to another house
 
-PEER is a name of [[peers]] in the configuration. Exit code 3: the peer did not take everything.
+PEER is a name of [[peers]] in the configuration, which also says whether it is reached by C-STORE or by STOW-RS. Exit
+code 3: the peer did not take everything. A package that goes to somebody else than the patient names whom in
+--recipient-file; `leadglass erase recipients` names all who got something, should it be erased one day (Art. 19).
 
 A download that breaks off is gone on with by itself while the vault comes back; for seven days by --resume.")]
 pub struct Args {
@@ -56,9 +58,12 @@ pub struct Args {
     /// Where the package goes; `-` writes it to standard output.
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
-    /// Brings the images to this peer of the configuration instead, as they came, by C-STORE.
+    /// Brings the images to this peer of the configuration instead, as they came, by C-STORE or STOW-RS.
     #[arg(long, value_name = "PEER", conflicts_with_all = ["out", "sealed", "list", "take_back"])]
     to: Option<String>,
+    /// A file that names to whom the package will be handed, in one line that does not name the patient.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["to", "resume", "list", "take_back"])]
+    recipient_file: Option<PathBuf>,
     /// Seals the package for the patient (age): a passphrase is made and shown once.
     #[arg(long)]
     sealed: bool,
@@ -146,6 +151,9 @@ fn asked(args: &Args) -> anyhow::Result<Value> {
         bail!("say what is to be exported: --patient-file, --study-file or --instance-file");
     };
     asked["sealed"] = Value::Bool(args.sealed);
+    if let Some(file) = &args.recipient_file {
+        asked["recipient"] = Value::String(text_of(file)?);
+    }
     // A report on accesses is for the patient, not for a peer.
     if args.no_report || args.to.is_some() {
         asked["report"] = Value::Bool(false);
