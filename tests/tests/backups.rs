@@ -9,7 +9,7 @@ use leadglass_tests::eyes::files_under;
 use leadglass_tests::fixture::Fixture;
 use leadglass_tests::process::{kill_9, until};
 use leadglass_tests::scratch;
-use leadglass_tests::site::{believe, drained, halt, keyd, large, objects, refused_start};
+use leadglass_tests::site::{believe, drained, halt, large, objects, refused_start};
 use leadglass_tests::vault::{Vault, program};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};

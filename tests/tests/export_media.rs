@@ -1,5 +1,5 @@
-//! Packages of patients whose names are attacks, and of one with more images than memory: nothing is injected, nothing is changed,
-//! others open the media, and nothing stays in clear.
+//! Packages of patients whose names are attacks, and of one with more images than memory: nothing is injected, nothing
+//! is changed, others open the media, and nothing stays in clear.
 
 #![allow(clippy::unwrap_used, reason = "the helpers of a test end where they fail, as the test does")]
 
@@ -25,7 +25,8 @@ use std::process::{Command, Output, Stdio};
 
 const MIB: u64 = 1 << 20;
 
-/// Files whose every text is an attack, under UIDs of 64 characters. Arguments: a fixture, a folder. Prints what it made.
+/// Files whose every text is an attack, under UIDs of 64 characters. Arguments: a fixture, a folder. Prints what it
+/// made.
 const MAKE_HOSTILE: &str = r##"
 import json, sys, warnings, pydicom
 from pydicom import config
@@ -234,8 +235,8 @@ fn stored(vault: &Vault, patient: &str, seeds: std::ops::Range<u64>, mib: u32) {
     }
 }
 
-/// Exports a patient into a file; `half_way` looks around when half of it came and nothing moves. Answers what the vault's memory
-/// rose to.
+/// Exports a patient into a file; `half_way` looks around when half of it came and nothing moves. Answers what the
+/// vault's memory rose to.
 fn exported(vault: &Vault, patient: &Path, package: &Path, half_way: impl FnOnce()) -> u64 {
     let pid = vault.now().pids.vault;
     forget_peak(pid).unwrap();

@@ -1,5 +1,5 @@
-//! What goes to other houses by STOW-RS, and who has to hear of it when it is erased (GDPR Art. 19): Orthanc, another Leadglass and
-//! dcmtk's storescp are the others.
+//! What goes to other houses by STOW-RS, and who has to hear of it when it is erased (GDPR Art. 19): Orthanc, another
+//! Leadglass and dcmtk's storescp are the others.
 
 #![allow(clippy::unwrap_used, reason = "the helpers of a test end where they fail, as the test does")]
 
@@ -9,7 +9,7 @@ use leadglass_tests::fixture::Fixture;
 use leadglass_tests::http::Ask;
 use leadglass_tests::part10;
 use leadglass_tests::peers::{Orthanc, dcmtk, echoscu, free_port, python, run_python, said};
-use leadglass_tests::process::{kill_9, until};
+use leadglass_tests::process::{forget_peak, kill_9, peak_bytes, resident_bytes, until};
 use leadglass_tests::scratch;
 use leadglass_tests::site::{keyd, large, sibling};
 use leadglass_tests::vault::{Vault, program};
@@ -36,8 +36,8 @@ print(json.dumps({"title": note.ConceptNameCodeSequence[0].CodeValue, "patient":
                   "study": note.StudyInstanceUID, "rejected": sorted(rejected)}))
 "#;
 
-/// A house that wants a certificate. It has no time at first, takes at most three at once, and never the instance that is named
-/// last. Arguments: port, certificate, key, authority, a folder for what it takes, that instance.
+/// A house that wants a certificate. It has no time at first, takes at most three at once, and never the instance that
+/// is named last. Arguments: port, certificate, key, authority, a folder for what it takes, that instance.
 const STUBBORN: &str = r#"
 import io, json, ssl, sys, warnings, pydicom
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -122,7 +122,8 @@ fn held(vault: &Vault, orthanc: &Orthanc, instance: &str) -> Option<Vec<u8>> {
     Some(vault.http().get(&format!("{base}/instances/{id}/file"), Ask::default()).body)
 }
 
-/// An authority in `ca.pem`, and certificates of it: this machine's in `server.pem`, ours in `client.pem`, keys beside them.
+/// An authority in `ca.pem`, and certificates of it: this machine's in `server.pem`, ours in `client.pem`, keys beside
+/// them.
 fn certificates(dir: &Path) {
     let ca_key = KeyPair::generate().unwrap();
     let mut ca = CertificateParams::default();
@@ -179,7 +180,7 @@ fn images_go_to_orthanc_by_stow_as_they_came() {
     let (first, first_set) = Fixture::named("ct-1.dcm").renamed(1);
     let mut sent: Vec<(Fixture, Vec<u8>)> = (1..70).map(|n| sibling(&first, &first_set, 100 + n)).collect();
     sent.push((first.clone(), first_set));
-    let others = [Fixture::named("dx-jpegll.dcm").renamed(2), Fixture::named("pdf.dcm").renamed(3), large(4, 24)];
+    let others = [Fixture::named("dx-jpegll.dcm").renamed(2), Fixture::named("pdf.dcm").renamed(3), large(4, 300)];
     for (f, data_set) in sent.iter().chain(&others) {
         assert_eq!(vault.store(f, data_set).unwrap().status, 0);
     }
@@ -187,9 +188,14 @@ fn images_go_to_orthanc_by_stow_as_they_came() {
         let study = paper(dir.path(), "study.txt", &f.study);
         leadglass(&vault, &["export"], &["--to", peer, "--study-file", &study])
     };
+    let pid = vault.now().pids.vault;
     for (f, count) in [(&first, 70), (&others[0].0, 1), (&others[1].0, 1), (&others[2].0, 1)] {
+        forget_peak(pid).unwrap();
+        let before = resident_bytes(pid);
         let (code, told, words) = to("orthanc", f);
         assert_eq!((code, &told["taken"], &told["total"]), (0, &json!(count), &json!(count)), "{words}");
+        let more = peak_bytes(pid).saturating_sub(before) >> 20;
+        assert!(more < 96, "{} took {more} MiB", f.file);
     }
     for (f, data_set) in sent.iter().chain(&others) {
         let file = held(&vault, &orthanc, &f.instance).unwrap_or_else(|| panic!("{} did not arrive", f.file));

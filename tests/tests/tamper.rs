@@ -9,7 +9,7 @@ use leadglass_tests::http::Ask;
 use leadglass_tests::process::until;
 use leadglass_tests::rows::Rows;
 use leadglass_tests::site::{
-    alarms, ask_plain, believe, copy_tree, grown, halt, instance_path, keyd, large, metric, refused_start, replace_tree,
+    alarms, ask_plain, believe, copy_tree, grown, halt, instance_path, large, metric, refused_start, replace_tree,
     sibling, stored,
 };
 use leadglass_tests::vault::Vault;

@@ -1,5 +1,5 @@
 //! A rejection note: a Key Object Selection Document (PS3.3 A.35.4) that says which instances of a study are not to be used any
-//! more, and why (PS3.16 TID 2010, CID 7011; IHE RAD TF, Imaging Object Change Management). Whoever holds copies reads it.
+//! more, and why (PS3.16 TID 2010, CID 7010; IHE RAD TF, Imaging Object Change Management). Whoever holds copies reads it.
 
 use crate::{
     Moment, Record,
@@ -35,7 +35,7 @@ pub struct Rejected {
 }
 
 impl Rejection {
-    /// Code value of DCM, and what it means (PS3.16 CID 7011).
+    /// Code value of DCM, and what it means (PS3.16 CID 7010).
     pub const fn title(self) -> (&'static str, &'static str) {
         match self {
             Self::PatientSafety => ("113037", "Rejected for Patient Safety Reasons"),

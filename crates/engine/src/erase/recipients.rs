@@ -1,10 +1,10 @@
 //! To whom what is erased had been disclosed before (GDPR Art. 19), and telling those that are peers.
 //!
-//! Who got the studies of an order is read from what exports wrote down, and written into the order before its rows go: names,
-//! dates and counts, no patient. If the officer wants it, each peer among them gets a rejection note (`imaging::rejection`). A
-//! note names the patient and the instances, so it is made while their rows open, lies sealed under the key of the patient's
-//! audit details (`ERASURE.md`), leaves once everything is destroyed, and is removed with the order's other lists. Dying on the
-//! way, it leaves again: it is the same instance.
+//! Who got the studies of an order is read from what exports wrote down, and written into the order before its rows go:
+//! names, dates and counts, no patient. If the officer wants it, each peer among them gets a rejection note
+//! (`imaging::rejection`). A note names the patient and the instances, so it is made while their rows open, lies sealed
+//! under the key of the patient's audit details (`ERASURE.md`), leaves once everything is destroyed, and is removed
+//! with the order's other lists. Dying on the way, it leaves again: it is the same instance.
 
 use super::{EraseError, ErasureId, Ground, Order, Stage};
 use crate::{
@@ -100,7 +100,8 @@ struct Note {
 }
 
 impl Engine {
-    /// To whom what an order is about had been disclosed: as far as it is known before it begins, from then on for good.
+    /// To whom what an order is about had been disclosed: as far as it is known before it begins, from then on for
+    /// good.
     pub async fn erasure_recipients(
         &self,
         permit: &Permit<Administer>,
@@ -115,8 +116,8 @@ impl Engine {
         Ok(found.into_iter().map(|(recipient, _)| recipient).collect())
     }
 
-    /// Has the peers among the recipients told, or not. It is asked for before the keys are destroyed; what is not told yet can
-    /// be given up at any time.
+    /// Has the peers among the recipients told, or not. It is asked for before the keys are destroyed; what is not told
+    /// yet can be given up at any time.
     pub async fn tell_recipients(
         &self,
         permit: &Permit<Administer>,
@@ -164,8 +165,8 @@ impl Order {
 type Has = BTreeMap<StudyRef, Option<BTreeSet<String>>>;
 
 impl Shared {
-    /// Writes down who got what goes, and makes the notes for those that are to be told. Dying here, it is done again: nothing
-    /// has left yet.
+    /// Writes down who got what goes, and makes the notes for those that are to be told. Dying here, it is done again:
+    /// nothing has left yet.
     pub(super) async fn know_recipients(&self, tenant: TenantId, order: &mut Order) -> Result<(), EraseError> {
         let going = self.going_instances(tenant, order).await?;
         let mut found = self.recipients_of(tenant, order, going.as_ref()).await?;
@@ -192,8 +193,8 @@ impl Shared {
         Ok(())
     }
 
-    /// Who got something since, while the order waited for the key host, is written down, too. No note says that: what it would
-    /// name does not open any more. Dying here, it is done again.
+    /// Who got something since, while the order waited for the key host, is written down, too. No note says that: what
+    /// it would name does not open any more. Dying here, it is done again.
     pub(super) async fn add_recipients(&self, tenant: TenantId, order: &mut Order) -> Result<(), EraseError> {
         let going = self.going_instances(tenant, order).await?;
         for (found, _) in self.recipients_of(tenant, order, going.as_ref()).await? {
@@ -356,8 +357,8 @@ impl Shared {
         })
     }
 
-    /// Brings the notes to the peers that are to be told. Who cannot be reached keeps the order waiting. Dying here, a peer may get
-    /// its notes twice: they are the same instances.
+    /// Brings the notes to the peers that are to be told. Who cannot be reached keeps the order waiting. Dying here, a
+    /// peer may get its notes twice: they are the same instances.
     pub(super) async fn tell_peers(self: &Arc<Self>, tenant: TenantId, order: &mut Order) -> Result<(), EraseError> {
         let waiting = order.recipients.iter().filter(|recipient| recipient.notice == Notice::Waiting);
         let names: Vec<String> = waiting.map(|recipient| recipient.name.clone()).collect();

@@ -1,8 +1,9 @@
-//! Who got a study: written down before its first byte leaves, so that whoever has copies can be named later (GDPR Art. 19).
+//! Who got a study: written down before its first byte leaves, so that whoever has copies can be named later (GDPR Art.
+//! 19).
 //!
-//! A row a study, an export and a recipient, in table `Shares` under `disclosed:`; the layout stands in EXPORT.md. A row names
-//! no patient: a recipient is a peer of the configuration, or what the officer said, which is held against the patient's name
-//! and number before it is taken.
+//! A row a study, an export and a recipient, in table `Shares` under `disclosed:`; the layout stands in EXPORT.md. A
+//! row names no patient: a recipient is a peer of the configuration, or what the officer said, which is held against
+//! the patient's name and number before it is taken.
 
 use super::{
     ExportError, ExportId,

@@ -7,8 +7,8 @@ use leadglass_model::TenantId;
 use serde::{Deserialize, Serialize};
 use std::{net::IpAddr, path::PathBuf};
 
-/// `[[peers]]`: a house that the data protection officer may have an export brought to: by C-STORE with `host`, `port` and
-/// `aet`, or by STOW-RS with `stow`.
+/// `[[peers]]`: a house that the data protection officer may have an export brought to: by C-STORE with `host`, `port`
+/// and `aet`, or by STOW-RS with `stow`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Peer {

@@ -1,5 +1,5 @@
-//! Brings instances to another house by STOW-RS (PS3.18 §10.5): some at a time, as files, straight from where they are read
-//! into the request. What became of each is read from the answer.
+//! Brings instances to another house by STOW-RS (PS3.18 §10.5): some at a time, as files, straight from where they are
+//! read into the request. What became of each is read from the answer.
 
 use crate::config::Peer;
 use anyhow::Context;
@@ -194,15 +194,16 @@ fn judge(status: StatusCode, body: &[u8], parcel: &Parcel, batch: Range<usize>) 
     Ok(batch.map(|number| Brought { number, refused: refused(number) }).collect())
 }
 
-/// What a Store Instances Response says of each instance: `None` where it is stored, else the failure's number. The peer's own
-/// words may name a patient, so they are not told.
+/// What a Store Instances Response says of each instance: `None` where it is stored, else the failure's number. The
+/// peer's own words may name a patient, so they are not told.
 fn outcomes(answer: &Value) -> HashMap<String, Option<String>> {
     let answer = if answer.is_array() { &answer[0] } else { answer };
     let items = |tag: &str| answer[tag]["Value"].as_array().map_or(&[][..], Vec::as_slice);
     let name = |item: &Value| Some(item["00081155"]["Value"][0].as_str()?.trim_end_matches(['\0', ' ']).to_owned());
     let stored = items(REFERENCED).iter().filter_map(|item| Some((name(item)?, None)));
     let failed = items(FAILED).iter().filter_map(|item| {
-        let reason = item["00081197"]["Value"][0].as_u64().unwrap_or(0);
+        // A failure without a reason is one: processing failure.
+        let reason = item["00081197"]["Value"][0].as_u64().unwrap_or(0x0110);
         Some((name(item)?, Some(format!("it answered {reason:04X}"))))
     });
     stored.chain(failed).collect()
