@@ -104,6 +104,29 @@ impl Charset {
         self.known
     }
 
+    /// A text in this character set; `None` where it has no place for one of its characters. Sets that need escapes
+    /// take ASCII alone.
+    pub fn encode(&self, text: &str) -> Option<Vec<u8>> {
+        let bytes = if text.is_ascii() {
+            text.as_bytes().to_vec()
+        } else {
+            match self.base {
+                Base::Whole(Whole::Utf8) => text.as_bytes().to_vec(),
+                Base::Whole(Whole::Gb18030) => wholly(GB18030, text)?,
+                Base::Whole(Whole::Gbk) => wholly(GBK, text)?,
+                Base::Areas { high: High::Latin1, .. } => {
+                    text.chars().map(|c| u8::try_from(u32::from(c)).ok()).collect::<Option<_>>()?
+                }
+                Base::Areas { high: High::Latin5, .. } => wholly(WINDOWS_1254, text)?,
+                Base::Areas { high: High::Single(encoding), .. } => wholly(encoding, text)?,
+                Base::Areas { high: High::None | High::Katakana | High::KsX1001 | High::Gb2312, .. } => return None,
+            }
+        };
+        // What is read again is what counts.
+        let read = self.decode(&bytes);
+        (read.clean && read.text == text).then_some(bytes)
+    }
+
     /// Decodes a whole value, backslashes included: they separate values afterwards, and only those that are no second
     /// byte of a character come out as backslashes.
     pub fn decode(&self, value: &[u8]) -> Decoded {
@@ -131,6 +154,11 @@ impl Charset {
             }
         }
     }
+}
+
+fn wholly(encoding: &'static Encoding, text: &str) -> Option<Vec<u8>> {
+    let (bytes, _, broken) = encoding.encode(text);
+    (!broken).then(|| bytes.into_owned())
 }
 
 /// One-byte sets by ISO registration number, the same for `ISO_IR n` and `ISO 2022 IR n`.

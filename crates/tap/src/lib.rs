@@ -6,6 +6,7 @@
 //! - [`Tap`] reads a data set of a known transfer syntax (a C-STORE), [`Part10Tap`] a whole PS3.10 file (an upload).
 //! - [`Walker`] is the state machine below both: O(depth) memory, no recursion, no allocation by a claimed length.
 //! - [`Rewriter`] writes a data set anew as Explicit VR Little Endian.
+//! - [`Coercer`] replaces a few attributes, keeps what they were, and lets all else through as it lies.
 //! - [`part10`] reads and writes file heads, [`command`] DIMSE command sets.
 //!
 //! **Invariant:** no I/O, no clock, no cryptography, no pixels kept. An error names a tag and a byte position, never a
@@ -16,6 +17,7 @@
 #![cfg_attr(test, allow(clippy::indexing_slicing, clippy::arithmetic_side_effects, reason = "tests may fail loudly"))]
 
 mod charset;
+mod coerce;
 pub mod command;
 mod dictionary;
 mod encoding;
@@ -33,6 +35,7 @@ mod text;
 mod walk;
 
 pub use charset::{Charset, Decoded};
+pub use coerce::{CoerceError, Coerced, CoercedBy, Coercer};
 pub use encoding::{Encoding, Framing, Syntax};
 pub use explicit::{Part, Replaced, RewriteError, Rewriter};
 pub use frames::{FrameSource, FrameSpan, FrameTable};
