@@ -11,6 +11,7 @@ use crate::stow::{DICOM_PARTS, body, file_of};
 use crate::vault::Vault;
 use serde_json::{Value, json};
 use std::ffi::OsStr;
+use std::fs;
 use std::time::Duration;
 
 /// 16 bytes that name nobody and nothing.
@@ -58,6 +59,8 @@ enum Proof {
     },
     /// The cookies of a person who came by an invitation.
     Person(String),
+    /// The same, whose session is locked.
+    Locked(String),
 }
 
 /// Somebody.
@@ -134,14 +137,22 @@ impl Caller {
                 }
                 own
             }
-            Proof::Person(cookie) => vec![("cookie", cookie.clone()), ("sec-fetch-site", "same-origin".to_owned())],
+            Proof::Person(cookie) | Proof::Locked(cookie) => {
+                vec![("cookie", cookie.clone()), ("sec-fetch-site", "same-origin".to_owned())]
+            }
         }
     }
 
-    /// Whether he comes with a cookie that is good.
+    /// Whether he comes with a cookie that is good, though it be locked.
     #[must_use]
     pub fn is_signed_in(&self) -> bool {
-        matches!(self.proof, Proof::Session { over: false, .. }) || self.is_person()
+        matches!(self.proof, Proof::Session { over: false, .. }) || self.is_person() || self.is_locked()
+    }
+
+    /// Whether his session waits for him to show once more who he is.
+    #[must_use]
+    pub fn is_locked(&self) -> bool {
+        matches!(self.proof, Proof::Locked(_))
     }
 
     /// Whether he has an account of his own.
@@ -194,6 +205,7 @@ pub fn assemble(vault: &mut Vault) -> (Vec<Caller>, [Place; 4]) {
     let elsewhere = ["device", "dpo", "admin"].map(|role| issue(&other, role).0);
     let (revoked, actor) = issue(&own, "clinician");
     let _ = tokens(vault, &["revoke", "--tenant", &own, &actor]);
+    let outlived = outlived(vault);
     vault.restart();
 
     let known = vault.up.tokens.clone();
@@ -243,6 +255,7 @@ pub fn assemble(vault: &mut Vault) -> (Vec<Caller>, [Place; 4]) {
     let left = cookie_of(&joined_as(vault, "gone", "clinician").0);
     let _ = person(vault, &["leave", "gone"]);
     callers.push(nobody("a session of somebody who left", Proof::Person(left)));
+    callers.extend(outlived);
     let restricted = restricted(vault, &first, &fixture.renamed(4), &known.clinician, &known.dpo);
     let (absent, _) = fixture.renamed(3);
     let none = Place {
@@ -257,6 +270,55 @@ pub fn assemble(vault: &mut Vault) -> (Vec<Caller>, [Place; 4]) {
     };
     (callers, [first, second, none, restricted])
 }
+
+/// Sessions that the clock ended or locked. The vault, which does not run, is run with short times for them, and stopped; what began
+/// with them keeps them.
+fn outlived(vault: &mut Vault) -> [Caller; 4] {
+    shorten(vault, LONG, SHORT);
+    vault.restart();
+    let ended = browsers_until(vault, "old.a", 204);
+    shorten(vault, SHORT, LONG);
+    vault.restart();
+    let unused = browsers_until(vault, "old.b", 200);
+    shorten(vault, LONG, LONG);
+    halt(vault);
+    let nobody = |name, proof| Caller { name, who: None, proof };
+    [
+        nobody("a person's session past its limit", Proof::Person(ended.0)),
+        nobody("a token's session past its limit", Proof::Person(ended.1)),
+        nobody("a person's session that was not used", Proof::Locked(unused.0)),
+        nobody("a token's session that was not used", Proof::Person(unused.1)),
+    ]
+}
+
+/// The cookies of a person and of a token's holder, once both are signed in no more; the person is told so with this status.
+fn browsers_until(vault: &Vault, login: &str, status: u16) -> (String, String) {
+    let person = cookie_of(&joined_as(vault, login, "clinician").0);
+    let token = sign_in(vault, &vault.up.tokens.clinician);
+    let told = |cookie: &str| {
+        let headers = [("cookie", cookie), ("sec-fetch-site", "same-origin")];
+        let answer = vault.http().send_with("GET", &session(vault), &headers, Vec::new());
+        let locked = answer.status == 200 && answer.json()["locked"] == true;
+        (answer.status, locked)
+    };
+    let is_over = || told(&person) == (status, status == 200) && told(&token).0 == 204;
+    assert!(until(Duration::from_secs(60), is_over), "still signed in: {:?}, {:?}", told(&person), told(&token));
+    (person, token)
+}
+
+/// How long a browser stays signed in from the next start on.
+fn shorten(vault: &Vault, idle: &str, absolute: &str) {
+    let file = vault.folder().join("config/vault.toml");
+    let text = fs::read_to_string(&file).expect("the vault's configuration");
+    let (before, after) = text.split_once("[sessions]\n").expect("it says how long sessions last");
+    let rest = after.split_once("\n[").map_or(String::new(), |(_, rest)| format!("[{rest}"));
+    let text = format!("{before}[sessions]\nidle = {idle:?}\nabsolute = {absolute:?}\n\n{rest}");
+    fs::write(&file, text).expect("the configuration is writable");
+}
+
+/// Times of sessions.
+const SHORT: &str = "1s";
+const LONG: &str = "1day";
 
 fn cookie_of(browser: &Browser<'_>) -> String {
     format!("__Host-leadglass={}", browser.cookie("__Host-leadglass").expect("he is signed in"))

@@ -6,13 +6,13 @@
 #![allow(clippy::unwrap_used, reason = "the helpers of a test end where they fail, as the test does")]
 
 use Needs::{
-    Account, Administer, Anybody, Audit, Browser, Emergency, Find, Manage, Officer, Read, Report, Review, Search,
-    Somebody, State, Store,
+    Account, Administer, Anybody, Audit, Browser, Emergency, Find, Locked, Manage, Officer, Read, Report, Review,
+    Search, Somebody, State, Store,
 };
 use leadglass_tests::cast::{self, Caller, Place, Role, told};
 use leadglass_tests::devices::device;
 use leadglass_tests::fixture::Fixture;
-use leadglass_tests::http::Answer;
+use leadglass_tests::http::{Answer, Ask};
 use leadglass_tests::scratch;
 use leadglass_tests::scu::{Association, Callers, EXPLICIT_LE, VERIFICATION};
 use leadglass_tests::vault::Vault;
@@ -30,6 +30,8 @@ enum Needs {
     Somebody(u16),
     /// To be signed in with a browser: this status without, and with.
     Browser(u16, u16),
+    /// A session that is locked: this status without, and with.
+    Locked(u16, u16),
     /// The right to find studies.
     Search,
     /// The right to find what this study consists of.
@@ -104,6 +106,7 @@ const TABLE: &[Row] = &[
     row("GET", "/dicomweb/studies/{study}/series/{series}/instances/{instance}/thumbnail", Read),
     row("GET", "/dicomweb/studies/{study}/series/{series}/instances/{instance}/frames/{frames}/rendered", Read),
     row("GET", "/dicomweb/studies/{study}/series/{series}/instances/{instance}/frames/{frames}/thumbnail", Read),
+    row("GET", "/api/v1/openapi.json", Somebody(200)),
     row("GET", "/api/v1/status", Administer(200)),
     row("GET", "/api/v1/quarantine", Administer(200)),
     row("POST", "/api/v1/quarantine/{case}", Administer(404)),
@@ -133,6 +136,11 @@ const TABLE: &[Row] = &[
     row("POST", "/api/v1/cases/{request}/notes", Report(404)),
     row("GET", "/api/v1/cases/{request}/letter", Report(404)),
     row("POST", "/api/v1/cases/{request}/close", Report(404)),
+    row("DELETE", "/api/v1/cases/{request}", Report(404)),
+    row("GET", "/api/v1/letters", Report(200)),
+    row("GET", "/api/v1/letters/{letter}/{language}", Report(404)),
+    row("PUT", "/api/v1/letters/{letter}/{language}", Report(404)),
+    row("DELETE", "/api/v1/letters/{letter}/{language}", Report(404)),
     row("GET", "/api/v1/erasures", Administer(200)),
     row("POST", "/api/v1/erasures", Report(400)),
     row("GET", "/api/v1/erasures/{erasure}", Administer(404)),
@@ -140,14 +148,18 @@ const TABLE: &[Row] = &[
     row("POST", "/api/v1/erasures/{erasure}/approve", Administer(404)),
     row("POST", "/api/v1/erasures/{erasure}/run", Report(404)),
     row("GET", "/api/v1/erasures/{erasure}/certificate", Report(404)),
+    row("GET", "/api/v1/erasures/{erasure}/recipients", Report(404)),
+    row("PUT", "/api/v1/erasures/{erasure}/recipients", Report(404)),
     row("GET", "/api/v1/exports", Report(200)),
     row("POST", "/api/v1/exports", Report(400)),
     row("GET", "/api/v1/exports/{export}", Report(404)),
     row("DELETE", "/api/v1/exports/{export}", Report(404)),
     row("GET", "/api/v1/exports/{export}/content", Report(404)),
-    row("GET", "/api/v1/erasures/{erasure}/recipients", Report(404)),
-    row("PUT", "/api/v1/erasures/{erasure}/recipients", Report(404)),
     row("POST", "/api/v1/exports/{export}/deliver", Report(404)),
+    row("POST", "/api/v1/deidentifications", Report(400)),
+    row("DELETE", "/api/v1/deidentifications/{job}", Report(404)),
+    row("GET", "/api/v1/deidentifications/{job}/instances/{number}", Report(404)),
+    row("POST", "/api/v1/deidentifications/{job}/deliver", Report(404)),
     row("GET", "/api/v1/devices", Administer(200)),
     row("POST", "/api/v1/devices", Administer(400)),
     row("DELETE", "/api/v1/devices/{id}", Administer(404)),
@@ -162,9 +174,9 @@ const TABLE: &[Row] = &[
     row("POST", "/api/v1/session/providers/{provider}", Anybody(404)),
     row("GET", "/people", Anybody(200)),
     row("GET", "/provider", Anybody(200)),
-    // Nothing is sent; and nobody's session is locked.
+    // Nothing is sent.
     row("PUT", "/api/v1/session", Anybody(400)),
-    row("POST", "/api/v1/session/proof", Anybody(401)),
+    row("POST", "/api/v1/session/proof", Locked(401, 200)),
     // People: for who may manage them, for the holder of an invitation (none is sent), for oneself.
     row("GET", "/api/v1/people", Manage(200)),
     row("POST", "/api/v1/people", Manage(400)),
@@ -234,6 +246,13 @@ fn expected(needs: Needs, caller: &Caller, place: &Place) -> u16 {
         (Anybody(status), _) => status,
         (Browser(without, with), _) => {
             if caller.is_signed_in() {
+                with
+            } else {
+                without
+            }
+        }
+        (Locked(without, with), _) => {
+            if caller.is_locked() {
                 with
             } else {
                 without
@@ -360,7 +379,8 @@ fn what_one_may_not_see_is_answered_as_what_does_not_exist() {
                     assert_eq!(&told(&answer), absent, "{what}: {} is told from nothing", place.name);
                 }
                 if caller.who.is_none() && wanted == 401 {
-                    let before = strangers.entry(place.name).or_insert_with(|| told(&answer));
+                    // Whose session is locked is told so, wherever he asks.
+                    let before = strangers.entry((place.name, caller.is_locked())).or_insert_with(|| told(&answer));
                     assert_eq!(&told(&answer), before, "{what}: who is not known is told why");
                 }
                 if row.needs == Search && wanted == 200 {
@@ -453,6 +473,40 @@ fn the_table_knows_every_route_and_every_method() {
             row.route
         );
     }
+}
+
+/// Whom the description of the API has to name for a route.
+fn described(needs: Needs) -> &'static [&'static str] {
+    match needs {
+        Anybody(_) | Browser(..) | Locked(..) => &["anybody"],
+        Somebody(_) => &["known"],
+        Account(_) => &["person"],
+        Store(_) => &["device", "clinician", "radiographer", "reception"],
+        State(_) => &["clinician", "dpo", "radiographer"],
+        Emergency(_) => &["clinician"],
+        Manage(_) => &["admin"],
+        Review(_) => &["dpo", "auditor", "admin"],
+        Audit(_) => &["dpo", "auditor"],
+        Report(_) => &["dpo"],
+        Administer(_) | Officer(_) => &["dpo", "admin"],
+        Search | Find | Read => &["dicomweb"],
+    }
+}
+
+/// The description of the API has each route of the table, with those who are answered there, and no other.
+#[test]
+fn the_description_of_the_api_says_of_every_route_whom_it_answers() {
+    let vault = Vault::up();
+    let ask = Ask { token: Some(&vault.up.token), ..Ask::default() };
+    let document = vault.http().get(&format!("{}/api/v1/openapi.json", vault.up.http.base), ask).json();
+    let mut named = 0;
+    for row in TABLE.iter().filter(|row| row.route.starts_with("/api/v1/")) {
+        let operation = &document["paths"][row.route][row.method.to_lowercase()];
+        assert_eq!(operation["x-roles"], json!(described(row.needs)), "{} {}", row.method, row.route);
+        named += 1;
+    }
+    let paths = document["paths"].as_object().unwrap();
+    assert_eq!(paths.values().map(|path| path.as_object().unwrap().len()).sum::<usize>(), named);
 }
 
 /// Every service of DICOM's against every sender: a device only sends, and whoever is not enrolled does nothing at all.

@@ -6,13 +6,16 @@
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use leadglass_tests::fixture::Fixture;
 use leadglass_tests::http::Ask;
-use leadglass_tests::person::{Browser, joined, person};
-use leadglass_tests::site::{drained, keyd};
+use leadglass_tests::peers::{python, said};
+use leadglass_tests::person::{Browser, browser_is_here, joined, person};
+use leadglass_tests::site::{drained, keyd, keyd_program};
 use leadglass_tests::vault::Vault;
+use leadglass_tests::{built_programs, workspace_root};
 use rcgen::{KeyPair, PublicKeyData, SigningKey};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use std::fs;
+use std::process::{Command, Stdio};
 
 const RULES: &str = "[erasure]\ncooling_off = \"0s\"\napprovals = 0\n";
 const ORIGIN: &str = "https://localhost:8443";
@@ -81,11 +84,18 @@ impl Passkey {
 
 /// A vault whose key service takes passkeys of its pages.
 fn vault() -> Vault {
+    with_passkeys_of(|_| ORIGIN.to_owned())
+}
+
+/// The same, with pages at an origin that follows from where it serves.
+fn with_passkeys_of(origin: impl Fn(&Vault) -> String) -> Vault {
     let mut vault = Vault::with_config(RULES);
     let file = vault.up.data.keyd.join("keyd.toml");
     let text = fs::read_to_string(&file).unwrap();
-    fs::write(&file, format!("{text}\n[passkeys]\nrp_id = \"localhost\"\norigins = [\"{ORIGIN}\"]\n")).unwrap();
+    let known = origin(&vault);
+    fs::write(&file, format!("{text}\n[passkeys]\nrp_id = \"localhost\"\norigins = [\"{known}\"]\n")).unwrap();
     vault.restart();
+    assert_eq!(origin(&vault), known, "it serves elsewhere after a restart");
     vault
 }
 
@@ -203,4 +213,27 @@ fn whoever_is_no_officer_or_not_there_in_person_asks_the_key_host_for_nothing() 
     // She runs the vault; research is the officer's.
     assert_eq!(approve(&admin, &passkey, &lodged("research")).0, 403);
     assert_eq!(approve(&admin, &passkey, &lodged("storage-check")).0, 204);
+}
+
+/// The officer's pages in Chromium, whose virtual authenticator shows the passkey.
+#[test]
+fn an_officer_brings_a_passkey_and_approves_an_erasure_in_a_browser() {
+    if !browser_is_here() {
+        return;
+    }
+    let vault = with_passkeys_of(|vault| vault.up.http.base.replacen("//127.0.0.1", "//localhost", 1));
+    let (doomed, data_set) = Fixture::named("ct-1.dcm").renamed(1);
+    assert_eq!(vault.store(&doomed, &data_set).unwrap().status, 0);
+    let link = person(&vault, &["invite", "erika", "--role", "dpo"])["link"].as_str().unwrap().to_owned();
+    let output = Command::new(python())
+        .arg(workspace_root().join("tests/browser/approve.py"))
+        .args([&link, &doomed.study])
+        .arg(keyd_program())
+        .arg(&vault.up.data.keyd)
+        .arg(built_programs().join("screenshots").join("approve"))
+        .stdin(Stdio::null())
+        .output()
+        .expect("Python runs");
+    assert!(output.status.success(), "{}", said(&output));
+    assert_eq!(vault.file_of(&doomed).unwrap_err(), 404);
 }

@@ -1,16 +1,19 @@
-//! A scripted incident over real processes: the scope has to be what happened, and nothing else.
+//! Scripted incidents over real processes: the scope has to be what happened, and nothing else.
 
 #![allow(clippy::unwrap_used, reason = "the helpers of a test end where they fail, as the test does")]
 
 use leadglass_model::{Clock, SystemClock};
 use leadglass_tests::fixture::Fixture;
 use leadglass_tests::http::Ask;
-use leadglass_tests::site::drained;
+use leadglass_tests::process::until;
+use leadglass_tests::site::{drained, halt, keyd, metric, objects};
 use leadglass_tests::vault::Vault;
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::fs;
+use std::process::Command;
+use std::time::Duration;
 
 /// Milliseconds since 1970, and the clock has moved on when this answers.
 fn now() -> u64 {
@@ -143,10 +146,157 @@ fn the_scope_of_a_scripted_incident_is_what_happened() {
     );
     let draft = fs::read_to_string(at("draft.txt")).unwrap();
     assert!(
-        draft.contains("approximately 4 persons") && draft.contains("etwa 4 Personen") && draft.contains("[likely"),
+        draft.contains("approximately 4 persons")
+            && draft.contains("2026-01-04T00:00:00Z")
+            && draft.contains("[likely"),
         "{draft}"
     );
     assert!(!draft.contains(&one.patient_id), "the draft names nobody");
     let letters = fs::read_to_string(at("letters.csv")).unwrap();
     assert_eq!(letters.lines().filter(|line| line.contains(",opened,")).count(), 4, "{letters}");
 }
+
+/// `leadglass …` of the running vault: exit code, and what it said.
+fn said(vault: &Vault, words: &[&str]) -> (i32, String) {
+    let data = vault.folder().display().to_string();
+    let with_data = [words, &["--data", &data]].concat();
+    let output = vault.run(&with_data.iter().map(OsStr::new).collect::<Vec<_>>());
+    let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    (output.status.code().unwrap(), text)
+}
+
+fn json_of(vault: &Vault, words: &[&str]) -> (i32, Value) {
+    let (code, text) = said(vault, &[words, &["--json"]].concat());
+    let line = text.lines().find(|line| line.starts_with('{')).unwrap_or_else(|| panic!("{words:?}: {text}"));
+    (code, serde_json::from_str(line).unwrap())
+}
+
+/// The study keys that objects name, at byte 32 of each.
+fn keys_of(vault: &Vault) -> BTreeSet<String> {
+    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    objects(vault).into_iter().map(|path| hex(&fs::read(path).unwrap()[32..48])).collect()
+}
+
+/// Whoever has the vault's certificate has a key given out, and no access here accounts for it.
+fn unwrapped_by_a_thief(vault: &Vault, key: &str) {
+    let config: toml::Table = fs::read_to_string(vault.folder().join("config/vault.toml")).unwrap().parse().unwrap();
+    let keys = |name: &str| config["keys"][name].as_str().unwrap().to_owned();
+    let ask = json!({
+        "tenant": config["tenants"][0]["id"], "key_ids": [key], "scope": "object", "purpose": "ingest",
+        "actor": "a1".repeat(16), "reason": "thief", "audit_entry": "e7".repeat(16),
+    });
+    let output = Command::new("curl")
+        .args(["-q", "-sS", "-f", "--noproxy", "*", "-o", "/dev/null", "--cacert", &keys("ca")])
+        .args(["--cert", &keys("certificate"), "--key", &keys("key"), "-H", "Content-Type: application/json"])
+        .args(["-d", &ask.to_string()])
+        .arg(format!("https://{}/v1/keys/unwrap", keys("address")))
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+}
+
+/// What a patient's erasure leaves of a breach, what nothing accounts for, the case with its clock; and the log, whose proofs
+/// hold although nobody reads any more whom its entries named.
+#[test]
+fn an_erased_patient_and_an_opening_that_nothing_accounts_for_stand_in_the_scope() {
+    let vault = Vault::with_config("[erasure]\ncooling_off = \"0s\"\napprovals = 0\n");
+    let at = |name: &str| vault.folder().join(name);
+    let path = |name: &str| at(name).display().to_string();
+    let from = now();
+    let [(gone, gone_data), (stolen, stolen_data)] = [1, 2].map(|n| Fixture::named("ct-3.dcm").renamed(n));
+    assert_eq!(vault.store(&gone, &gone_data).unwrap().status, 0);
+    drained(&vault);
+    let hers = keys_of(&vault);
+    assert_eq!(vault.store(&stolen, &stolen_data).unwrap().status, 0);
+    opens(&vault, &gone, &vault.up.token);
+    drained(&vault);
+    let key = keys_of(&vault).difference(&hers).next().unwrap().clone();
+    unwrapped_by_a_thief(&vault, &key);
+    let to = now();
+
+    // She is in the log by name, and then she is erased.
+    fs::write(at("patient"), &gone.patient_id).unwrap();
+    let (code, keys) = json_of(&vault, &["audit", "keys"]);
+    assert_eq!(code, 0);
+    fs::write(at("keys.json"), keys.to_string()).unwrap();
+    let report = ["audit", "report", "--patient-file", &path("patient"), "--proof", &path("before.json")];
+    assert_eq!(said(&vault, &report).0, 0);
+    let order = ["erase", "order", "--patient-file", &path("patient"), "--ground", "objection"];
+    let id = json_of(&vault, &order).1["id"].as_str().unwrap().to_owned();
+    let (code, waits) = json_of(&vault, &["erase", "run", &id]);
+    assert_eq!((code, &waits["waits"]), (3, &json!("key-host-approval")), "{waits}");
+    let approval = waits["detail"].as_str().unwrap().rsplit(' ').next().unwrap().trim_end_matches('.');
+    keyd(&vault.up.data.keyd, &["approve", approval]);
+    assert_eq!(json_of(&vault, &["erase", "run", &id]).1["stage"], "done");
+    drained(&vault);
+
+    let asked = json!({ "node": "this", "from_ms": from, "to_ms": to });
+    let (status, scope) = ask(&vault, &vault.up.tokens.dpo, &asked);
+    assert_eq!(status, 200, "{scope}");
+    assert_eq!(scope["unaccounted"].as_array().unwrap().len(), 1, "{scope}");
+    assert_eq!((&scope["unaccounted"][0]["key"], &scope["unaccounted"][0]["why"]), (&json!(key), &json!("no-entry")));
+    let patients = scope["patients"].as_array().unwrap();
+    let erased = patients.iter().find(|patient| patient["opened"][0]["study"].is_null()).expect("the erased one");
+    assert!(erased["subject"].is_string() && erased["name"].is_null() && erased["patient_id"].is_null(), "{erased}");
+    assert_eq!((&erased["opened"][0]["instances"], &erased["opened"][0]["accesses"]), (&Value::Null, &json!(1)));
+    let other = patients.iter().find(|patient| patient["patient_id"] == json!(stolen.patient_id)).unwrap();
+    assert_eq!((&other["opened"][0]["unaccounted"], &other["opened"][0]["study"]), (&json!(1), &json!(stolen.study)));
+
+    // Its clock runs in a case, from the same moment; its draft says both, in the officer's language.
+    let (code, told) = said(
+        &vault,
+        &[
+            "breach",
+            "scope",
+            "--node",
+            "this",
+            "--from",
+            "2020-01-01",
+            "--to",
+            "2100-01-01",
+            "--aware",
+            "2026-01-01T14:05:00Z",
+            "--draft",
+            &path("draft.txt"),
+            "--letters",
+            &path("who.csv"),
+            "--language",
+            "es",
+        ],
+    );
+    assert_eq!(code, 3, "{told}");
+    let opening = "leadglass case open breach --received 2026-01-01 --at 14:05 --channel";
+    assert!(told.contains(opening) && told.contains("Notify by 2026-01-04T14:05:00Z"), "{told}");
+    let (_, case) =
+        json_of(&vault, &["case", "open", "breach", "--received", "2026-01-01", "--at", "14:05", "--channel", "email"]);
+    assert_eq!((&case["deadline"], &case["patient_id"]), (&json!("2026-01-04 14:05 UTC"), &Value::Null));
+    let id = case["id"].as_str().unwrap();
+    let letter = said(&vault, &["case", "letter", id, "received", "--language", "es"]).1;
+    assert!(letter.contains("2026-01-01 14:05 UTC") && letter.contains("2026-01-04 14:05 UTC"), "{letter}");
+    assert_eq!(said(&vault, &["case", "list"]).0, 3, "its 72 hours are over");
+    let draft = fs::read_to_string(at("draft.txt")).unwrap();
+    for words in ["BORRADOR", "Suprimidos desde entonces: 1", "no constan en el registro de la caja: 1", "art. 33.3"] {
+        assert!(draft.contains(words), "{words}: {draft}");
+    }
+    let list = fs::read_to_string(at("who.csv")).unwrap();
+    assert!(list.starts_with("seudónimo,") && list.matches(",abiertos,").count() == 2, "{list}");
+    assert!(!list.contains(&gone.patient_id) && list.contains(&stolen.patient_id), "{list}");
+
+    // What she is named by is closed; every proof that was given out holds, and so does the log.
+    let verify = ["audit", "verify-report", &path("before.json"), "--keys", &path("keys.json")];
+    let verified = |words: &[&str]| {
+        let output = vault.run(&words.iter().map(OsStr::new).collect::<Vec<_>>());
+        let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+        (output.status.code().unwrap(), text)
+    };
+    let (code, told) = verified(&verify);
+    assert_eq!(code, 0, "{told}");
+    assert!(until(SOON, || metric(&vault, "leadglass_audit_cosigned_entries") > 0), "it was not cosigned");
+    halt(&vault);
+    let log = vault.up.data.vault.join("audit").display().to_string();
+    let seen = ["audit", "verify", &log, "--keys", &path("keys.json"), "--seen", &path("before.json")];
+    let (code, told) = verified(&seen);
+    assert!(code == 0 && told.contains("whole") && told.contains("witnessed"), "{told}");
+}
+
+const SOON: Duration = Duration::from_secs(60);

@@ -1,4 +1,5 @@
-//! What leaves the house by itself: entries of the log to an audit repository, alarms to a webhook. The receivers are real ones.
+//! What leaves the house by itself: entries of the log to an audit repository, alarms to a webhook and by mail. The receivers are
+//! real ones.
 
 #![allow(clippy::unwrap_used, reason = "the helpers of a test end where they fail, as the test does")]
 
@@ -189,6 +190,20 @@ print(server.server_port, flush=True)
 server.serve_forever()
 ";
 
+/// An object that somebody changed, and that somebody asked for: an alarm.
+fn damaged(vault: &Vault) -> Fixture {
+    let (f, data_set) = Fixture::named("ct-3.dcm").renamed(1);
+    let object = stored(vault, &f, &data_set);
+    let mut bytes = fs::read(&object).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(&object, bytes).unwrap();
+    let ask = Ask { token: Some(&vault.up.token), accept: Some("application/dicom"), range: None };
+    let came = vault.http().try_get(&format!("{}{}", vault.up.http.dicomweb, instance_path(&f)), ask);
+    assert!(came.is_none_or(|answer| answer.status >= 400 || answer.body.len() < data_set.len()));
+    f
+}
+
 /// The hook's first answer is that it is busy; the alarm comes again, and names nobody.
 #[test]
 fn an_alarm_reaches_the_webhook_and_names_no_patient() {
@@ -208,16 +223,7 @@ fn an_alarm_reaches_the_webhook_and_names_no_patient() {
         "[alarms]\nwebhook = \"https://localhost:{port}/secret-path\"\nwebhook_ca = {ca:?}\n"
     ));
 
-    let (f, data_set) = Fixture::named("ct-3.dcm").renamed(1);
-    let object = stored(&vault, &f, &data_set);
-    let mut bytes = fs::read(&object).unwrap();
-    let middle = bytes.len() / 2;
-    bytes[middle] ^= 1;
-    fs::write(&object, bytes).unwrap();
-    let ask = Ask { token: Some(&vault.up.token), accept: Some("application/dicom"), range: None };
-    let came = vault.http().try_get(&format!("{}{}", vault.up.http.dicomweb, instance_path(&f)), ask);
-    assert!(came.is_none_or(|answer| answer.status >= 400 || answer.body.len() < data_set.len()));
-
+    let f = damaged(&vault);
     for call in ["1 ", "2 "] {
         let line = lines.next().unwrap().unwrap();
         let said: Value = serde_json::from_str(line.strip_prefix(call).unwrap()).unwrap();
@@ -232,4 +238,125 @@ fn an_alarm_reaches_the_webhook_and_names_no_patient() {
     assert!(!String::from_utf8_lossy(&vault.words()).contains("secret-path"), "the address may hold a secret");
     let _ = hook.kill();
     let _ = hook.wait();
+}
+
+const MAIL_SERVER: &str = r#"
+import asyncio, email, email.policy, json, ssl, sys
+from aiosmtpd.smtp import SMTP, AuthResult
+mode, certificate, key = sys.argv[1:]
+context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+context.load_cert_chain(certificate, key)
+calls = 0
+
+class Box:
+    async def handle_DATA(self, server, session, envelope):
+        global calls
+        calls += 1
+        message = email.message_from_bytes(envelope.content, policy=email.policy.default)
+        print(json.dumps({
+            "call": calls, "tls": session.ssl is not None or mode == "implicit", "login": bool(session.authenticated),
+            "from": envelope.mail_from, "to": envelope.rcpt_tos, "subject": message["Subject"],
+            "automatic": message["Auto-Submitted"], "text": message.get_content(), "raw": envelope.content.decode(),
+        }), flush=True)
+        return "451 4.3.2 come again" if calls == 1 else "250 2.0.0 taken"
+
+def authenticate(server, session, envelope, mechanism, login):
+    return AuthResult(success=login.login == b"vault" and login.password == b"correct horse")
+
+def conversation():
+    if mode == "clear":
+        return SMTP(Box())
+    starttls = {"tls_context": context, "require_starttls": True} if mode == "starttls" else {"auth_require_tls": False}
+    return SMTP(Box(), authenticator=authenticate, auth_required=True, **starttls)
+
+async def main():
+    server = await asyncio.get_running_loop().create_server(
+        conversation, "127.0.0.1", 0, ssl=context if mode == "implicit" else None)
+    print(server.sockets[0].getsockname()[1], flush=True)
+    await server.serve_forever()
+
+asyncio.run(main())
+"#;
+
+/// A mail server of somebody else's making, and a vault that is told of it; ends when dropped.
+struct Post {
+    child: Child,
+    lines: std::io::Lines<BufReader<std::process::ChildStdout>>,
+    vault: Vault,
+}
+
+impl Post {
+    /// `mode` is the server's; the vault's is `tls`.
+    fn open(dir: &Path, mode: &str, tls: &str, ca: &Path) -> Self {
+        let mut child = Command::new(python())
+            .args(["-c", MAIL_SERVER, mode])
+            .args([dir.join("server.pem"), dir.join("server-key.pem")])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let port = lines.next().expect("aiosmtpd is in .venv: run tests/all").unwrap();
+        let password = dir.join("password");
+        fs::write(&password, "correct horse\n").unwrap();
+        let [ca, password] = [ca, &password].map(|path| path.display().to_string());
+        let vault = Vault::with_config(&format!(
+            "[alarms.email]\nhost = \"127.0.0.1\"\nport = {port}\ntls = {tls:?}\nca = {ca:?}\n\
+             from = \"Leadglass <vault@practice.example>\"\nto = [\"it@practice.example\", \"dpo@practice.example\"]\n\
+             credentials = {{ user = \"vault\", password = {{ file = {password:?} }} }}\n"
+        ));
+        Self { child, lines, vault }
+    }
+}
+
+impl Drop for Post {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The server takes it at the second attempt only; by STARTTLS and by TLS from the first byte, with a login.
+#[test]
+fn an_alarm_reaches_people_by_mail_over_tls_and_names_no_patient() {
+    for mode in ["starttls", "implicit"] {
+        let dir = scratch();
+        certificates(dir.path());
+        let mut post = Post::open(dir.path(), mode, mode, &dir.path().join("ca.pem"));
+        let f = damaged(&post.vault);
+        for call in [1, 2] {
+            let line = post.lines.next().unwrap().unwrap();
+            let mail: Value = serde_json::from_str(&line).unwrap();
+            assert_eq!(mail["call"], call, "{mode}");
+            assert_eq!((&mail["tls"], &mail["login"]), (&true.into(), &true.into()), "{mode}: {mail}");
+            assert_eq!(mail["from"], "vault@practice.example");
+            assert_eq!(mail["to"], serde_json::json!(["it@practice.example", "dpo@practice.example"]));
+            assert_eq!(
+                (&mail["subject"], &mail["automatic"]),
+                (&"Leadglass alarm: integrity".into(), &"auto-generated".into())
+            );
+            let text = mail["text"].as_str().unwrap();
+            assert!(text.contains("integrity") && text.contains("leadglass audit export"), "{text}");
+            for secret in [&f.patient_id, &f.study, &f.series, &f.instance] {
+                assert!(!line.contains(secret.as_str()), "{mode}");
+            }
+        }
+        assert!(!String::from_utf8_lossy(&post.vault.words()).contains("correct horse"));
+    }
+}
+
+/// A server that offers no TLS, and one whose authority is another: neither hears of it, and the program's log says so.
+#[test]
+fn no_mail_goes_to_a_server_that_is_not_proved() {
+    let (dir, elsewhere) = (scratch(), scratch());
+    certificates(dir.path());
+    certificates(elsewhere.path());
+    for (mode, tls, ca) in [("clear", "starttls", dir.path()), ("implicit", "implicit", elsewhere.path())] {
+        let mut post = Post::open(dir.path(), mode, tls, &ca.join("ca.pem"));
+        let _ = damaged(&post.vault);
+        let said = || String::from_utf8_lossy(&post.vault.words()).contains("the mail server cannot be told an alarm");
+        assert!(until(SOON, said), "{mode}");
+        post.child.kill().unwrap();
+        assert!(post.lines.next().is_none(), "{mode}: the server got a message");
+    }
 }

@@ -15,9 +15,8 @@ use std::process::{Command, Output};
 
 fn run(vault: &Vault, words: &[&str]) -> Output {
     let folder = vault.folder();
-    let (verb, rest) = words.split_at(2);
     let data = ["--data", folder.to_str().unwrap()];
-    Command::new(program()).args([verb, &data, rest].concat()).output().unwrap()
+    Command::new(program()).args([words, &data].concat()).output().unwrap()
 }
 
 /// `leadglass case …`: exit code, what it printed, what it said.
@@ -70,7 +69,7 @@ fn a_case_is_carried_from_the_request_to_its_end_and_survives_kills() {
     done(&vault, &["link", &id, "hold", &hold]);
     done(&vault, &["note", &id, &file("note", "She called.")]);
     let letter = case(&vault, &["letter", &id, "granted", "--language", "de"]).1;
-    for part in [&id, "Auskunft über Ihre Daten", "Art. 15(3) DSGVO", "Your images of this year."] {
+    for part in [&id, "Auskunft über Ihre Daten", "Art. 15 Abs. 3 DSGVO", "Your images of this year."] {
         assert!(letter.contains(part), "{part}: {letter}");
     }
     let closed = done(&vault, &["close", &id]);
@@ -99,6 +98,84 @@ fn a_case_is_carried_from_the_request_to_its_end_and_survives_kills() {
     for named in [&f.patient_id, "passport", "She called", "Your images of this year"] {
         assert!(!logs.contains(named), "{named}");
     }
+}
+
+/// A practice takes a template out, changes it, puts it in, and goes back; what it does not know is refused by name.
+#[test]
+fn a_practice_changes_a_letter_and_goes_back() {
+    let (vault, texts) = (Vault::up(), scratch());
+    let file = |name: &str, text: &str| {
+        let path = texts.path().join(name);
+        fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let patient = file("id", "P-1 {until} $(x)");
+    let opened = done(&vault, &["open", "access", "--patient-file", &patient, "--channel", "email"]);
+    let id = opened["id"].as_str().unwrap();
+    let letter = || case(&vault, &["letter", id, "received", "--language", "fr"]).1;
+    let before = letter();
+    assert!(
+        before.contains("Accès à vos données (art. 15 du RGPD)") && before.contains("P-1 {until} $(x)"),
+        "{before}"
+    );
+
+    let template = |words: &[&str]| case(&vault, &[&["template"], words, &["--language", "fr"]].concat());
+    let (code, text, said) = template(&["export", "received"]);
+    assert!(code == 0 && text.contains("{until}") && said.contains("May hold {received}"), "{text}{said}");
+    let own = file("own.txt", &text.replace("Votre demande", "Chère patiente, votre demande"));
+    assert_eq!(template(&["import", "received", &own]).0, 0);
+    vault.kill_vault();
+    let after = letter();
+    assert!(after.contains("Chère patiente, votre demande nous est parvenue"), "{after}");
+    assert_eq!(template(&["export", "received", "--built-in"]).1, text);
+    let (_, list, _) = case(&vault, &["template", "list"]);
+    let owned: Vec<&str> = list.lines().filter(|line| line.contains("own, by")).collect();
+    assert!(list.lines().count() == 50 && owned.len() == 1 && owned[0].starts_with("received"), "{list}");
+    for (bad, why) in [("{until} {nom}", "{nom}"), ("{received}", "{until}"), ("{until} {", "brace"), ("", "16384")] {
+        let (code, _, said) = template(&["import", "received", &file("bad.txt", bad)]);
+        assert!(code == 1 && said.contains(why), "{bad}: {said}");
+    }
+    assert_eq!(letter(), after, "what was refused changed nothing");
+    assert_eq!(template(&["reset", "received"]).0, 0);
+    assert_eq!((letter(), template(&["reset", "received"]).0), (before, 1));
+    for code in ["letter-template-set", "letter-template-reset"] {
+        assert!(audited(&vault, code), "{code}");
+    }
+}
+
+/// An export is linked to the case of the patient whose it is, and a case that is not over is not deleted.
+#[test]
+fn an_export_is_linked_to_its_patients_case_alone() {
+    let (vault, texts) = (Vault::up(), scratch());
+    let sent = [1, 2].map(|n| Fixture::named("ct-1.dcm").renamed(n));
+    let cases = [0, 1].map(|n| {
+        let (f, data_set) = &sent[n];
+        assert_eq!(vault.store(f, data_set).unwrap().status, 0);
+        let path = texts.path().join(format!("id-{n}"));
+        fs::write(&path, &f.patient_id).unwrap();
+        let path = path.to_str().unwrap();
+        let opened = done(&vault, &["open", "access", "--patient-file", path, "--channel", "letter"]);
+        (opened["id"].as_str().unwrap().to_owned(), path.to_owned())
+    });
+    drained(&vault);
+    let out = texts.path().join("package.zip");
+    let made = run(&vault, &["export", "--patient-file", &cases[0].1, "--out", out.to_str().unwrap(), "--json"]);
+    let view: Value = serde_json::from_slice(&made.stdout).unwrap();
+    let export = view["id"].as_str().unwrap();
+    let (code, _, said) = case(&vault, &["link", &cases[1].0, "export", export]);
+    assert!(code == 1 && said.contains("somebody else"), "{said}");
+    let linked = done(&vault, &["link", &cases[0].0, "export", export]);
+    assert_eq!(linked["links"][0]["id"], export);
+
+    let reason = texts.path().join("reason");
+    fs::write(&reason, "Taken back.").unwrap();
+    done(&vault, &["close", &cases[0].0, "--reason-file", reason.to_str().unwrap()]);
+    let expired = done(&vault, &["expire", "--delete"]);
+    assert_eq!(expired, serde_json::json!({ "expired": [], "deleted": true }));
+    let url = format!("{}/api/v1/cases/{}", vault.up.http.base, cases[0].0);
+    let ask = leadglass_tests::http::Ask { token: Some(&vault.up.tokens.dpo), ..Default::default() };
+    let kept = vault.http().send("DELETE", &url, ask, Vec::new());
+    assert_eq!((kept.status, kept.json()["code"].as_str()), (409, Some("kept")));
 }
 
 #[test]

@@ -36,6 +36,7 @@ const MAP: &[(&str, u8, Part)] = &[
     ("policy", 1, Part::Plain),
     ("imaging", 1, Part::Plain),
     ("export", 1, Part::Plain),
+    ("deidentify", 2, Part::Plain),
     ("keys", 2, Part::Port),
     ("store", 2, Part::Port),
     ("journal", 2, Part::Port),

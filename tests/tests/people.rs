@@ -8,10 +8,11 @@ use leadglass_tests::peers::{python, said};
 use leadglass_tests::person::{Browser, PASSWORD, browser_is_here, code, joined, person};
 use leadglass_tests::process::until;
 use leadglass_tests::provider::Provider;
-use leadglass_tests::site::large;
+use leadglass_tests::site::{alarms, large};
 use leadglass_tests::vault::Vault;
 use leadglass_tests::{built_programs, workspace_root};
 use serde_json::{Value, json};
+use std::ffi::OsStr;
 use std::io::Read as _;
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -294,6 +295,38 @@ fn people_sign_in_through_their_practices_own_provider_with_the_role_of_their_gr
     for word in ["Muster", "not-a-secret", back["code"].as_str().unwrap()] {
         assert!(!words.contains(word), "the vault's log says {word}");
     }
+}
+
+/// Three browsers in three places at once: an alarm, and words for it in the list and in what the doctor says.
+#[test]
+fn a_login_that_three_people_use_is_an_alarm_and_is_named() {
+    let vault = Vault::up();
+    let (_browser, _, codes) = joined(&vault, "erika");
+    let enter = |from: &str, code: &str| {
+        let form = json!({ "login": "erika", "password": PASSWORD, "code": code }).to_string();
+        let output = Command::new("curl")
+            .args(["-q", "-sS", "--noproxy", "*", "--fail-with-body", "--interface", from, "--cacert", &vault.up.ca])
+            .args(["--header", "Sec-Fetch-Site: same-origin", "--data", &form])
+            .arg(format!("{}/api/v1/session", vault.up.http.base))
+            .output()
+            .expect("curl runs");
+        assert!(output.status.success(), "{from}: {}", said(&output));
+    };
+    enter("127.0.0.2", &codes[0]);
+    assert_eq!(alarms(&vault, "shared-login"), 0, "a computer and a phone");
+    enter("127.0.0.3", &codes[1]);
+    assert!(until(SOON, || alarms(&vault, "shared-login") == 1));
+    assert!(until(SOON, || entries_with(&vault, "shared-login") == 1));
+    let folder = vault.folder();
+    let run = |words: &[&str]| {
+        let words = words.iter().map(OsStr::new).chain([OsStr::new("--data"), folder.as_os_str()]);
+        vault.run(&words.collect::<Vec<_>>())
+    };
+    let listed = run(&["person", "list"]);
+    assert_eq!(listed.status.code(), Some(3), "{}", said(&listed));
+    assert!(String::from_utf8_lossy(&listed.stdout).contains("SHARED?"), "{}", said(&listed));
+    let diagnosis = run(&["doctor"]);
+    assert!(String::from_utf8_lossy(&diagnosis.stdout).contains("perhaps shared: erika."), "{}", said(&diagnosis));
 }
 
 /// An administrator has no other way in than a passkey. Chromium makes one, at a virtual authenticator, and signs in with it.

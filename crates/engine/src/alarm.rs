@@ -30,6 +30,8 @@ pub enum AlarmKind {
     Breadth,
     /// A clinician opened a patient's studies in an emergency: somebody has to look at it.
     BreakGlass,
+    /// One person's login is in use at more devices, in more places at once, than one person has.
+    SharedLogin,
 }
 
 /// An alarm for those who carry it further.
@@ -58,7 +60,7 @@ impl Default for Alarms {
 
 impl AlarmKind {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Integrity,
         Self::Index,
         Self::Log,
@@ -67,6 +69,7 @@ impl AlarmKind {
         Self::Budget,
         Self::Breadth,
         Self::BreakGlass,
+        Self::SharedLogin,
     ];
 
     /// The word in metrics and entries.
@@ -80,6 +83,7 @@ impl AlarmKind {
             Self::Budget => "budget",
             Self::Breadth => "unusual-breadth",
             Self::BreakGlass => "break-glass",
+            Self::SharedLogin => "shared-login",
         }
     }
 
@@ -88,7 +92,7 @@ impl AlarmKind {
             Self::Integrity | Self::Index => Event::IntegrityAlarm,
             Self::Log | Self::Fork | Self::Unmatched => Event::LogAlarm,
             Self::Budget => Event::BudgetHit,
-            Self::Breadth | Self::BreakGlass => Event::SecurityAlert,
+            Self::Breadth | Self::BreakGlass | Self::SharedLogin => Event::SecurityAlert,
         }
     }
 }
@@ -104,6 +108,11 @@ impl Engine {
     /// Alarms from now on. Who lags misses the oldest; they stand in the log.
     pub fn alarms(&self) -> broadcast::Receiver<Raised> {
         self.shared.alarms.raised.subscribe()
+    }
+
+    /// Somebody's login seems to be shared: an alarm. Once for each time that it begins; the caller sees to that.
+    pub fn alarm_shared_login(&self, person: ActorRef) {
+        self.shared.alarm_about(AlarmKind::SharedLogin, person);
     }
 }
 

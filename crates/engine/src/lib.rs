@@ -17,6 +17,7 @@ mod breadth;
 mod care;
 mod cases;
 mod commit;
+mod deidentify;
 mod drain;
 mod erase;
 mod export;
@@ -56,9 +57,13 @@ pub use care::{
     Assigned, CareError, Decision, EmergencyBegun, Kind, Matter, NameOf, Reason, RelationView, Restriction, ReviewView,
 };
 pub use cases::{
-    CaseError, CaseId, CaseLine, CaseLink, CasePatient, CaseState, CaseType, Channel, Deadline, Extension,
-    IdentityCheck, Language, Linked, NewCase, Note, Occasion, RightsCase, RightsDecision, RightsOutcome, Seen, Stamp,
-    Written,
+    BREACH_SECS, CaseError, CaseId, CaseLine, CaseLink, CasePatient, CaseState, CaseType, Channel, DEFAULT_CASE_YEARS,
+    Deadline, Extension, IdentityCheck, Language, LetterTemplate, Linked, MAX_CASE_YEARS, MIN_CASE_YEARS, NewCase,
+    NoLanguage, NoTemplate, Note, Occasion, RightsCase, RightsDecision, RightsOutcome, Seen, Stamp, TemplateLine,
+    TemplateName, Written, fill_template,
+};
+pub use deidentify::{
+    Deidentified, DeidentifiedId, DeidentifyAsked, DeidentifyBy, HeldBack, MAX_NAMELESS, NamelessReport, Stays,
 };
 pub use erase::{
     Approved, CertificateError, CertificateKeys, CertificateText, CopiesWith, EraseError, ErasureId, ErasureRules,
@@ -72,6 +77,7 @@ pub use export::{
 pub use ingest::{Announced, FileTransfer, INLINE_BYTES, IngestError, Source, Transfer};
 pub use keyhost::{KeyHostAnswer, KeyHostError, KeyHostJob, NewKeyHostPasskey};
 pub use keylog::{KeyLogError, KeyLogPort, Reconciled, Unmatched};
+pub use leadglass_deidentify::{Preset, Region, Rule as RegionRule, Rules as RegionRules};
 pub use leadglass_export::papers::Practice;
 pub use leadglass_keys::wire::OrderId;
 pub use leadglass_policy::CareRule;
@@ -157,6 +163,8 @@ pub(crate) struct Shared {
     pub(crate) alarms: Alarms,
     pub(crate) erased: erase::Erased,
     pub(crate) exports: export::Exports,
+    pub(crate) deidentified: deidentify::Deidentifications,
+    pub(crate) case_times: cases::KeepTimes,
     /// Work that must end before the node does: everything between a durable byte and its entry.
     pub(crate) tasks: TaskTracker,
     /// No new instance after this.

@@ -29,7 +29,7 @@ pub struct Owner {
 impl People {
     /// His account.
     pub fn account(&self, owner: &Owner) -> Result<AccountView, IdentityError> {
-        Ok(self.account_view(&self.entry(owner.seat.person)?, Some(owner.seat.device)))
+        Ok(self.account_view(&self.entry(owner.seat.person)?, Some(owner.seat.device), false))
     }
 
     /// Begins one more passkey.

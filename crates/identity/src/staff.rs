@@ -9,7 +9,7 @@ use crate::{
 };
 use leadglass_model::{ActorRef, ManagePeople, Permit, Role, TenantId};
 use leadglass_records::Expected;
-use std::{net::IpAddr, sync::Arc};
+use std::{collections::HashSet, net::IpAddr, sync::Arc};
 
 /// Somebody who is to be invited.
 #[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
@@ -25,8 +25,14 @@ pub struct NewPerson {
 
 impl People {
     /// Everybody of the permit's tenant, those who left too.
-    pub fn list(&self, permit: &Permit<ManagePeople>) -> Vec<PersonView> {
-        self.0.roll.of_tenant(permit.tenant()).iter().map(|entry| self.view(entry)).collect()
+    ///
+    /// Cancel safety: it only looks.
+    pub async fn list(&self, permit: &Permit<ManagePeople>) -> Result<Vec<PersonView>, IdentityError> {
+        let tenant = permit.tenant();
+        let tokens = self.0.sessions.tokens().of_people(|seat| seat.tenant == tenant).await?;
+        let holders: HashSet<ActorRef> = tokens.iter().filter_map(|info| Some(info.seat?.person)).collect();
+        let all = self.0.roll.of_tenant(tenant);
+        Ok(all.iter().map(|entry| self.view(entry, holders.contains(&entry.id))).collect())
     }
 
     /// Names for people of everybody of a tenant, those who left too: for a report that a patient is given.
@@ -190,8 +196,16 @@ impl People {
     }
 
     /// The devices and ways of somebody.
-    pub fn account_of(&self, permit: &Permit<ManagePeople>, id: ActorRef) -> Result<crate::AccountView, IdentityError> {
-        Ok(self.account_view(&self.of(permit, id)?, None))
+    ///
+    /// Cancel safety: it only looks.
+    pub async fn account_of(
+        &self,
+        permit: &Permit<ManagePeople>,
+        id: ActorRef,
+    ) -> Result<crate::AccountView, IdentityError> {
+        let entry = self.of(permit, id)?;
+        let tokens = self.0.sessions.tokens().of_people(|seat| seat.person == id).await?;
+        Ok(self.account_view(&entry, None, !tokens.is_empty()))
     }
 
     /// Somebody of the permit's tenant.

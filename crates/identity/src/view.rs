@@ -1,20 +1,9 @@
 //! People as people see them.
 
-use crate::{People, State, device::DeviceId, roll::Entry};
+use crate::{Finding, People, State, device::DeviceId, finding, roll::Entry};
 use leadglass_model::Role;
 use leadglass_records::SessionInfo;
 use serde::Serialize;
-use std::collections::HashSet;
-
-/// Something that a person should look at.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Finding {
-    /// Nobody has signed in for 90 days: does he still work here?
-    Stale,
-    /// In use at two devices in two places at the same time: is the login shared?
-    Shared,
-}
 
 /// A person in the list.
 #[derive(Debug, Clone, Serialize)]
@@ -94,16 +83,11 @@ pub struct PasskeyView {
 }
 
 impl People {
-    pub(crate) fn view(&self, entry: &Entry) -> PersonView {
+    /// `tokens`: whether one that he made is still good.
+    pub(crate) fn view(&self, entry: &Entry, tokens: bool) -> PersonView {
         let (person, now) = (&entry.person, self.0.clock.now());
         let sessions = self.0.sessions.of_people(|info| info.seat.person == entry.id);
-        let mut findings = Vec::new();
-        if person.state == State::Active && now.0.saturating_sub(person.last.max(person.created)) > STALE_MS {
-            findings.push(Finding::Stale);
-        }
-        if is_shared(&sessions, now.0) {
-            findings.push(Finding::Shared);
-        }
+        let findings = finding::of(person, &sessions, tokens, now.0);
         PersonView {
             id: entry.id.to_string(),
             login: person.login.expose().clone(),
@@ -121,7 +105,7 @@ impl People {
         }
     }
 
-    pub(crate) fn account_view(&self, entry: &Entry, this: Option<DeviceId>) -> AccountView {
+    pub(crate) fn account_view(&self, entry: &Entry, this: Option<DeviceId>, tokens: bool) -> AccountView {
         let person = &entry.person;
         let sessions = self.0.sessions.of_people(|info| info.seat.person == entry.id);
         let label = |id: DeviceId| {
@@ -152,20 +136,10 @@ impl People {
             last_ms: (passkey.last > 0).then_some(passkey.last),
         });
         AccountView {
-            person: self.view(entry),
+            person: self.view(entry, tokens),
             codes: person.recovery.len(),
             devices,
             own_passkeys: own_passkeys.collect(),
         }
     }
 }
-
-/// Whether somebody is at two devices at once, in two places.
-fn is_shared(sessions: &[SessionInfo], now: u64) -> bool {
-    let in_use = sessions.iter().filter(|info| now.saturating_sub(info.seen.0) <= AT_ONCE_MS && info.from.is_some());
-    let (devices, places): (HashSet<_>, HashSet<_>) = in_use.map(|info| (info.seat.device, info.from)).unzip();
-    devices.len() > 1 && places.len() > 1
-}
-
-const STALE_MS: u64 = 90 * 24 * 60 * 60 * 1_000;
-const AT_ONCE_MS: u64 = 10 * 60 * 1_000;

@@ -7,6 +7,8 @@ use crate::{
     audit::{csv_field, moment, time},
 };
 use anyhow::Context;
+use draft::Words;
+use leadglass_engine::Language;
 use serde_json::{Value, json};
 use std::{
     path::{Path, PathBuf},
@@ -37,8 +39,8 @@ enum Command {
   leadglass breach scope --node this --from 2026-11-20T18:00:00Z --to 2026-11-20T19:00:00Z --draft notice.txt --letters who.csv
       a lost disk or machine: what it was given keys for, and what lay there sealed only
 
-The draft has a passage in English and one in German; what somebody has to decide or to add stands in [square brackets]. The
-list says who was reached; whether the risk is high (Art. 34) is for the data protection officer to say, line by line.")]
+In the draft, what somebody has to decide or to add stands in [square brackets]. The list says who was reached; whether the
+risk is high (Art. 34) is for the data protection officer to say, line by line.")]
 #[command(group(clap::ArgGroup::new("by").required(true).args(["actor", "device", "key", "node"])))]
 pub struct Scope {
     #[command(flatten)]
@@ -70,6 +72,9 @@ pub struct Scope {
     /// Writes who was reached (Art. 34) to this file, as CSV. It names patients.
     #[arg(long, value_name = "FILE")]
     letters: Option<PathBuf>,
+    /// In which language draft and list are written: en, de, it, es, fr.
+    #[arg(long, default_value = "en")]
+    language: Language,
 }
 
 /// `leadglass breach`
@@ -89,10 +94,10 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let request = client.http.post(format!("{}/api/v1/breach/scope", client.base)).json(&asked);
     let scope: Value = client.send(request).await?.json().await.context("the vault's answer does not parse")?;
     if let Some(file) = &args.draft {
-        written(file, &draft::notification(&scope))?;
+        written(file, &draft::notification(&scope, args.language))?;
     }
     if let Some(file) = &args.letters {
-        written(file, &letters(&scope))?;
+        written(file, &letters(&scope, args.language))?;
     }
     if args.vault.json {
         print(&scope.to_string());
@@ -159,11 +164,16 @@ fn tell(scope: &Value) {
         at("aware_ms"),
         number(&scope["seconds_left"]) / 3600
     );
+    // `2026-11-20T18:05:00Z`: the day and the minute.
+    if let (Some(day), Some(minute)) = (at("aware_ms").get(..10), at("aware_ms").get(11..16)) {
+        eprintln!("To keep its clock as a case: leadglass case open breach --received {day} --at {minute} --channel …");
+    }
 }
 
 /// Who was reached, a line each, those first whose studies were opened.
-fn letters(scope: &Value) -> String {
-    let mut lines = vec![LETTER_HEAD.to_owned()];
+fn letters(scope: &Value, language: Language) -> String {
+    let words = Words::of(language);
+    let mut lines = vec![words.sentence("list.head").to_owned()];
     for opened in [true, false] {
         for patient in list(&scope["patients"]).iter().filter(|p| list(&p["opened"]).is_empty() != opened) {
             let images = |study: &Value| match &study["instances"] {
@@ -175,7 +185,7 @@ fn letters(scope: &Value) -> String {
                 (studies.len().to_string(), studies.iter().map(images).sum::<u64>().to_string())
             };
             let ((studies, instances), (sealed, _)) = (counted("opened"), counted("sealed"));
-            let reach = if opened { "opened" } else { "sealed only" };
+            let reach = words.sentence(if opened { "list.opened" } else { "list.sealed" });
             let part = |field: &str| patient[field].as_str().unwrap_or_default().to_owned();
             let fields = [
                 part("subject"),
@@ -186,7 +196,7 @@ fn letters(scope: &Value) -> String {
                 studies,
                 instances,
                 sealed,
-                QUESTION.to_owned(),
+                words.sentence("list.question").to_owned(),
             ];
             lines.push(fields.map(|text| csv_field(&text)).join(","));
         }
@@ -245,10 +255,6 @@ fn text(value: &Value) -> &str {
     value.as_str().unwrap_or("-")
 }
 
-const LETTER_HEAD: &str = "subject,patient_id,issuer,name,reach,opened_studies,opened_images,sealed_studies,high_risk";
-/// Art. 34(1) is a decision; nothing here makes it.
-const QUESTION: &str = "[yes or no: is the risk to this person high (Art. 34(1))?]";
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -272,7 +278,7 @@ mod tests {
 
     #[test]
     fn the_list_is_no_spreadsheets_formula_and_puts_the_question() {
-        let list = letters(&scope());
+        let list = letters(&scope(), Language::En);
         let lines: Vec<&str> = list.lines().collect();
         assert_eq!(lines.len(), 4);
         assert!(lines[1].starts_with("aa,\"'@SUM(1)\",,\"'=HYPERLINK(\"\"x\"\")\",opened,1,2,1,"), "{}", lines[1]);
@@ -281,21 +287,41 @@ mod tests {
     }
 
     #[test]
-    fn the_draft_names_nobody_counts_and_marks_what_is_missing() {
-        let draft = draft::notification(&scope());
-        for wanted in [
-            "Practice Müller",
-            "2 persons",
-            "2 Personen",
-            "1 person",
-            "[contact point",
-            "[Kontaktstelle",
-            "1970-01-04T00:00:02Z",
-            "[likely consequences",
-            "[wahrscheinliche Folgen",
+    fn the_draft_names_nobody_counts_and_marks_what_is_missing_in_every_language() {
+        for (language, words) in [
+            (Language::En, ["2 persons", "1 person more", "[contact point", "[likely consequences"]),
+            (Language::De, ["2 Personen", "1 Person mehr", "[Kontaktstelle", "[wahrscheinliche Folgen"]),
+            (Language::It, ["2 persone", "1 persona in più", "[punto di contatto", "[probabili conseguenze"]),
+            (Language::Es, ["2 personas", "1 persona más", "[punto de contacto", "[posibles consecuencias"]),
+            (Language::Fr, ["2 personnes", "1 personne de plus", "[point de contact", "[conséquences probables"]),
         ] {
-            assert!(draft.contains(wanted), "{wanted}: {draft}");
+            let draft = draft::notification(&scope(), language);
+            for wanted in words.iter().chain(&["Practice Müller", "1970-01-04T00:00:02Z", "34"]) {
+                assert!(draft.contains(wanted), "{wanted}: {draft}");
+            }
+            assert!(!draft.contains("HYPERLINK") && !draft.contains("@SUM") && !draft.contains(['{', '}']), "{draft}");
+            let list = letters(&scope(), language);
+            let head = list.lines().next().unwrap();
+            assert_eq!((list.lines().count(), head.split(',').count()), (4, 9), "{head}");
+            let words = Words::of(language);
+            assert!(KEYS.iter().all(|key| !words.sentence(key).is_empty()), "{language}");
         }
-        assert!(!draft.contains("HYPERLINK") && !draft.contains("@SUM"));
     }
+
+    const KEYS: [&str; 14] = [
+        "controller",
+        "contact",
+        "kind.actor",
+        "kind.device",
+        "kind.key",
+        "kind.node",
+        "person",
+        "persons",
+        "gone",
+        "unaccounted",
+        "node",
+        "list.opened",
+        "list.sealed",
+        "list.question",
+    ];
 }

@@ -1,5 +1,8 @@
 //! `leadglass case`: cases of the data protection officer, carried on in a running vault over HTTPS.
 
+mod expire;
+mod template;
+
 use crate::admin::{ATTENTION, Client, Vault, print};
 use crate::care::one_line;
 use anyhow::{Context, bail};
@@ -28,7 +31,7 @@ are those of UTC. While a case of access, restriction, objection or erasure is o
 but by her own erasure case that was granted.
 
 Grounds: granted 15(1) 15(3) 16 17(1)(a) to (e) 18(1) 20(1) 21(1) 33(1) 34(1);
-refused or partly 12(2) 12(5) 15(4) 16 17(1) 17(3)(b) 17(3)(c) 17(3)(e) 18(1) 20(1) 20(4) 21(1) 33(1) 34(1) 34(3)(a).")]
+refused or partly 12(2) 12(5) 15(4) 16 17(1) 17(3)(a) to (e) 18(1) 20(1) 20(4) 21(1) 33(1) 34(1) 34(3)(a) to (c).")]
 pub struct Args {
     #[command(subcommand)]
     command: Command,
@@ -113,16 +116,16 @@ enum Command {
         #[arg(long, value_name = "FILE")]
         words_file: PathBuf,
     },
-    /// Links what was made or done for it. It has to be there.
+    /// Links what was made or done for it. It has to be there, and to be about the same patient.
     Link {
         #[command(flatten)]
         vault: Vault,
         /// The case, from `list`.
         case: String,
         /// What it is.
-        #[arg(value_parser = ["export", "erasure", "hold", "restriction"])]
+        #[arg(value_parser = ["export", "erasure", "report", "hold", "restriction"])]
         what: String,
-        /// Its id; of a restriction, the study's random name.
+        /// Its id; of a restriction the study's random name, of a report the number of the entry that asked for it.
         id: String,
     },
     /// Adds a note.
@@ -144,7 +147,7 @@ enum Command {
         #[arg(value_parser = ["received", "identity", "extended", "granted", "refused"])]
         occasion: String,
         /// In which language.
-        #[arg(long, value_parser = ["en", "de"], default_value = "en")]
+        #[arg(long, value_parser = LANGUAGES, default_value = "en")]
         language: String,
     },
     /// Closes a case.
@@ -157,6 +160,16 @@ enum Command {
         #[arg(long, value_name = "FILE")]
         reason_file: Option<PathBuf>,
     },
+    /// Lists closed cases whose time is over (`case_years` of the configuration), or deletes them.
+    Expire {
+        #[command(flatten)]
+        vault: Vault,
+        /// Deletes them. That each was deleted stays in the log; what stood in it does not.
+        #[arg(long)]
+        delete: bool,
+    },
+    /// Takes templates of letters out, and puts the practice's own in.
+    Template(template::Args),
 }
 
 /// `leadglass case`
@@ -229,6 +242,8 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
             let body = reason.map_or_else(|| json!({}), |reason| json!({ "reason": reason }));
             step(&vault, &case, "close", &body, "The case is closed.").await?;
         }
+        Command::Expire { vault, delete } => expire::run(&vault, delete).await?,
+        Command::Template(args) => template::run(args).await?,
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -327,3 +342,6 @@ fn named(id: &str) -> anyhow::Result<&str> {
     }
     bail!("{id:?} is no case: 32 hexadecimal digits, see `leadglass case list`")
 }
+
+/// In which letters are written.
+const LANGUAGES: [&str; 5] = ["en", "de", "it", "es", "fr"];

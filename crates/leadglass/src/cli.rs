@@ -1,8 +1,8 @@
 //! The command line.
 
 use crate::{
-    admin, audit, backup, breach, care, case, config, device, doctor, erase, export, import, logging, open, person,
-    reindex, render_worker, restriction, retention, review, send, serve, thrift, token, up,
+    admin, audit, backup, breach, care, case, config, deidentify, device, doctor, erase, export, import, logging, open,
+    person, reindex, render_worker, restriction, retention, review, send, serve, thrift, token, up,
 };
 use clap::{Parser, Subcommand};
 use std::{path::PathBuf, process::ExitCode};
@@ -74,6 +74,8 @@ enum Command {
     Certificate(erase::CertificateArgs),
     /// Exports a patient, a study or an instance as a package for media.
     Export(Box<export::Args>),
+    /// Takes names out of images for research, teaching, or a vendor's support.
+    Deidentify(Box<deidentify::Args>),
     /// Tells in plain words what is not yet safe.
     Doctor(doctor::Args),
     /// Issues, lists and revokes bearer tokens; the vault must be stopped.
@@ -139,6 +141,7 @@ impl Cli {
             Command::Case(args) => runtime()?.block_on(case::run(*args)),
             Command::Erase(args) => runtime()?.block_on(erase::run(*args)),
             Command::Export(args) => runtime()?.block_on(export::run(*args)),
+            Command::Deidentify(args) => runtime()?.block_on(deidentify::run(*args)),
             Command::Certificate(args) => erase::certificate(&args),
             Command::Doctor(args) => runtime()?.block_on(doctor::run(args)),
             Command::Token(args) => token::run(args),

@@ -7,13 +7,15 @@ mod audit;
 mod erasure;
 mod oidc;
 mod peers;
+mod sessions;
 mod store;
 
-pub use alarms::Alarms;
+pub use alarms::{Alarms, Email, MailTls};
 pub use audit::{Audit, Syslog};
 pub use erasure::Erasure;
 pub use oidc::Oidc;
 pub use peers::{Peer, PeerWay};
+pub use sessions::Sessions;
 pub use store::{Ack, Store};
 
 use crate::devices::parse_fingerprint;
@@ -55,6 +57,9 @@ pub struct Config {
     /// Bounds on memory, disk and time.
     #[serde(default)]
     pub limits: Limits,
+    /// How long a browser stays signed in at most.
+    #[serde(default)]
+    pub sessions: Sessions,
     /// What has to be so before something is erased.
     #[serde(default)]
     pub erasure: Erasure,
@@ -204,6 +209,14 @@ pub struct Tenant {
     /// `retention`, `authority`, `source`, `transfers`. What is left out is shown as left out.
     #[serde(default, skip_serializing_if = "leadglass_engine::Practice::is_silent")]
     pub practice: leadglass_engine::Practice,
+    /// How many years a closed case of the data protection officer is kept, 1 to 30: it proves what was asked and answered,
+    /// and names the patient. Five cover the time in which most of Europe lets claims be made.
+    #[serde(default = "case_years")]
+    pub case_years: u8,
+}
+
+const fn case_years() -> u8 {
+    leadglass_engine::DEFAULT_CASE_YEARS
 }
 
 /// Whom a clinician treats.
@@ -313,12 +326,18 @@ impl Config {
         ensure!(!self.tenants.is_empty(), "no tenant: add [[tenants]] with an id from `leadglass-keyd tenant list`");
         self.store.check()?;
         self.audit.check()?;
+        self.sessions.check()?;
+        self.alarms.check()?;
         let mut aets = BTreeSet::new();
         for tenant in &self.tenants {
             for aet in &tenant.aets {
                 check_aet(aet)?;
                 ensure!(aets.insert(aet), "two tenants share the AE title {aet}: a sender could not say whom it means");
             }
+        }
+        for tenant in &self.tenants {
+            let years = leadglass_engine::MIN_CASE_YEARS..=leadglass_engine::MAX_CASE_YEARS;
+            ensure!(years.contains(&tenant.case_years), "case_years of a tenant: {} to {}", years.start(), years.end());
         }
         let mut names = BTreeSet::new();
         for device in &self.devices {

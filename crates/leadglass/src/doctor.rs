@@ -10,6 +10,7 @@ mod finding;
 mod host;
 mod keys;
 mod limits;
+mod people;
 mod repository;
 mod store;
 mod tokens;
@@ -59,6 +60,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     findings.push(backups::look(&config.data, SystemClock.now()));
     findings.extend(store::look(&config).await);
     findings.extend(devices::look(args.data.as_deref(), &config).await);
+    findings.extend(people::look(args.data.as_deref()).await);
     findings.extend(host::look(&config, &place.config, place.keyd_data.is_some()));
     let diagnosis = Diagnosis::of(findings);
     let text = if args.json { serde_json::to_string(&diagnosis)? + "\n" } else { diagnosis.words() };

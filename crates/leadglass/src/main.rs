@@ -17,6 +17,7 @@ mod certificate;
 mod cli;
 mod config;
 mod courier;
+mod deidentify;
 mod device;
 mod devices;
 mod doctor;

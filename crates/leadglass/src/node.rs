@@ -161,6 +161,7 @@ impl Node {
         }
         for tenant in &config.tenants {
             engine.set_practice(tenant.id, tenant.practice.clone());
+            engine.set_case_years(tenant.id, tenant.case_years);
         }
         engine.set_printer(Arc::new(crate::export::Papers));
         engine.set_courier(Arc::new(Couriers::new(&config.peers)?));

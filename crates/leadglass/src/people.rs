@@ -7,8 +7,8 @@ use leadglass_engine::{Engine, Person};
 use leadglass_identity::{Act, Chronicle, PasskeyRules, People, Ports, Roll, Unrecorded};
 use leadglass_model::{ActorRef, SystemClock, SystemEntropy};
 use leadglass_records::Sessions;
-use std::sync::Arc;
-use tokio_util::task::TaskTracker;
+use std::{collections::HashSet, sync::Arc, time::Duration};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 /// Reads everybody, and the sessions that go on.
 pub async fn open(config: &Config, node: &Node, tasks: TaskTracker) -> anyhow::Result<(People, Sessions)> {
@@ -17,6 +17,7 @@ pub async fn open(config: &Config, node: &Node, tasks: TaskTracker) -> anyhow::R
     node.engine.set_names(Arc::new(move |actor| named.name_of(actor)));
     let sessions =
         tokio::task::block_in_place(|| node.records.sessions_of(asked)).context("cannot read the sessions")?;
+    sessions.shorten((&config.sessions).into());
     let people = People::new(Ports {
         records: node.tenant_records.clone(),
         roll,
@@ -29,6 +30,21 @@ pub async fn open(config: &Config, node: &Node, tasks: TaskTracker) -> anyhow::R
         tasks,
     });
     Ok((people, sessions))
+}
+
+/// Raises an alarm whenever a login begins to be used like several people's, until `stop`.
+pub async fn watch(people: People, engine: Engine, stop: CancellationToken) {
+    let mut tick = tokio::time::interval(LOOK_EVERY);
+    let mut told = HashSet::new();
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = tick.tick() => {}
+        }
+        let shared: HashSet<ActorRef> = people.surely_shared().into_iter().collect();
+        shared.difference(&told).for_each(|person| engine.alarm_shared_login(*person));
+        told = shared;
+    }
 }
 
 /// The audit log, and what is being given out.
@@ -53,3 +69,6 @@ impl Chronicle for Log {
         self.0.end_actor(actor);
     }
 }
+
+/// All sessions are looked through; whoever shares a login does so for hours.
+const LOOK_EVERY: Duration = Duration::from_secs(10);

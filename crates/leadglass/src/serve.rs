@@ -84,9 +84,10 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let dicom = listen_dicom(&config, &node, &book, &refusals, &connections, &stop).await?;
     let (people, sessions) = people::open(&config, &node, connections.clone()).await?;
     connections.spawn(settle(sessions.clone(), stop.clone()));
+    connections.spawn(people::watch(people.clone(), node.engine.clone(), stop.clone()));
     connections.spawn(sum_up(metrics.clone(), stop.clone()));
-    if let Some(webhook) = alarms::Webhook::of(&config.alarms)? {
-        connections.spawn(webhook.carry(node.engine.alarms(), stop.clone()));
+    for carrier in alarms::carriers(&config.alarms)? {
+        connections.spawn(alarms::carry(carrier, node.engine.alarms(), stop.clone()));
     }
     if let Some(repository) = &config.audit.syslog {
         let follower = syslog::Follower::open(repository, node.engine.clone(), &config.data)?;

@@ -70,6 +70,13 @@ pub struct SessionTimes {
     pub absolute: Duration,
 }
 
+impl SessionTimes {
+    /// The shorter of each.
+    pub(crate) fn within(self, most: &Self) -> Self {
+        Self { idle: self.idle.min(most.idle), absolute: self.absolute.min(most.absolute) }
+    }
+}
+
 /// A session that goes on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SessionGrant {

@@ -25,7 +25,7 @@ use sha2::{Digest, Sha256};
 use std::{
     collections::HashMap,
     net::IpAddr,
-    sync::{Arc, atomic::Ordering},
+    sync::{Arc, OnceLock, atomic::Ordering},
     time::Duration,
 };
 use zeroize::Zeroizing;
@@ -43,6 +43,8 @@ pub(crate) struct Inner {
     pub(crate) live: RwLock<HashMap<Hash, Live>>,
     /// Whoever changes the file holds it, so that nothing that ended is written again.
     pub(crate) writing: Mutex<()>,
+    /// No session that begins lasts longer, once somebody said so.
+    most: OnceLock<SessionTimes>,
 }
 
 /// A session's reference: shown once, to the browser that began it, then wiped.
@@ -85,7 +87,13 @@ impl Sessions {
         }
         drop((rows, read));
         let (live, writing) = (RwLock::new(live), Mutex::new(()));
-        Ok(Self(Arc::new(Inner { store, tokens, people, clock, entropy, live, writing })))
+        let most = OnceLock::new();
+        Ok(Self(Arc::new(Inner { store, tokens, people, clock, entropy, live, writing, most })))
+    }
+
+    /// From now on no session begins that lasts longer. To be called once, before the first one begins.
+    pub fn shorten(&self, most: SessionTimes) {
+        let _ = self.0.most.set(most);
     }
 
     /// Exchanges a token for a session under a fresh reference, whatever the caller had before; durable when it answers.
@@ -248,6 +256,7 @@ impl Sessions {
         self.0.entropy.fill(&mut session);
         let now = self.0.clock.now();
         let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        let times = self.0.most.get().map_or(times, |most| times.within(most));
         let ends = now.0.saturating_add(millis(times.absolute));
         let row = Row::new(holder, session, now.0, ends, millis(times.idle));
         let (reference, hash) = self.fresh_reference();

@@ -44,6 +44,20 @@ async fn a_session_speaks_for_its_token_also_after_a_restart() {
 }
 
 #[tokio::test]
+async fn a_house_shortens_what_a_role_may_and_lengthens_nothing() {
+    let (dir, clock) = (tempfile::tempdir().unwrap(), Arc::new(MockClock::at(START)));
+    let (tokens, sessions) = open(&dir.path().join("records.redb"), &clock);
+    let (token, _) = token(&tokens).await;
+    sessions.shorten(SessionTimes { idle: Duration::from_secs(3_600), absolute: Duration::from_secs(100) });
+    let (reference, begun) = sessions.begin(token.reveal(), |_| Some(TIMES)).await.unwrap().unwrap();
+    assert_eq!((begun.idle_ends, begun.ends), (START.plus_secs(60), START.plus_secs(100)));
+    clock.advance_secs(59);
+    assert!(lives(&sessions, reference.reveal()));
+    clock.advance_secs(41);
+    assert!(!lives(&sessions, reference.reveal()));
+}
+
+#[tokio::test]
 async fn neither_memory_shown_nor_file_holds_the_reference() {
     let (dir, clock) = (tempfile::tempdir().unwrap(), Arc::new(MockClock::at(START)));
     let path = dir.path().join("records.redb");

@@ -5,7 +5,12 @@ import { ask, get } from "./server.js";
 import { signOut, watch } from "./session.js";
 
 const ROLES = ["clinician", "radiographer", "reception", "auditor", "dpo", "admin"];
-const FINDINGS = { stale: "not used for 90 days", shared: "in use in two places at once: is it shared?" };
+const FINDINGS = {
+  stale: "not used for 90 days",
+  shared: "in use in two places at once: is it shared?",
+  "invitation-unused": "the invitation was not taken in time",
+  "left-with-tokens": "a token was not ended",
+};
 
 function say(text, bad = true) {
   $("message").textContent = text;

@@ -1,9 +1,9 @@
 //! The routes, what they share, and who is asking.
 
 use crate::{
-    DeviceDesk, Origins, Problem, Renderer, SignInProviders, admin, audit, breach, care, cases, devices, erase, export,
-    front, head, health, keyhost, pages, people, places, qido, refusals, rendered, retention, session, small, stow,
-    trace, upload, wado, wado_uri,
+    DeviceDesk, Origins, Problem, Renderer, SignInProviders, admin, audit, breach, care, cases, deidentify, devices,
+    erase, export, front, head, health, keyhost, letters, openapi, pages, people, places, qido, refusals, rendered,
+    retention, session, small, stow, trace, upload, wado, wado_uri,
 };
 use axum::{
     Router,
@@ -60,6 +60,7 @@ pub fn routes(app: App) -> Router {
     let routes = reading()
         .route("/dicomweb/studies", stow.route())
         .route("/dicomweb/studies/{study}", stow.route())
+        .route("/api/v1/openapi.json", get(openapi::show))
         .route("/api/v1/status", get(admin::status))
         .route("/api/v1/quarantine", get(admin::list))
         .route("/api/v1/quarantine/{case}", post(admin::decide))
@@ -72,7 +73,7 @@ pub fn routes(app: App) -> Router {
         .route("/api/v1/holds", get(retention::holds).post(retention::hold))
         .route("/api/v1/holds/{hold}", delete(retention::lift))
         .route("/api/v1/cases", get(cases::list).post(cases::open))
-        .route("/api/v1/cases/{request}", get(cases::show))
+        .route("/api/v1/cases/{request}", get(cases::show).delete(cases::expire))
         .route("/api/v1/cases/{request}/identity", post(cases::identity))
         .route("/api/v1/cases/{request}/extension", post(cases::extend))
         .route("/api/v1/cases/{request}/decisions", post(cases::decide))
@@ -80,16 +81,22 @@ pub fn routes(app: App) -> Router {
         .route("/api/v1/cases/{request}/notes", post(cases::note))
         .route("/api/v1/cases/{request}/letter", get(cases::letter))
         .route("/api/v1/cases/{request}/close", post(cases::close))
+        .route("/api/v1/letters", get(letters::list))
+        .route("/api/v1/letters/{letter}/{language}", get(letters::show).put(letters::put).delete(letters::reset))
         .route("/api/v1/erasures", get(erase::list).post(erase::order))
         .route("/api/v1/erasures/{erasure}", get(erase::show).delete(erase::withdraw))
         .route("/api/v1/erasures/{erasure}/approve", post(erase::approve))
         .route("/api/v1/erasures/{erasure}/run", post(erase::run))
         .route("/api/v1/erasures/{erasure}/certificate", get(erase::certificate))
+        .route("/api/v1/erasures/{erasure}/recipients", get(erase::recipients).put(erase::tell))
         .route("/api/v1/exports", get(export::list).post(export::begin))
         .route("/api/v1/exports/{export}", get(export::show).delete(export::take_back))
-        .route("/api/v1/erasures/{erasure}/recipients", get(erase::recipients).put(erase::tell))
         .route("/api/v1/exports/{export}/content", get(export::content))
         .route("/api/v1/exports/{export}/deliver", post(export::deliver))
+        .route("/api/v1/deidentifications", post(deidentify::begin))
+        .route("/api/v1/deidentifications/{job}", delete(deidentify::forget))
+        .route("/api/v1/deidentifications/{job}/instances/{number}", get(deidentify::instance))
+        .route("/api/v1/deidentifications/{job}/deliver", post(deidentify::deliver))
         .route("/api/v1/audit/keys", get(audit::keys))
         .route("/api/v1/audit/report", post(audit::report))
         .route("/api/v1/audit/reconcile", post(audit::reconcile))

@@ -10,7 +10,7 @@ use axum::{
 };
 use leadglass_audit::ClientRef;
 use leadglass_engine::{
-    BreachAsked, BreachError, BreachPatient, BreachScope, KeyLogError, OpenedStudy, SealedStudy, Selector,
+    BREACH_SECS, BreachAsked, BreachError, BreachPatient, BreachScope, KeyLogError, OpenedStudy, SealedStudy, Selector,
 };
 use leadglass_model::{ActorRef, Fault, Phi, Role, UnixMillis};
 use serde::Deserialize;
@@ -66,7 +66,7 @@ fn told(scope: &BreachScope, aware: UnixMillis) -> Value {
         Selector::Key(key) => ("key", key.to_string()),
         Selector::Node(client) => ("node", hex::encode(client.0)),
     };
-    let deadline = aware.plus_secs(DEADLINE_SECS);
+    let deadline = aware.plus_secs(BREACH_SECS);
     json!({
         "by": kind, "id": id, "from_ms": scope.from, "to_ms": scope.to, "made_ms": scope.made,
         "aware_ms": aware, "deadline_ms": deadline, "seconds_left": deadline.millis_since(scope.made) / 1000,
@@ -129,6 +129,3 @@ fn problem(error: &BreachError) -> Problem {
     };
     Problem::new(error.fault(), code, sentence)
 }
-
-/// GDPR Art. 33(1): 72 hours from becoming aware.
-const DEADLINE_SECS: u64 = 72 * 3600;

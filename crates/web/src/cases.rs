@@ -31,6 +31,8 @@ pub(crate) async fn list(State(app): State<App>, caller: Caller) -> Result<Respo
             "overdue": line.overdue,
             "outcome": line.outcome,
             "closed_ms": line.closed_at.map(|at| at.0),
+            "kept_until": line.kept_until,
+            "expired": line.expired,
         })
     });
     Ok(kept_nowhere(Json(lines.collect::<Vec<_>>())))
@@ -148,7 +150,7 @@ pub(crate) async fn link(
     Small(sent): Small,
 ) -> Result<Response, Problem> {
     let (permit, id) = (officer(&caller)?, named(&id)?);
-    let wanted = r#"Send {"what":"export","id":"…"}; export, erasure, hold or restriction."#;
+    let wanted = r#"Send {"what":"export","id":"…"}; export, erasure, report, hold or restriction."#;
     let Link { what, id: linked } = read(&sent, wanted)?;
     answer(app.engine.link_case(&permit, id, what, &linked).await)
 }
@@ -189,6 +191,17 @@ pub(crate) async fn close(
     answer(app.engine.close_case(&permit, id, reason.map(Phi::new)).await)
 }
 
+/// `DELETE /api/v1/cases/{request}`: a closed one whose time is over.
+pub(crate) async fn expire(
+    State(app): State<App>,
+    caller: Caller,
+    Path(id): Path<String>,
+) -> Result<StatusCode, Problem> {
+    let (permit, id) = (officer(&caller)?, named(&id)?);
+    app.engine.expire_case(&permit, id).await.map_err(|e| problem(&e))?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
 #[derive(Deserialize)]
 pub(crate) struct Wanted {
     occasion: Option<String>,
@@ -211,14 +224,10 @@ pub(crate) async fn letter(
         Some("refused") => Some(Occasion::Refused),
         _ => None,
     };
-    let language = match wanted.language.as_deref() {
-        None | Some("en") => Some(Language::En),
-        Some("de") => Some(Language::De),
-        Some(_) => None,
-    };
+    let language = wanted.language.as_deref().unwrap_or("en").parse::<Language>().ok();
     let (Some(occasion), Some(language)) = (occasion, language) else {
         let sentence =
-            "Say ?occasion=received, identity, extended, granted or refused, and &language=en or &language=de.";
+            "Say ?occasion=received, identity, extended, granted or refused, and &language=en, de, it, es or fr.";
         return Err(Problem::new(Fault::BadInput, "letter", sentence));
     };
     let text = app.engine.case_letter(&permit, id, occasion, language).await.map_err(|e| problem(&e))?;
@@ -277,11 +286,11 @@ fn told(case: &RightsCase) -> Value {
     })
 }
 
-fn kept_nowhere(body: impl IntoResponse) -> Response {
+pub(crate) fn kept_nowhere(body: impl IntoResponse) -> Response {
     ([(header::CACHE_CONTROL, "no-store")], body).into_response()
 }
 
-fn read<T: DeserializeOwned>(sent: &[u8], wanted: &'static str) -> Result<T, Problem> {
+pub(crate) fn read<T: DeserializeOwned>(sent: &[u8], wanted: &'static str) -> Result<T, Problem> {
     serde_json::from_slice(sent).map_err(|_| Problem::new(Fault::BadInput, "form", wanted))
 }
 
@@ -298,7 +307,7 @@ fn minute_of(text: &str) -> Option<u16> {
     (hours < 24 && minutes < 60).then_some(hours * 60 + minutes)
 }
 
-fn officer(caller: &Caller) -> Result<Permit<Administer>, Problem> {
+pub(crate) fn officer(caller: &Caller) -> Result<Permit<Administer>, Problem> {
     let permit = caller.administer()?;
     if permit.role() == Role::Dpo {
         return Ok(permit);
@@ -306,10 +315,16 @@ fn officer(caller: &Caller) -> Result<Permit<Administer>, Problem> {
     Err(Problem::new(Fault::Denied, "not-allowed", "Cases are for the data protection officer."))
 }
 
-fn problem(error: &CaseError) -> Problem {
+pub(crate) fn problem(error: &CaseError) -> Problem {
     let sentence = match error {
         CaseError::Missing => return Problem::not_found(),
-        CaseError::Form(_) | CaseError::Ground(_) | CaseError::NotExtendable(_) | CaseError::NoLetter(_) => {
+        CaseError::Form(_)
+        | CaseError::Ground(_)
+        | CaseError::NotExtendable(_)
+        | CaseError::NoLetter(_)
+        | CaseError::Kept(_)
+        | CaseError::Placeholder { .. }
+        | CaseError::PlaceholderMissing(_) => {
             return Problem::new(error.fault(), error.code(), sentence_of(&error.to_string()));
         }
         CaseError::TooMany => "There are too many cases.",
@@ -319,7 +334,11 @@ fn problem(error: &CaseError) -> Problem {
             "Confirm first that it is the patient who asks. Who is not recognised is refused by 12(2)."
         }
         CaseError::Undecided => "Nothing was decided: decide, or say why it is closed without.",
-        CaseError::NoOutput => "There is no such export, erasure, hold or restriction.",
+        CaseError::NoOutput => "There is no such export, erasure, report, hold or restriction.",
+        CaseError::OtherPatient => {
+            "It is about somebody else than the case, or its studies are gone and it cannot be told any more."
+        }
+        CaseError::NotClosed => "The case is not closed: close it, and it goes when its time is over.",
         CaseError::Changed => "Somebody else changed it at the same time; look at it again.",
         error => {
             tracing::warn!(fault = ?error.fault(), %error, "a case could not be asked or changed");

@@ -1,8 +1,12 @@
 //! What stands in a case.
 
-use super::{MAX_WORDS_BYTES, deadline::Deadline};
+use super::{
+    MAX_WORDS_BYTES,
+    deadline::Deadline,
+    serial::{named, named_or_not},
+};
 use crate::{Day, ingest::PatientKey};
-use leadglass_model::{Phi, UnixMillis};
+use leadglass_model::{EntryId, Phi, UnixMillis};
 use serde::{Deserialize, Serialize};
 use std::{fmt, str::FromStr};
 
@@ -149,6 +153,8 @@ pub enum Linked {
     Export,
     /// An order to erase, by its id.
     Erasure,
+    /// A report on accesses, by the place in the log at which it was asked for.
+    Report,
     /// A hold, by its id.
     Hold,
     /// A restricted study, by its random name.
@@ -261,6 +267,14 @@ impl RightsCase {
     }
 }
 
+impl Stamp {
+    pub(super) fn entry_id(&self) -> EntryId {
+        let mut id = [0; 16];
+        hex::decode_to_slice(&self.entry, &mut id).expect("a stamp's entry is 16 bytes in hexadecimal");
+        EntryId::from_bytes(id)
+    }
+}
+
 impl CaseType {
     /// Whether the patient's studies stay while such a case is open.
     pub(super) const fn keeps(self) -> bool {
@@ -329,34 +343,6 @@ impl TryFrom<String> for CaseId {
 
     fn try_from(text: String) -> Result<Self, Self::Error> {
         text.parse()
-    }
-}
-
-/// Text that names somebody, in a row that is sealed.
-mod named {
-    use super::Phi;
-    use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
-    pub(super) fn serialize<S: Serializer>(text: &Phi<String>, s: S) -> Result<S::Ok, S::Error> {
-        text.expose().serialize(s)
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Phi<String>, D::Error> {
-        String::deserialize(d).map(Phi::new)
-    }
-}
-
-/// The same, where there may be none.
-mod named_or_not {
-    use super::Phi;
-    use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
-    pub(super) fn serialize<S: Serializer>(text: &Option<Phi<String>>, s: S) -> Result<S::Ok, S::Error> {
-        text.as_ref().map(Phi::expose).serialize(s)
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Option<Phi<String>>, D::Error> {
-        Ok(Option::<String>::deserialize(d)?.map(Phi::new))
     }
 }
 

@@ -21,7 +21,7 @@ impl Deadline {
     /// Of what came on a day, with so many more months; or of a breach.
     pub(super) fn of(received: Day, more_months: Option<u8>, known_at: Option<UnixMillis>) -> Self {
         match known_at {
-            Some(known) => Self::Moment(known.plus_secs(BREACH_S)),
+            Some(known) => Self::Moment(known.plus_secs(BREACH_SECS)),
             None => Self::Day(received.plus_months(FIRST_MONTHS + more_months.unwrap_or(0))),
         }
     }
@@ -62,7 +62,8 @@ impl fmt::Display for Minute {
 
 /// One month to answer.
 pub(super) const FIRST_MONTHS: u8 = 1;
-const BREACH_S: u64 = 72 * 3600;
+/// So long a house has to tell the authority of a breach after it was known (GDPR Art. 33(1)).
+pub const BREACH_SECS: u64 = 72 * 3600;
 
 #[cfg(test)]
 mod tests {

@@ -3,16 +3,16 @@
 use super::{
     CaseError, CaseId, CaseLink, CasePatient, CaseState, CaseType, Channel, Deadline, Extension, IdentityCheck,
     Language, Linked, MAX_CASES, MAX_STEPS, Note, Occasion, RightsCase, RightsDecision, RightsOutcome, Seen, Stamp,
-    Written,
+    TemplateName, Written,
     case::is_words,
     deadline::FIRST_MONTHS,
     ground::{LegalGround, NOT_IDENTIFIED},
-    letter::{Facts, LawKeeps, letter},
+    letter::{Facts, LawKeeps, letter, template_of},
 };
-use crate::{Day, Engine, EraseError, ErasureId, Shared};
+use crate::{Day, Engine, Shared};
 use leadglass_audit::{CodeWord, Event, NewEntry, Outcome};
 use leadglass_index::StudyEntry;
-use leadglass_model::{Administer, EntryId, Permit, Phi, Purpose, StudyRef, TenantId, UnixMillis};
+use leadglass_model::{Administer, EntryId, Permit, Phi, Purpose, TenantId, UnixMillis};
 use leadglass_records::Expected;
 use std::sync::Arc;
 
@@ -50,10 +50,15 @@ pub struct CaseLine {
     pub outcome: Option<RightsOutcome>,
     /// When it was closed.
     pub closed_at: Option<UnixMillis>,
+    /// The last day on which it is kept, once it is closed.
+    pub kept_until: Option<Day>,
+    /// Whether that is over.
+    pub expired: bool,
 }
 
 impl CaseLine {
-    fn of(case: &RightsCase, now: UnixMillis) -> Self {
+    fn of(case: &RightsCase, now: UnixMillis, years: u8) -> Self {
+        let kept_until = case.kept_until(years);
         Self {
             id: case.id,
             kind: case.kind,
@@ -63,6 +68,8 @@ impl CaseLine {
             overdue: case.is_overdue(now),
             outcome: case.decisions.last().map(|last| last.outcome),
             closed_at: case.closed.as_ref().map(|end| end.stamp.at),
+            expired: kept_until.is_some_and(|until| until.end() <= now),
+            kept_until,
         }
     }
 }
@@ -102,8 +109,8 @@ impl Engine {
     /// The cases of the tenant: overdue ones first, then open ones by their deadline, then closed ones, newest first.
     /// The list names nobody.
     pub async fn cases(&self, permit: &Permit<Administer>) -> Result<Vec<CaseLine>, CaseError> {
-        let now = self.shared.clock.now();
-        let mut lines = self.shared.cases_as(permit.tenant(), |case| Some(CaseLine::of(&case, now))).await?;
+        let (now, years) = (self.shared.clock.now(), self.shared.case_times.of(permit.tenant()));
+        let mut lines = self.shared.cases_as(permit.tenant(), |case| Some(CaseLine::of(&case, now, years))).await?;
         // What is overdue has the earliest deadlines.
         lines.sort_by_key(|line| (line.closed_at.map(std::cmp::Reverse), line.deadline.end(), line.id));
         Ok(lines)
@@ -185,7 +192,7 @@ impl Engine {
         self.shared.change_case(permit, id, "case-decided", change).await
     }
 
-    /// Links what was made or done for a case. It has to be there.
+    /// Links what was made or done for a case. It has to be there, and to be about the same patient.
     pub async fn link_case(
         &self,
         permit: &Permit<Administer>,
@@ -193,10 +200,8 @@ impl Engine {
         what: Linked,
         linked: &str,
     ) -> Result<RightsCase, CaseError> {
-        self.shared.case(permit.tenant(), id).await?;
-        if !self.is_there(permit, what, linked).await? {
-            return Err(CaseError::NoOutput);
-        }
+        let (case, _) = self.shared.case(permit.tenant(), id).await?;
+        self.is_output_of(permit, &case, what, linked).await?;
         let change = |case: &mut RightsCase, stamp| {
             case.links.push(CaseLink { what, id: linked.to_owned(), stamp });
             Ok(())
@@ -245,35 +250,20 @@ impl Engine {
     ) -> Result<Phi<String>, CaseError> {
         let (shared, tenant) = (&self.shared, permit.tenant());
         let (case, _) = shared.case(tenant, id).await?;
+        let name = template_of(&case, occasion)?;
         let law = match &case.patient {
-            Some(patient) if occasion == Occasion::Refused => shared.law_keeps(tenant, patient).await?,
+            Some(patient) if matches!(name, TemplateName::Refused | TemplateName::Partly) => {
+                shared.law_keeps(tenant, patient).await?
+            }
             _ => LawKeeps::Not,
         };
+        let text = shared.template_text(tenant, name, language).await?;
+        let frame = shared.template_text(tenant, TemplateName::Frame, language).await?;
         let practice = shared.practice(tenant);
         let facts = Facts { case: &case, practice: &practice, law, today: Day::of(shared.clock.now()) };
-        let text = letter(&facts, occasion, language)?;
+        let text = letter(&facts, (&text, &frame), language)?;
         shared.record_step(permit, &case, "case-letter", &shared.stamp(permit)).await?;
         Ok(text)
-    }
-
-    async fn is_there(&self, permit: &Permit<Administer>, what: Linked, id: &str) -> Result<bool, CaseError> {
-        let tenant = permit.tenant();
-        match what {
-            Linked::Export => Ok(self.shared.exports_of(tenant).await?.iter().any(|export| export.id == id)),
-            Linked::Hold => Ok(self.holds(permit).await?.iter().any(|hold| hold.id == id)),
-            Linked::Restriction => {
-                let study = id.parse::<StudyRef>();
-                Ok(study.is_ok_and(|study| self.shared.care.restricted.holds(tenant, study)))
-            }
-            Linked::Erasure => {
-                let Ok(id) = id.parse::<ErasureId>() else { return Ok(false) };
-                match self.erasure(permit, id).await {
-                    Ok(_) => Ok(true),
-                    Err(EraseError::Missing) => Ok(false),
-                    Err(error) => Err(error.into()),
-                }
-            }
-        }
     }
 }
 
@@ -301,23 +291,21 @@ impl Shared {
         Ok(case)
     }
 
-    fn stamp(&self, permit: &Permit<Administer>) -> Stamp {
+    pub(super) fn stamp(&self, permit: &Permit<Administer>) -> Stamp {
         let entry = EntryId::random(&*self.entropy);
         Stamp { by: permit.actor().to_string(), at: self.clock.now(), entry: hex::encode(entry.as_bytes()) }
     }
 
     /// The entry that a step names. It names the patient by her token alone.
-    async fn record_step(
+    pub(super) async fn record_step(
         self: &Arc<Self>,
         permit: &Permit<Administer>,
         case: &RightsCase,
         code: &str,
         stamp: &Stamp,
     ) -> Result<(), CaseError> {
-        let mut id = [0; 16];
-        hex::decode_to_slice(&stamp.entry, &mut id).expect("a stamp's entry is 16 bytes in hexadecimal");
         let event = if case.kind == CaseType::Breach { Event::SecurityAlert } else { Event::PatientRecord };
-        let mut entry = NewEntry::new(EntryId::from_bytes(id), stamp.at, event, Outcome::Success);
+        let mut entry = NewEntry::new(stamp.entry_id(), stamp.at, event, Outcome::Success);
         entry.tenant = Some(permit.tenant());
         entry.actor = Some(permit.actor());
         entry.role = Some(permit.role());

@@ -1,6 +1,7 @@
-//! Legal grounds of decisions: where it stands in the GDPR, and a sentence for the letter.
+//! Legal grounds of decisions: where it stands in the GDPR, for which types, and for yes or no. Their sentences stand with
+//! the words of letters.
 
-use super::{CaseType, Language, RightsOutcome};
+use super::{CaseType, Language, RightsOutcome, texts::Texts};
 use CaseType::{Access, Breach, Erasure, Objection, Portability, Rectification, Restriction};
 
 /// One ground of one kind of decision.
@@ -10,8 +11,6 @@ pub(super) struct LegalGround {
     /// What it is for; empty: every right of a patient.
     types: &'static [CaseType],
     says: Says,
-    en: &'static str,
-    de: &'static str,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -44,184 +43,58 @@ impl LegalGround {
         self.code
     }
 
-    pub(super) const fn sentence(&self, language: Language) -> &'static str {
-        match language {
-            Language::En => self.en,
-            Language::De => self.de,
-        }
+    /// In words, with where it stands.
+    pub(super) fn sentence(&self, language: Language) -> String {
+        let says = if self.says == Says::Yes { "yes" } else { "no" };
+        let sentence = Texts::of(language).sentence(&format!("{says}.{}", self.code));
+        format!("{sentence} ({})", language.cite(self.code))
     }
 }
 
-const fn yes(code: &'static str, types: &'static [CaseType], en: &'static str, de: &'static str) -> LegalGround {
-    LegalGround { code, types, says: Says::Yes, en, de }
+const fn yes(code: &'static str, types: &'static [CaseType]) -> LegalGround {
+    LegalGround { code, types, says: Says::Yes }
 }
 
-const fn no(code: &'static str, types: &'static [CaseType], en: &'static str, de: &'static str) -> LegalGround {
-    LegalGround { code, types, says: Says::No, en, de }
+const fn no(code: &'static str, types: &'static [CaseType]) -> LegalGround {
+    LegalGround { code, types, says: Says::No }
 }
 
 /// Who could not be identified is refused on this ground alone.
 pub(super) const NOT_IDENTIFIED: &str = "12(2)";
 
 const GROUNDS: &[LegalGround] = &[
-    yes(
-        "15(1)",
-        &[Access],
-        "You have the right to know which data about you we keep.",
-        "Sie haben das Recht zu erfahren, welche Daten über Sie wir aufbewahren.",
-    ),
-    yes(
-        "15(3)",
-        &[Access],
-        "You have the right to a copy of your data.",
-        "Sie haben das Recht auf eine Kopie Ihrer Daten.",
-    ),
-    yes("16", &[Rectification], "Wrong data have to be corrected.", "Falsche Daten sind zu berichtigen."),
-    yes(
-        "17(1)(a)",
-        &[Erasure],
-        "Your data are no longer needed for what they were taken for.",
-        "Ihre Daten werden für ihren Zweck nicht mehr gebraucht.",
-    ),
-    yes(
-        "17(1)(b)",
-        &[Erasure],
-        "You withdrew your consent, and nothing else allows us to keep the data.",
-        "Sie haben Ihre Einwilligung widerrufen, und nichts anderes erlaubt uns, die Daten zu behalten.",
-    ),
-    yes(
-        "17(1)(c)",
-        &[Erasure],
-        "You objected, and no reason weighs more.",
-        "Sie haben widersprochen, und kein Grund wiegt schwerer.",
-    ),
-    yes(
-        "17(1)(d)",
-        &[Erasure],
-        "The data should not have been processed.",
-        "Die Daten hätten nicht verarbeitet werden dürfen.",
-    ),
-    yes(
-        "17(1)(e)",
-        &[Erasure],
-        "A law obliges us to erase the data.",
-        "Ein Gesetz verpflichtet uns, die Daten zu löschen.",
-    ),
-    yes(
-        "18(1)",
-        &[Restriction],
-        "One of the reasons holds for which the use of data is restricted.",
-        "Einer der Gründe liegt vor, aus denen die Nutzung von Daten eingeschränkt wird.",
-    ),
-    yes(
-        "20(1)",
-        &[Portability],
-        "You gave us the data by consent or under a contract, and may take them elsewhere.",
-        "Sie haben uns die Daten mit Einwilligung oder aufgrund eines Vertrags gegeben und dürfen sie mitnehmen.",
-    ),
-    yes(
-        "21(1)",
-        &[Objection],
-        "No reason of ours weighs more than your objection.",
-        "Kein Grund auf unserer Seite wiegt schwerer als Ihr Widerspruch.",
-    ),
-    yes(
-        "33(1)",
-        &[Breach],
-        "The breach has to be notified to the supervisory authority.",
-        "Die Verletzung ist der Aufsichtsbehörde zu melden.",
-    ),
-    yes(
-        "34(1)",
-        &[Breach],
-        "The breach is likely to be a high risk for the persons concerned, so they have to be told.",
-        "Die Verletzung ist voraussichtlich ein hohes Risiko für die betroffenen Personen; sie sind zu benachrichtigen.",
-    ),
-    no(
-        "12(2)",
-        &[],
-        "We could not see that it is you who asks.",
-        "Wir konnten nicht feststellen, dass die Anfrage von Ihnen kommt.",
-    ),
-    no(
-        "12(5)",
-        &[],
-        "The request is manifestly unfounded or excessive, in particular because it is repeated.",
-        "Die Anfrage ist offenkundig unbegründet oder, insbesondere durch Wiederholung, exzessiv.",
-    ),
-    no(
-        "15(4)",
-        &[Access],
-        "A copy would harm the rights and freedoms of others.",
-        "Eine Kopie würde die Rechte und Freiheiten anderer Personen beeinträchtigen.",
-    ),
-    no("16", &[Rectification], "The data are not wrong.", "Die Daten sind nicht falsch."),
-    no(
-        "17(1)",
-        &[Erasure],
-        "None of the reasons holds for which data have to be erased.",
-        "Keiner der Gründe liegt vor, aus denen Daten zu löschen sind.",
-    ),
-    no(
-        "17(3)(b)",
-        &[Erasure],
-        "A law obliges us to keep the data.",
-        "Ein Gesetz verpflichtet uns, die Daten aufzubewahren.",
-    ),
-    no(
-        "17(3)(c)",
-        &[Erasure],
-        "The data are needed for reasons of public health.",
-        "Die Daten werden aus Gründen der öffentlichen Gesundheit gebraucht.",
-    ),
-    no(
-        "17(3)(e)",
-        &[Erasure],
-        "The data are needed to establish, exercise or defend legal claims.",
-        "Die Daten werden gebraucht, um Rechtsansprüche geltend zu machen, auszuüben oder zu verteidigen.",
-    ),
-    no(
-        "18(1)",
-        &[Restriction],
-        "None of the reasons holds for which the use of data is restricted.",
-        "Keiner der Gründe liegt vor, aus denen die Nutzung von Daten eingeschränkt wird.",
-    ),
-    no(
-        "20(1)",
-        &[Portability],
-        "The right is about data that you gave us by consent or under a contract; these are others.",
-        "Das Recht gilt für Daten, die Sie uns mit Einwilligung oder aufgrund eines Vertrags gegeben haben; diese sind andere.",
-    ),
-    no(
-        "20(4)",
-        &[Portability],
-        "Handing the data over would harm the rights and freedoms of others.",
-        "Die Herausgabe würde die Rechte und Freiheiten anderer Personen beeinträchtigen.",
-    ),
-    no(
-        "21(1)",
-        &[Objection],
-        "Compelling reasons weigh more than your objection, or the data are needed for legal claims.",
-        "Zwingende Gründe wiegen schwerer als Ihr Widerspruch, oder die Daten werden für Rechtsansprüche gebraucht.",
-    ),
-    no(
-        "33(1)",
-        &[Breach],
-        "The breach is unlikely to be a risk for anybody's rights and freedoms, so the authority need not be notified.",
-        "Die Verletzung führt voraussichtlich zu keinem Risiko für Rechte und Freiheiten; der Behörde muss sie nicht gemeldet werden.",
-    ),
-    no(
-        "34(1)",
-        &[Breach],
-        "The breach is unlikely to be a high risk for the persons concerned, so they need not be told.",
-        "Die Verletzung ist voraussichtlich kein hohes Risiko für die betroffenen Personen; sie müssen nicht benachrichtigt werden.",
-    ),
-    no(
-        "34(3)(a)",
-        &[Breach],
-        "The data are encrypted, and who has them has no key.",
-        "Die Daten sind verschlüsselt, und wer sie hat, hat keinen Schlüssel.",
-    ),
+    yes("15(1)", &[Access]),
+    yes("15(3)", &[Access]),
+    yes("16", &[Rectification]),
+    yes("17(1)(a)", &[Erasure]),
+    yes("17(1)(b)", &[Erasure]),
+    yes("17(1)(c)", &[Erasure]),
+    yes("17(1)(d)", &[Erasure]),
+    yes("17(1)(e)", &[Erasure]),
+    yes("18(1)", &[Restriction]),
+    yes("20(1)", &[Portability]),
+    yes("21(1)", &[Objection]),
+    yes("33(1)", &[Breach]),
+    yes("34(1)", &[Breach]),
+    no("12(2)", &[]),
+    no("12(5)", &[]),
+    no("15(4)", &[Access]),
+    no("16", &[Rectification]),
+    no("17(1)", &[Erasure]),
+    no("17(3)(a)", &[Erasure]),
+    no("17(3)(b)", &[Erasure]),
+    no("17(3)(c)", &[Erasure]),
+    no("17(3)(d)", &[Erasure]),
+    no("17(3)(e)", &[Erasure]),
+    no("18(1)", &[Restriction]),
+    no("20(1)", &[Portability]),
+    no("20(4)", &[Portability]),
+    no("21(1)", &[Objection]),
+    no("33(1)", &[Breach]),
+    no("34(1)", &[Breach]),
+    no("34(3)(a)", &[Breach]),
+    no("34(3)(b)", &[Breach]),
+    no("34(3)(c)", &[Breach]),
 ];
 
 #[cfg(test)]
@@ -238,8 +111,11 @@ mod tests {
                 for ground in &fit {
                     let same = fit.iter().filter(|other| other.code == ground.code).count();
                     assert_eq!(same, 1, "{} stands twice", ground.code);
-                    assert_eq!(LegalGround::find(kind, outcome, ground.code).unwrap().en, ground.en);
-                    assert!(ground.en.ends_with('.') && ground.de.ends_with('.'));
+                    assert_eq!(LegalGround::find(kind, outcome, ground.code).unwrap().code, ground.code);
+                    for language in Language::ALL {
+                        let sentence = ground.sentence(language);
+                        assert!(sentence.contains(". ("), "{language} {}: {sentence}", ground.code);
+                    }
                 }
             }
         }

@@ -1,22 +1,15 @@
 //! Letters about a case, as text in plain words. A person reads them before they go out.
 
 use super::{
-    CaseError, CaseType, RightsCase, RightsOutcome,
+    CaseError, CaseType, Language, RightsCase, RightsDecision, RightsOutcome, TemplateName,
     deadline::{FIRST_MONTHS, Minute},
     ground::LegalGround,
+    template::fill,
+    texts::Texts,
 };
 use crate::Day;
-use leadglass_export::papers::Practice;
+use leadglass_export::papers::{Practice, plain};
 use leadglass_model::Phi;
-
-/// In which language.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Language {
-    /// English.
-    En,
-    /// German.
-    De,
-}
 
 /// On which occasion.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,301 +43,99 @@ pub(super) struct Facts<'a> {
     pub(super) today: Day,
 }
 
-/// The letter.
-pub(super) fn letter(facts: &Facts<'_>, occasion: Occasion, language: Language) -> Result<Phi<String>, CaseError> {
-    let case = facts.case;
-    let body = match (case.kind, occasion) {
-        (CaseType::Breach, _) => breach(facts, occasion, language)?,
-        (_, Occasion::Received) => received(facts, language),
-        (_, Occasion::Identity) => identity(facts, language),
-        (_, Occasion::Extended) => extended(facts, language)?,
-        (_, Occasion::Granted) => granted(facts, language)?,
-        (_, Occasion::Refused) => refused(facts, language)?,
-    };
-    let en = language == Language::En;
-    let mut head: Vec<String> = Vec::new();
-    if !facts.practice.controller.is_empty() {
-        head.push(facts.practice.controller.clone());
-    }
-    head.push(facts.today.to_string());
-    head.push(format!("{}: {}", if en { "Reference" } else { "Zeichen" }, case.id));
-    if let Some(patient) = &case.patient {
-        head.push(format!("{}: {}", if en { "Patient number" } else { "Patientennummer" }, patient.id.expose()));
-    }
-    let greeting = if en { "Dear Sir or Madam," } else { "Guten Tag," };
-    let end = if en { "Yours faithfully," } else { "Mit freundlichen Grüßen" };
-    let mut parts = vec![head.join("\n"), subject(case.kind, language).to_owned(), greeting.to_owned()];
-    parts.extend(body);
-    if !facts.practice.officer.is_empty() {
-        let ask = if en { "If you have questions:" } else { "Wenn Sie Fragen haben:" };
-        parts.push(format!("{ask} {}", facts.practice.officer));
-    }
-    parts.push(end.to_owned());
-    Ok(Phi::new(parts.join("\n\n") + "\n"))
-}
-
-fn subject(kind: CaseType, language: Language) -> &'static str {
-    let (en, de) = match kind {
-        CaseType::Access => ("Access to your data (Art. 15 GDPR)", "Auskunft über Ihre Daten (Art. 15 DSGVO)"),
-        CaseType::Rectification => {
-            ("Correction of your data (Art. 16 GDPR)", "Berichtigung Ihrer Daten (Art. 16 DSGVO)")
-        }
-        CaseType::Erasure => ("Erasure of your data (Art. 17 GDPR)", "Löschung Ihrer Daten (Art. 17 DSGVO)"),
-        CaseType::Restriction => (
-            "Restriction of the use of your data (Art. 18 GDPR)",
-            "Einschränkung der Nutzung Ihrer Daten (Art. 18 DSGVO)",
-        ),
-        CaseType::Portability => {
-            ("Your data to take elsewhere (Art. 20 GDPR)", "Herausgabe Ihrer Daten zum Mitnehmen (Art. 20 DSGVO)")
-        }
-        CaseType::Objection => (
-            "Objection to the use of your data (Art. 21 GDPR)",
-            "Widerspruch gegen die Nutzung Ihrer Daten (Art. 21 DSGVO)",
-        ),
-        CaseType::Breach => (
-            "Breach of the protection of personal data (Art. 33, 34 GDPR)",
-            "Verletzung des Schutzes personenbezogener Daten (Art. 33, 34 DSGVO)",
-        ),
-    };
-    if language == Language::En { en } else { de }
-}
-
-fn received(facts: &Facts<'_>, language: Language) -> Vec<String> {
-    let (day, until) = (facts.case.received, facts.case.deadline());
-    match language {
-        Language::En => vec![
-            format!("Your request came to us on {day}."),
-            format!("You hear from us by {until} at the latest. It costs you nothing."),
-        ],
-        Language::De => vec![
-            format!("Ihre Anfrage ist am {day} bei uns eingegangen."),
-            format!("Sie hören spätestens bis zum {until} von uns. Es kostet Sie nichts."),
-        ],
-    }
-}
-
-fn identity(facts: &Facts<'_>, language: Language) -> Vec<String> {
-    let day = facts.case.received;
-    match language {
-        Language::En => vec![
-            format!("Your request came to us on {day}. Before we answer it we have to see that it is you who asks."),
-            "Please come by with a paper that shows who you are, or tell us how else we can see it. We look at the paper \
-             and keep no copy of it."
-                .to_owned(),
-        ],
-        Language::De => vec![
-            format!(
-                "Ihre Anfrage ist am {day} bei uns eingegangen. Bevor wir sie beantworten, müssen wir feststellen, dass sie \
-                 von Ihnen kommt."
-            ),
-            "Bitte kommen Sie mit einem Ausweis vorbei, oder sagen Sie uns, wie wir es sonst feststellen können. Wir sehen \
-             den Ausweis an und behalten keine Kopie."
-                .to_owned(),
-        ],
-    }
-}
-
-fn extended(facts: &Facts<'_>, language: Language) -> Result<Vec<String>, CaseError> {
-    let case = facts.case;
-    let more = case.extension.as_ref().ok_or(CaseError::NoLetter("the case was not extended"))?;
-    let (day, first, until) = (case.received, case.received.plus_months(FIRST_MONTHS), case.deadline());
-    Ok(match language {
-        Language::En => vec![
-            format!("Your request came to us on {day}. We cannot answer it by {first}."),
-            format!("The reason: {}", more.reason.expose()),
-            format!("You hear from us by {until} at the latest (Art. 12(3) GDPR)."),
-            complaint(facts, language),
-        ],
-        Language::De => vec![
-            format!("Ihre Anfrage ist am {day} bei uns eingegangen. Bis zum {first} können wir sie nicht beantworten."),
-            format!("Der Grund: {}", more.reason.expose()),
-            format!("Sie hören spätestens bis zum {until} von uns (Art. 12 Abs. 3 DSGVO)."),
-            complaint(facts, language),
-        ],
-    })
-}
-
-fn granted(facts: &Facts<'_>, language: Language) -> Result<Vec<String>, CaseError> {
-    let (outcome, words, ground) = decided(facts.case, language)?;
-    if outcome == RightsOutcome::Refused {
-        return Err(CaseError::NoLetter("the last decision refuses it: the occasion is refused"));
-    }
-    let en = language == Language::En;
-    let done = done(facts.case.kind, language);
-    let day = facts.case.received;
-    Ok(match outcome {
-        RightsOutcome::Partly if en => vec![
-            format!("Your request came to us on {day}. We do a part of what you asked for."),
-            format!("For that part: {done}"),
-            format!("For the rest we cannot. The reason: {ground}"),
-            words,
-            complaint(facts, language),
-        ],
-        RightsOutcome::Partly => vec![
-            format!("Ihre Anfrage ist am {day} bei uns eingegangen. Einen Teil davon erfüllen wir."),
-            format!("Für diesen Teil gilt: {done}"),
-            format!("Den Rest können wir nicht erfüllen. Der Grund: {ground}"),
-            words,
-            complaint(facts, language),
-        ],
-        _ if en => vec![
-            format!("Your request came to us on {day}. We do what you asked for. {done}"),
-            format!("The reason: {ground}"),
-            words,
-        ],
-        _ => vec![
-            format!("Ihre Anfrage ist am {day} bei uns eingegangen. Wir erfüllen sie. {done}"),
-            format!("Der Grund: {ground}"),
-            words,
-        ],
-    })
-}
-
-/// What it means that a right is granted.
-fn done(kind: CaseType, language: Language) -> &'static str {
-    let (en, de) = match kind {
-        CaseType::Access => (
-            "You get your images, and with them what the law says you are to be told.",
-            "Sie erhalten Ihre Bilder und dazu, was Ihnen nach dem Gesetz mitzuteilen ist.",
-        ),
-        CaseType::Rectification => (
-            "Your data are corrected. What was given to others we tell them, too.",
-            "Ihre Daten werden berichtigt. Wem wir sie gegeben haben, dem teilen wir das mit.",
-        ),
-        CaseType::Erasure => (
-            "Your data are erased. You can have a certificate of it that says what it covers and what it does not.",
-            "Ihre Daten werden gelöscht. Sie können darüber eine Bescheinigung erhalten, die sagt, was sie umfasst und was nicht.",
-        ),
-        CaseType::Restriction => (
-            "Your data are kept and not used, but with your consent or for legal claims. Before that ends we tell you.",
-            "Ihre Daten werden aufbewahrt und nicht genutzt, außer mit Ihrer Einwilligung oder für Rechtsansprüche. Bevor \
-             das endet, teilen wir es Ihnen mit.",
-        ),
-        CaseType::Portability => (
-            "You get your data in a form that another practice can read.",
-            "Sie erhalten Ihre Daten in einer Form, die eine andere Praxis lesen kann.",
-        ),
-        CaseType::Objection => (
-            "Your data are no longer used for what you objected to.",
-            "Ihre Daten werden dafür, wogegen Sie widersprochen haben, nicht mehr genutzt.",
-        ),
-        CaseType::Breach => ("It is told.", "Sie wird mitgeteilt."),
-    };
-    if language == Language::En { en } else { de }
-}
-
-fn refused(facts: &Facts<'_>, language: Language) -> Result<Vec<String>, CaseError> {
-    let (outcome, words, ground) = decided(facts.case, language)?;
-    if outcome == RightsOutcome::Granted {
-        return Err(CaseError::NoLetter("the last decision grants it: the occasion is granted"));
-    }
-    let (day, en) = (facts.case.received, language == Language::En);
-    let (all, part) = if en {
-        ("We cannot do what you asked for.", "A part of it we cannot do.")
-    } else {
-        ("Wir können sie nicht erfüllen.", "Einen Teil davon können wir nicht erfüllen.")
-    };
-    let how_much = if outcome == RightsOutcome::Partly { part } else { all };
-    let mut body = if en {
-        vec![format!("Your request came to us on {day}. {how_much}"), format!("The reason: {ground}")]
-    } else {
-        vec![format!("Ihre Anfrage ist am {day} bei uns eingegangen. {how_much}"), format!("Der Grund: {ground}")]
-    };
-    body.push(words);
-    match (facts.law, en) {
-        (LawKeeps::Not, _) => {}
-        (LawKeeps::Until(until), true) => body.push(format!("The law keeps your data until {until}.")),
-        (LawKeeps::Until(until), false) => {
-            body.push(format!("Das Gesetz verlangt, dass Ihre Daten bis zum {until} aufbewahrt werden."));
-        }
-        (LawKeeps::WithoutEnd, true) => {
-            body.push("Your data have to be kept, and there is no day yet on which that ends.".to_owned());
-        }
-        (LawKeeps::WithoutEnd, false) => {
-            body.push(
-                "Ihre Daten müssen aufbewahrt werden; ein Tag, an dem das endet, steht noch nicht fest.".to_owned(),
-            );
-        }
-    }
-    body.push(complaint(facts, language));
-    Ok(body)
-}
-
-/// The last decision: what, in which words, and the ground with its sentence.
-fn decided(case: &RightsCase, language: Language) -> Result<(RightsOutcome, String, String), CaseError> {
-    let last = case.decisions.last().ok_or(CaseError::NoLetter("nothing was decided yet"))?;
-    let ground = LegalGround::find(case.kind, last.outcome, &last.ground);
-    let ground = ground.ok_or(CaseError::NoLetter("the decision's ground is not known to this version"))?;
-    let law = if language == Language::En { "GDPR" } else { "DSGVO" };
-    let sentence = format!("{} (Art. {} {law})", ground.sentence(language), ground.code());
-    Ok((last.outcome, last.words.expose().clone(), sentence))
-}
-
-/// Art. 12(4).
-fn complaint(facts: &Facts<'_>, language: Language) -> String {
-    let named = facts.practice.authority.as_str();
-    match (language, named.is_empty()) {
-        (Language::En, true) => {
-            "You have the right to complain to the data protection authority of the place where you live \
-                                 or work, and to go to court."
-                .to_owned()
-        }
-        (Language::En, false) => {
-            format!(
-                "You have the right to complain to the data protection authority, and to go to court. The authority: {named}"
-            )
-        }
-        (Language::De, true) => {
-            "Sie haben das Recht, sich bei der Datenschutzbehörde an Ihrem Wohnort oder Arbeitsort zu \
-                                 beschweren und vor Gericht zu gehen."
-                .to_owned()
-        }
-        (Language::De, false) => format!(
-            "Sie haben das Recht, sich bei der Datenschutzbehörde zu beschweren und vor Gericht zu gehen. Die Behörde: {named}"
-        ),
-    }
-}
-
-/// Nobody asks here: a note that a breach is known, a notice of it, or a note why there is none.
-fn breach(facts: &Facts<'_>, occasion: Occasion, language: Language) -> Result<Vec<String>, CaseError> {
-    let en = language == Language::En;
-    let known = facts.case.known_at.map_or_else(|| facts.case.received.to_string(), |at| Minute(at).to_string());
-    let until = facts.case.deadline();
+/// Which template an occasion takes; none where that did not happen.
+pub(super) fn template_of(case: &RightsCase, occasion: Occasion) -> Result<TemplateName, CaseError> {
+    let breach = case.kind == CaseType::Breach;
     match occasion {
-        Occasion::Identity | Occasion::Extended => Err(CaseError::NoLetter("a breach has no such letter")),
-        Occasion::Received if en => Ok(vec![
-            format!("A breach of the protection of personal data has been known to us since {known}."),
-            format!("The supervisory authority is told by {until} unless a risk for those concerned is unlikely."),
-        ]),
-        Occasion::Received => Ok(vec![
-            format!("Eine Verletzung des Schutzes personenbezogener Daten ist uns seit {known} bekannt."),
-            format!(
-                "Die Aufsichtsbehörde erfährt es bis {until}, außer wenn ein Risiko für Betroffene unwahrscheinlich ist."
-            ),
-        ]),
+        Occasion::Received if breach => Ok(TemplateName::BreachKnown),
+        Occasion::Received => Ok(TemplateName::Received),
+        Occasion::Identity | Occasion::Extended if breach => Err(CaseError::NoLetter("a breach has no such letter")),
+        Occasion::Identity => Ok(TemplateName::Identity),
+        Occasion::Extended if case.extension.is_none() => Err(CaseError::NoLetter("the case was not extended")),
+        Occasion::Extended => Ok(TemplateName::Extended),
         Occasion::Granted | Occasion::Refused => {
-            let (outcome, words, ground) = decided(facts.case, language)?;
-            let tells = outcome != RightsOutcome::Refused;
-            if tells != (occasion == Occasion::Granted) {
-                return Err(CaseError::NoLetter("the last decision is the other way round"));
-            }
-            let opening = match (tells, en) {
-                (true, true) => format!("Since {known} we have known of a breach of the protection of personal data."),
-                (true, false) => {
-                    format!("Seit {known} wissen wir von einer Verletzung des Schutzes personenbezogener Daten.")
+            let outcome = last(case)?.outcome;
+            match (outcome, occasion) {
+                (RightsOutcome::Granted, Occasion::Refused) => {
+                    Err(CaseError::NoLetter("the last decision grants it: the occasion is granted"))
                 }
-                (false, true) => format!("Of the breach known since {known} no notice is given."),
-                (false, false) => format!("Über die seit {known} bekannte Verletzung wird nicht benachrichtigt."),
-            };
-            Ok(vec![opening, words, ground])
+                (RightsOutcome::Refused, Occasion::Granted) => {
+                    Err(CaseError::NoLetter("the last decision refuses it: the occasion is refused"))
+                }
+                (RightsOutcome::Refused, _) if breach => Ok(TemplateName::BreachNotTold),
+                _ if breach => Ok(TemplateName::BreachTold),
+                (RightsOutcome::Granted, _) => Ok(TemplateName::Granted),
+                (RightsOutcome::Refused, _) => Ok(TemplateName::Refused),
+                (RightsOutcome::Partly, _) => Ok(TemplateName::Partly),
+            }
         }
     }
+}
+
+/// The letter: a template's text, in the frame's.
+pub(super) fn letter(
+    facts: &Facts<'_>,
+    (text, frame): (&str, &str),
+    language: Language,
+) -> Result<Phi<String>, CaseError> {
+    let mut values = values(facts, language)?;
+    let letter = fill(text, &values);
+    values.push(("letter", letter));
+    Ok(Phi::new(fill(frame, &values) + "\n"))
+}
+
+/// What placeholders stand for. What has no value in this case is empty.
+fn values(facts: &Facts<'_>, language: Language) -> Result<Vec<(&'static str, String)>, CaseError> {
+    let (case, practice, texts) = (facts.case, facts.practice, Texts::of(language));
+    let of_type = |what: &str| texts.sentence(&format!("{what}.{}", case.kind.as_str())).to_owned();
+    let keeps = match facts.law {
+        LawKeeps::Not => String::new(),
+        LawKeeps::Until(day) => fill(texts.sentence("keeps.until"), &[("day", day.to_string())]),
+        LawKeeps::WithoutEnd => texts.sentence("keeps.open").to_owned(),
+    };
+    let authority = fill(texts.sentence("authority"), &[("authority", practice.authority.clone())]);
+    let complaint = [texts.sentence("complaint"), authority.as_str()].join(" ");
+    let known = case.known_at.map_or_else(|| case.received.to_string(), |at| Minute(at).to_string());
+    let (ground, words) = match case.decisions.last() {
+        Some(decision) => (grounded(case, decision, language)?, decision.words.expose().clone()),
+        None => (String::new(), String::new()),
+    };
+    Ok(vec![
+        ("controller", practice.controller.clone()),
+        ("officer", practice.officer.clone()),
+        ("authority", practice.authority.clone()),
+        ("date", facts.today.to_string()),
+        ("case", case.id.to_string()),
+        ("patient", case.patient.as_ref().map_or_else(String::new, |patient| plain(patient.id.expose()))),
+        ("subject", of_type("subject")),
+        ("received", case.received.to_string()),
+        ("first", case.received.plus_months(FIRST_MONTHS).to_string()),
+        ("until", case.deadline().to_string()),
+        ("reason", case.extension.as_ref().map_or_else(String::new, |more| more.reason.expose().clone())),
+        ("known", known),
+        ("done", of_type("done")),
+        ("ground", ground),
+        ("words", words),
+        ("keeps", keeps),
+        ("complaint", complaint.trim_end().to_owned()),
+    ])
+}
+
+fn last(case: &RightsCase) -> Result<&RightsDecision, CaseError> {
+    case.decisions.last().ok_or(CaseError::NoLetter("nothing was decided yet"))
+}
+
+/// The ground's sentence, with where it stands.
+fn grounded(case: &RightsCase, decision: &RightsDecision, language: Language) -> Result<String, CaseError> {
+    let ground = LegalGround::find(case.kind, decision.outcome, &decision.ground);
+    let ground = ground.ok_or(CaseError::NoLetter("the decision's ground is not known to this version"))?;
+    Ok(ground.sentence(language))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cases::case::{CaseId, CasePatient, Channel, Extension, RightsDecision, Stamp};
+    use crate::cases::case::{CaseId, CasePatient, Channel, Extension, Stamp};
     use leadglass_model::UnixMillis;
 
     fn stamp() -> Stamp {
@@ -376,6 +167,8 @@ mod tests {
     }
 
     fn text(case: &RightsCase, law: LawKeeps, occasion: Occasion, language: Language) -> Option<String> {
+        let texts = Texts::of(language);
+        let template = texts.template(template_of(case, occasion).ok()?);
         let practice = Practice {
             controller: "Practice Dr. Example".into(),
             officer: "officer@example.org".into(),
@@ -383,7 +176,7 @@ mod tests {
             ..Practice::default()
         };
         let facts = Facts { case, practice: &practice, law, today: "2026-02-03".parse().unwrap() };
-        letter(&facts, occasion, language).ok().map(Phi::into_exposed)
+        letter(&facts, (template, texts.template(TemplateName::Frame)), language).ok().map(Phi::into_exposed)
     }
 
     #[test]
@@ -401,15 +194,20 @@ mod tests {
                  Your request came to us on 2026-01-31. We cannot do what you asked for.\n\n\
                  The reason: A law obliges us to keep the data. (Art. 17(3)(b) GDPR)\n\nSo says the officer.\n\n\
                  The law keeps your data until 2036-01-31.\n\n\
-                 You have the right to complain to the data protection authority, and to go to court. The authority: The \
-                 Authority, Example Street 1\n\nIf you have questions: officer@example.org\n\nYours faithfully,\n",
+                 You have the right to lodge a complaint with a supervisory authority, in particular where you live, where \
+                 you work, or where you think the law was broken (Art. 77 GDPR), and the right to a judicial remedy (Art. 79 \
+                 GDPR). The authority for us: The Authority, Example Street 1\n\nIf you have questions: officer@example.org\n\nYours faithfully,\n",
                 "07".repeat(16)
             )
         );
         let de = text(&case, until, Occasion::Refused, Language::De).unwrap();
-        for words in
-            ["Löschung Ihrer Daten", "bis zum 2036-01-31", "beschweren", "Art. 17(3)(b) DSGVO", "The Authority"]
-        {
+        for words in [
+            "Löschung Ihrer Daten",
+            "bis zum 2036-01-31",
+            "beschweren",
+            "Art. 17 Abs. 3 Buchst. b DSGVO",
+            "The Authority",
+        ] {
             assert!(de.contains(words), "{words}: {de}");
         }
         let held = text(&case, LawKeeps::WithoutEnd, Occasion::Refused, Language::En).unwrap();
@@ -418,10 +216,23 @@ mod tests {
     }
 
     #[test]
-    fn every_type_has_a_letter_for_what_happened_in_both_languages() {
+    fn what_is_done_in_part_says_both() {
+        let mut case = case(CaseType::Access);
+        decide(&mut case, RightsOutcome::Partly, "15(4)");
+        let granted = text(&case, LawKeeps::WithoutEnd, Occasion::Granted, Language::Fr).unwrap();
+        assert_eq!(text(&case, LawKeeps::WithoutEnd, Occasion::Refused, Language::Fr), Some(granted.clone()));
+        for words in
+            ["en partie", "copie de vos images", "art. 15, paragraphe 4, du RGPD", "art. 77", "pas encore fixé"]
+        {
+            assert!(granted.contains(words), "{words}: {granted}");
+        }
+    }
+
+    #[test]
+    fn every_type_has_a_letter_for_what_happened_in_every_language() {
         use CaseType::{Access, Breach, Erasure, Objection, Portability, Rectification, Restriction};
         for kind in [Access, Rectification, Erasure, Restriction, Portability, Objection, Breach] {
-            for language in [Language::En, Language::De] {
+            for language in Language::ALL {
                 let mut case = case(kind);
                 let is_breach = kind == Breach;
                 let written = |case: &RightsCase, occasion| text(case, LawKeeps::Not, occasion, language);
@@ -443,6 +254,10 @@ mod tests {
                     let text = written(&case, occasion).unwrap();
                     assert!(text.contains("So says the officer."), "{text}");
                     assert!(!text.contains("  ") && !text.contains("\n\n\n"), "{text}");
+                    assert!(!text.contains(['{', '}']), "a placeholder was left: {text}");
+                    // Who is refused hears whom to complain to (Art. 12(4)).
+                    let complains = text.contains("77") && text.contains("79");
+                    assert_eq!(complains, !is_breach && outcome == RightsOutcome::Refused, "{text}");
                 }
             }
         }

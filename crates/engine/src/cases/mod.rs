@@ -7,25 +7,39 @@
 //! [`OpenCase`].
 //!
 //! Cases lie in the tenant's records (table 5, `case:` ‖ id), JSON, sealed: `CASES.md`. They name the patient and
-//! outlive the erasure of her images: they are the proof of what was asked and answered (GDPR Art. 5(2)).
+//! outlive the erasure of her images: they are the proof of what was asked and answered (GDPR Art. 5(2)). So long as a
+//! practice keeps that, and no longer. Its own templates of letters lie beside them.
 
 mod case;
 mod deadline;
 mod desk;
+mod expire;
 mod ground;
+mod language;
 mod letter;
+mod outputs;
+mod own;
 mod rows;
+mod serial;
+mod template;
+mod texts;
 
 pub use case::{
     CaseId, CaseLink, CasePatient, CaseState, CaseType, Channel, Extension, IdentityCheck, Linked, Note, RightsCase,
     RightsDecision, RightsOutcome, Seen, Stamp, Written,
 };
-pub use deadline::Deadline;
+pub use deadline::{BREACH_SECS, Deadline};
 pub use desk::{CaseLine, NewCase};
-pub use letter::{Language, Occasion};
+pub(crate) use expire::KeepTimes;
+pub use expire::{DEFAULT_CASE_YEARS, MAX_CASE_YEARS, MIN_CASE_YEARS};
+pub use language::{Language, NoLanguage};
+pub use letter::Occasion;
+pub use own::{LetterTemplate, TemplateLine};
 pub(crate) use rows::OpenCase;
+pub use template::{NoTemplate, TemplateName, fill as fill_template};
 
-use crate::{ExportError, RetentionError, erase::EraseError};
+use crate::{Day, ExportError, RetentionError, erase::EraseError};
+use leadglass_audit::ReadError;
 use leadglass_journal::CommitError;
 use leadglass_model::Fault;
 use leadglass_records::RecordError;
@@ -65,8 +79,28 @@ pub enum CaseError {
     #[error("{0}")]
     NoLetter(&'static str),
     /// What is linked is not there.
-    #[error("there is no such export, erasure, hold or restriction")]
+    #[error("there is no such export, erasure, report, hold or restriction")]
     NoOutput,
+    /// What is linked is about somebody else, or it cannot be told any more about whom it is.
+    #[error("it is about somebody else than the case")]
+    OtherPatient,
+    /// Only what is closed has a time after which it goes.
+    #[error("the case is not closed")]
+    NotClosed,
+    /// Its time is not over.
+    #[error("the case is kept until {0}")]
+    Kept(Day),
+    /// A template with a placeholder that has no value there.
+    #[error("there is no {{{word}}} in this template; these there are: {known}")]
+    Placeholder {
+        /// The word in braces.
+        word: String,
+        /// Those that there are.
+        known: String,
+    },
+    /// A template without what the letter has to say.
+    #[error("this template has to hold {{{0}}}")]
+    PlaceholderMissing(&'static str),
     /// Somebody else changed it at the same time.
     #[error("it changed meanwhile")]
     Changed,
@@ -82,6 +116,9 @@ pub enum CaseError {
     /// Exports cannot be asked.
     #[error("exports cannot be asked")]
     Export(#[from] ExportError),
+    /// The log cannot be read.
+    #[error("the log cannot be read")]
+    Log(#[source] ReadError),
     /// It could not be recorded in the log.
     #[error("the step cannot be recorded")]
     Audit(#[from] CommitError),
@@ -95,7 +132,11 @@ impl CaseError {
     pub fn fault(&self) -> Fault {
         match self {
             Self::Missing => Fault::Missing,
-            Self::Form(_) | Self::Ground(_) | Self::NoOutput => Fault::BadInput,
+            Self::Form(_)
+            | Self::Ground(_)
+            | Self::NoOutput
+            | Self::Placeholder { .. }
+            | Self::PlaceholderMissing(_) => Fault::BadInput,
             Self::TooMany
             | Self::TooLong
             | Self::Closed
@@ -103,11 +144,15 @@ impl CaseError {
             | Self::NotExtendable(_)
             | Self::Undecided
             | Self::NoLetter(_)
+            | Self::OtherPatient
+            | Self::NotClosed
+            | Self::Kept(_)
             | Self::Changed => Fault::Conflict,
             Self::Records(error) => error.fault(),
             Self::Retention(error) => error.fault(),
             Self::Erase(error) => error.fault(),
             Self::Export(error) => error.fault(),
+            Self::Log(error) => error.fault(),
             Self::Audit(error) => error.fault(),
             Self::Stopping => Fault::Busy,
         }
@@ -126,6 +171,11 @@ impl CaseError {
             Self::Undecided => "undecided",
             Self::NoLetter(_) => "no-letter",
             Self::NoOutput => "no-output",
+            Self::OtherPatient => "other-patient",
+            Self::NotClosed => "not-closed",
+            Self::Kept(_) => "kept",
+            Self::Placeholder { .. } => "placeholder",
+            Self::PlaceholderMissing(_) => "placeholder-missing",
             Self::Changed => "changed",
             _ => "case",
         }

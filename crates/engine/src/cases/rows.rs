@@ -80,7 +80,14 @@ impl Shared {
         Ok(())
     }
 
-    fn case_records(&self, tenant: TenantId) -> Option<&TenantRecords> {
+    /// Durable when it answers.
+    pub(super) async fn drop_case(&self, tenant: TenantId, id: CaseId) -> Result<(), CaseError> {
+        let records = self.case_records(tenant).ok_or(CaseError::Missing)?;
+        records.delete(Table::Cases, &name(id)).await?;
+        Ok(())
+    }
+
+    pub(super) fn case_records(&self, tenant: TenantId) -> Option<&TenantRecords> {
         self.subjects.get(&tenant).map(crate::subject::Subjects::records)
     }
 }

@@ -69,6 +69,8 @@ const fn opens_keys(event: Event) -> bool {
             | Event::Query
             | Event::StorageCheck
             | Event::Reindex
+            // What goes is named by its keys, and what stays of them is sealed anew.
+            | Event::Erasure
     )
 }
 
@@ -120,5 +122,9 @@ mod tests {
         let mut all = entry();
         (all.report.event, all.report.study) = (Event::StorageCheck, None);
         assert_eq!(mismatch(&unwrap(), Some(&all)), None);
+        (all.report.event, all.report.actor) = (Event::Erasure, None);
+        assert_eq!(mismatch(&unwrap(), Some(&all)), None);
+        all.report.event = Event::KeyDestroyed;
+        assert_eq!(mismatch(&unwrap(), Some(&all)), Some("no-access"));
     }
 }

@@ -62,7 +62,7 @@ pub enum Target {
 }
 
 /// An instance that the caller may read.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Instance {
     access: Arc<Access>,
     row: InstanceRow,

@@ -2,10 +2,12 @@
 
 use super::*;
 use leadglass_engine::{
-    CaseError, CasePatient, CaseState, CaseType, Channel, Day, EraseError, Ground, Language, Linked, NewCase, Occasion,
-    RecordClass, RightsCase, RightsOutcome, Rule, Seen, Since, WhatToErase, WhatToHold,
+    CaseError, CaseId, CasePatient, CaseState, CaseType, Channel, DEFAULT_CASE_YEARS, Day, EraseError, Ground,
+    Language, Linked, NewCase, Occasion, PatientAsked, RecordClass, RightsCase, RightsOutcome, Rule, Seen, Since,
+    TemplateName, WhatToErase, WhatToHold,
 };
 use leadglass_model::{Administer, Permit, UnixMillis};
+use leadglass_records::{Expected, Table};
 
 fn officer(house: &House) -> Permit<Administer> {
     house.principal(Role::Dpo).administer().unwrap()
@@ -208,6 +210,130 @@ async fn open_cases_keep_a_patients_studies_but_from_her_own_erasure() {
     assert!(why.contains("a law"), "{why}");
     granted(&node, &permit, &access, "15(3)").await;
     node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_linked_is_about_the_patient_of_the_case() {
+    let house = House::new();
+    let node = house.start().await;
+    let (hers, his) = (DataSet::invented(1, 1), DataSet::invented(2, 1));
+    for set in [&hers, &his] {
+        house.send(&node, set, 1).await.unwrap();
+    }
+    let permit = officer(&house);
+    let case = opened(&node, &permit, CaseType::Access, &hers).await;
+    let breach = node.engine.open_case(&permit, asked(CaseType::Breach, None)).await.unwrap();
+    let link = async |case: &RightsCase, what, id: &str| node.engine.link_case(&permit, case.id, what, id).await;
+
+    let what = WhatToErase::Study(StudyUid::parse(&his.study).unwrap());
+    let order = node.engine.order_erasure(&permit, &what, Ground::Objection, String::new()).await.unwrap();
+    let order = order.id.to_string();
+    assert!(matches!(link(&case, Linked::Erasure, &order).await, Err(CaseError::OtherPatient)));
+    link(&breach, Linked::Erasure, &order).await.unwrap();
+    let own = opened(&node, &permit, CaseType::Erasure, &his).await;
+    link(&own, Linked::Erasure, &order).await.unwrap();
+
+    let report = async |set: &DataSet| {
+        let about = PatientAsked { id: text(&set.patient_id), issuer: None, from_ms: None, to_ms: None };
+        let audit = house.principal(Role::Dpo).audit().unwrap();
+        let report = node.engine.access_report(&audit, about).await.unwrap();
+        report.others.last().unwrap().entry
+    };
+    let (about_her, about_him) = (report(&hers).await, report(&his).await);
+    link(&case, Linked::Report, &about_her.to_string()).await.unwrap();
+    assert!(matches!(link(&case, Linked::Report, &about_him.to_string()).await, Err(CaseError::OtherPatient)));
+    // An entry that is no report, and a place that the log does not reach.
+    for nothing in ["0", "999999", "-1", "x"] {
+        assert!(matches!(link(&case, Linked::Report, nothing).await, Err(CaseError::NoOutput)), "{nothing}");
+    }
+    assert_eq!(node.engine.case(&permit, case.id).await.unwrap().links.len(), 1);
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_practice_writes_letters_by_its_own_template_until_it_takes_it_back() {
+    let house = House::new();
+    let node = house.start().await;
+    let permit = officer(&house);
+    let case = node.engine.open_case(&permit, asked(CaseType::Access, Some("{until} {{x}}"))).await.unwrap();
+    let (received, frame) = (TemplateName::Received, TemplateName::Frame);
+    let letter = async |node: &Node, language| {
+        let text = node.engine.case_letter(&permit, case.id, Occasion::Received, language).await.unwrap();
+        text.expose().clone()
+    };
+    let built_in = letter(&node, Language::It).await;
+    assert!(built_in.contains("Accesso ai Suoi dati"), "{built_in}");
+    let own = "Gentile {patient}, risposta entro il {until}.\r\n{authority}\r\n";
+    let set = async |name, text: &str| node.engine.set_letter_template(&permit, name, Language::It, text).await;
+    let kept = set(received, own).await.unwrap();
+    assert!(kept.text == own.replace('\r', "") && kept.built_in != kept.text && kept.line.own.is_some());
+    set(frame, "{date}\n{letter}\n--\n").await.unwrap();
+    let refused = set(received, "entro il {until}, {cognome}").await;
+    assert!(matches!(refused, Err(CaseError::Placeholder { word, .. }) if word == "cognome"));
+    assert!(matches!(set(frame, "{date}").await, Err(CaseError::PlaceholderMissing("letter"))));
+    node.stop().await;
+
+    let node = house.start().await;
+    let (today, until) = (Day::of(UnixMillis(SystemNow::millis())), case.deadline());
+    let written = format!("{today}\nGentile {{until}} {{{{x}}}}, risposta entro il {until}.\n--\n");
+    assert_eq!(letter(&node, Language::It).await, written, "a value is no placeholder");
+    assert!(letter(&node, Language::Es).await.contains("Acceso a sus datos"), "another language");
+    let lines = node.engine.letter_templates(&permit).await.unwrap();
+    assert_eq!((lines.len(), lines.iter().filter(|line| line.own.is_some()).count()), (50, 2));
+    for name in [received, frame] {
+        node.engine.reset_letter_template(&permit, name, Language::It).await.unwrap();
+        let again = node.engine.reset_letter_template(&permit, name, Language::It).await;
+        assert!(matches!(again, Err(CaseError::Missing)));
+    }
+    assert_eq!(letter(&node, Language::It).await, built_in);
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_closed_case_goes_when_its_time_is_over_and_no_earlier() {
+    let house = House::new();
+    let node = house.start().await;
+    let permit = officer(&house);
+    let open = node.engine.open_case(&permit, asked(CaseType::Access, Some("P-1"))).await.unwrap();
+    let case = node.engine.open_case(&permit, asked(CaseType::Access, Some("P-2"))).await.unwrap();
+    let mut closed = node.engine.close_case(&permit, case.id, Some(text("taken back"))).await.unwrap();
+    let expire = async |node: &Node, id: CaseId| node.engine.expire_case(&permit, id).await;
+    assert!(matches!(expire(&node, open.id).await, Err(CaseError::NotClosed)));
+    let until = Day::of(UnixMillis(SystemNow::millis())).plus_years(u16::from(DEFAULT_CASE_YEARS));
+    assert!(matches!(expire(&node, case.id).await, Err(CaseError::Kept(day)) if day == until));
+    let expired = async |node: &Node| {
+        let lines = node.engine.cases(&permit).await.unwrap();
+        lines.iter().filter(|line| line.expired).map(|line| line.id).collect::<Vec<_>>()
+    };
+    assert_eq!(expired(&node).await, []);
+    node.stop().await;
+
+    // It was closed six years ago.
+    closed.closed.as_mut().unwrap().stamp.at.0 -= 6 * 366 * 86_400_000;
+    let row = serde_json::to_vec(&closed).unwrap().into();
+    let id = hex::decode(case.id.to_string()).unwrap();
+    let name = [&b"case:"[..], &id].concat();
+    house.records().await.put(Table::Cases, &name, row, Expected::Anything).await.unwrap();
+    let node = house.start().await;
+    node.engine.set_case_years(house.tenant, 7);
+    assert!(matches!(expire(&node, case.id).await, Err(CaseError::Kept(_))), "this practice keeps them longer");
+    node.engine.set_case_years(house.tenant, DEFAULT_CASE_YEARS);
+    assert_eq!(expired(&node).await, [case.id]);
+    expire(&node, case.id).await.unwrap();
+    assert!(matches!(expire(&node, case.id).await, Err(CaseError::Missing)));
+    assert_eq!(node.engine.cases(&permit).await.unwrap().len(), 1);
+    node.stop().await;
+}
+
+impl House {
+    /// What the node keeps in its records, while no node runs.
+    async fn records(&self) -> leadglass_records::TenantRecords {
+        let (clock, entropy) = (Arc::new(SystemClock), Arc::new(SystemEntropy));
+        let keys = Keys::start(self.service.clone(), clock.clone(), TaskTracker::new(), CancellationToken::new());
+        let record = keys.secret(self.tenant, SecretName::Record).await.unwrap();
+        let records = Records::open(&self.dir.path().join("records.redb"), clock, entropy).unwrap();
+        records.tenant(self.tenant, RecordKey::from_bytes(*record.expose()))
+    }
 }
 
 /// The wall clock of the node.

@@ -12,7 +12,7 @@ pub(super) async fn look(data: Option<&Path>, config: &Config) -> Vec<Finding> {
     if config.dicom.tls.is_none() && data.is_none() {
         return Vec::new();
     }
-    match ask(data).await {
+    match ask(data, "/api/v1/devices").await {
         Ok(devices) => judge(&devices),
         Err(why) => {
             let sentence = format!("The devices that were enrolled at run time were not looked at: {why}.");
@@ -21,13 +21,14 @@ pub(super) async fn look(data: Option<&Path>, config: &Config) -> Vec<Finding> {
     }
 }
 
-async fn ask(data: Option<&Path>) -> Result<Vec<Value>, &'static str> {
+/// The list that the running vault answers, with the token of `leadglass up`.
+pub(super) async fn ask(data: Option<&Path>, path: &str) -> Result<Vec<Value>, &'static str> {
     let dir = data.ok_or("that takes a token")?;
     let text = std::fs::read(dir.join("up.json")).map_err(|_| "the vault does not run")?;
     let up: Summary = serde_json::from_slice(&text).map_err(|_| "up.json does not parse")?;
     let client = Client::at(&up.http.base, &up.tokens.admin, Some(&up.ca)).map_err(|_| "up.json is not usable")?;
-    let devices = client.get("/api/v1/devices").await.map_err(|_| "the vault does not run")?;
-    devices.as_array().cloned().ok_or("the vault's answer does not parse")
+    let list = client.get(path).await.map_err(|_| "the vault does not run")?;
+    list.as_array().cloned().ok_or("the vault's answer does not parse")
 }
 
 fn judge(devices: &[Value]) -> Vec<Finding> {

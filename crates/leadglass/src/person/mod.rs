@@ -41,7 +41,8 @@ enum Command {
     },
     /// Lists people.
     ///
-    /// Exit code 3 when a login seems to be shared, or was not used for 90 days.
+    /// Exit code 3 when a login seems to be shared, was not used for 90 days, an invitation was not taken, or somebody who left
+    /// has a token.
     List {
         #[command(flatten)]
         vault: Vault,
@@ -177,14 +178,22 @@ fn line(person: &Value) -> String {
         text("state"),
         person["sessions"]
     );
-    if finding("stale") {
-        line.push_str("  NOT USED for 90 days");
-    }
-    if finding("shared") {
-        line.push_str("  SHARED? in use in two places at once");
+    for (word, said) in FINDINGS {
+        if finding(word) {
+            line.push_str("  ");
+            line.push_str(said);
+        }
     }
     line.trim_end().to_owned()
 }
+
+/// What is said of a finding.
+const FINDINGS: [(&str, &str); 4] = [
+    ("stale", "NOT USED for 90 days"),
+    ("shared", "SHARED? in use in two places at once"),
+    ("invitation-unused", "NOT JOINED: the invitation is over"),
+    ("left-with-tokens", "LEFT, and a token was not ended"),
+];
 
 async fn devices(vault: &Vault, person: &str) -> anyhow::Result<ExitCode> {
     let client = client(vault)?;
@@ -245,6 +254,8 @@ mod tests {
         assert!(line(&person(json!([]))).ends_with("2 sessions  1 passkeys"));
         assert!(line(&person(json!(["stale"]))).ends_with("NOT USED for 90 days"));
         assert!(line(&person(json!(["shared"]))).contains("SHARED?"));
+        let two = line(&person(json!(["invitation-unused", "left-with-tokens"])));
+        assert!(two.ends_with("NOT JOINED: the invitation is over  LEFT, and a token was not ended"), "{two}");
     }
 
     #[test]

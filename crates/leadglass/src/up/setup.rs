@@ -114,6 +114,7 @@ fn first_config(home: &Home, tenant: TenantId, other_tenant: TenantId, ports: Po
         aets: vec![aet.to_owned()],
         care: crate::config::Care::default(),
         practice: leadglass_engine::Practice::default(),
+        case_years: leadglass_engine::DEFAULT_CASE_YEARS,
     };
     let mut config = Config {
         data: home.vault(),
@@ -154,6 +155,7 @@ fn first_config(home: &Home, tenant: TenantId, other_tenant: TenantId, ports: Po
         limits: Limits { associations_per_device: 64, associations_from_this_host: 64, ..Limits::default() },
         key_service_on_this_host: true,
         decode_without_filter: false,
+        sessions: crate::config::Sessions::default(),
         erasure: crate::config::Erasure::default(),
         alarms: crate::config::Alarms::default(),
         audit: crate::config::Audit::default(),

@@ -15,7 +15,8 @@ use serde_json::json;
 
 /// `GET /api/v1/people`
 pub(crate) async fn list(State(app): State<App>, caller: Caller) -> Result<Response, Problem> {
-    Ok(Json(app.people.list(&permit(&caller)?)).into_response())
+    let all = app.people.list(&permit(&caller)?).await.map_err(|e| problem(&e))?;
+    Ok(Json(all).into_response())
 }
 
 /// `POST /api/v1/people`
@@ -34,7 +35,7 @@ pub(crate) async fn invite(
 /// `GET /api/v1/people/{id}`
 pub(crate) async fn look(State(app): State<App>, caller: Caller, Path(id): Path<String>) -> Result<Response, Problem> {
     let permit = permit(&caller)?;
-    Ok(Json(app.people.account_of(&permit, person(&id)?).map_err(|e| problem(&e))?).into_response())
+    Ok(Json(app.people.account_of(&permit, person(&id)?).await.map_err(|e| problem(&e))?).into_response())
 }
 
 /// `POST /api/v1/people/{id}/invitation`

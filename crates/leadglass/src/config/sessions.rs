@@ -1,0 +1,58 @@
+//! How long a browser stays signed in at most.
+
+use anyhow::ensure;
+use leadglass_records::SessionTimes;
+use serde::{Deserialize, Serialize};
+use std::{ops::RangeInclusive, time::Duration};
+
+/// `[sessions]`. Each role has times of its own, shorter for whoever decides about others; these only shorten them.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Sessions {
+    /// Without use: then a person shows once more who he is, and a token's session ends.
+    #[serde(with = "humantime_serde")]
+    pub idle: Duration,
+    /// In any case.
+    #[serde(with = "humantime_serde")]
+    pub absolute: Duration,
+}
+
+impl Default for Sessions {
+    fn default() -> Self {
+        Self { idle: *BOUNDS.end(), absolute: *BOUNDS.end() }
+    }
+}
+
+impl Sessions {
+    /// What must hold beyond the types.
+    pub fn check(&self) -> anyhow::Result<()> {
+        for (name, time) in [("idle", self.idle), ("absolute", self.absolute)] {
+            ensure!(BOUNDS.contains(&time), "sessions.{name}: 1s to 24h");
+        }
+        Ok(())
+    }
+}
+
+impl From<&Sessions> for SessionTimes {
+    fn from(sessions: &Sessions) -> Self {
+        Self { idle: sessions.idle, absolute: sessions.absolute }
+    }
+}
+
+/// Below a second nobody could use what he signed in for; no role's session lasts longer than a day.
+const BOUNDS: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(24 * 60 * 60);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_bounded() {
+        let checked = |text: &str| toml::from_str::<Sessions>(text).unwrap().check().map_err(|error| error.to_string());
+        assert_eq!(checked(""), Ok(()));
+        assert_eq!(checked("idle = '5m'\nabsolute = '8h'"), Ok(()));
+        for bad in ["idle = '500ms'", "absolute = '25h'"] {
+            assert!(checked(bad).is_err_and(|error| error.ends_with("1s to 24h")), "{bad}");
+        }
+    }
+}
