@@ -173,7 +173,9 @@ impl Shared {
             Err(WitnessError::Refused { seen, shown }) => {
                 let before = self.witness.newest.lock().refused.replace(seen);
                 if before != Some(seen) {
-                    tracing::error!(seen, %shown, "the witness has seen {seen} entries and refuses the log");
+                    tracing::error!(seen, %shown, "the witness has seen {seen} entries and refuses the log; after a restore, started again, this node says what to \
+                         approve on the key host"
+                    );
                     self.alarm(AlarmKind::Fork, None);
                 }
             }

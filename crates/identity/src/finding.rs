@@ -16,7 +16,7 @@ pub enum Finding {
     Shared,
     /// Was invited, and the link ended before anybody took it.
     InvitationUnused,
-    /// Does not work here any more, and a token that he made was not ended. It opens nothing, until he is invited again.
+    /// Does not work here any more, and a token of his was not ended. It opens nothing, until he is back.
     LeftWithTokens,
 }
 

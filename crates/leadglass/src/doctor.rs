@@ -12,6 +12,7 @@ mod keys;
 mod limits;
 mod people;
 mod repository;
+mod running;
 mod store;
 mod tokens;
 mod vault;
@@ -40,6 +41,15 @@ pub struct Args {
     /// The key service's data directory, if it is on this host: then backups and recovery are looked at too.
     #[arg(long, value_name = "DIR")]
     keyd_data: Option<PathBuf>,
+    /// The running vault's address: with a token, its people and devices are looked at too.
+    #[arg(long, value_name = "URL", conflicts_with = "data", requires = "token_file")]
+    url: Option<String>,
+    /// A file that holds a token of the role admin.
+    #[arg(long, value_name = "FILE", requires = "url")]
+    token_file: Option<PathBuf>,
+    /// The authority that the vault's certificate is checked with.
+    #[arg(long, value_name = "FILE", requires = "url")]
+    ca: Option<PathBuf>,
     /// Prints JSON.
     #[arg(long)]
     json: bool,
@@ -59,8 +69,9 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     findings.extend(repository::look(&config).await);
     findings.push(backups::look(&config.data, SystemClock.now()));
     findings.extend(store::look(&config).await);
-    findings.extend(devices::look(args.data.as_deref(), &config).await);
-    findings.extend(people::look(args.data.as_deref()).await);
+    let running = running::Running::of(&args);
+    findings.extend(devices::look(&running, &config).await);
+    findings.extend(people::look(&running).await);
     findings.extend(host::look(&config, &place.config, place.keyd_data.is_some()));
     let diagnosis = Diagnosis::of(findings);
     let text = if args.json { serde_json::to_string(&diagnosis)? + "\n" } else { diagnosis.words() };

@@ -7,7 +7,11 @@ use leadglass_engine::{Engine, Person};
 use leadglass_identity::{Act, Chronicle, PasskeyRules, People, Ports, Roll, Unrecorded};
 use leadglass_model::{ActorRef, SystemClock, SystemEntropy};
 use leadglass_records::Sessions;
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 /// Reads everybody, and the sessions that go on.
@@ -35,15 +39,19 @@ pub async fn open(config: &Config, node: &Node, tasks: TaskTracker) -> anyhow::R
 /// Raises an alarm whenever a login begins to be used like several people's, until `stop`.
 pub async fn watch(people: People, engine: Engine, stop: CancellationToken) {
     let mut tick = tokio::time::interval(LOOK_EVERY);
-    let mut told = HashSet::new();
+    let mut told: HashMap<ActorRef, Instant> = HashMap::new();
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
             _ = tick.tick() => {}
         }
-        let shared: HashSet<ActorRef> = people.surely_shared().into_iter().collect();
-        shared.difference(&told).for_each(|person| engine.alarm_shared_login(*person));
-        told = shared;
+        told.retain(|_, at| at.elapsed() < TELL_AGAIN);
+        for person in people.surely_shared() {
+            told.entry(person).or_insert_with(|| {
+                engine.alarm_shared_login(person);
+                Instant::now()
+            });
+        }
     }
 }
 
@@ -72,3 +80,5 @@ impl Chronicle for Log {
 
 /// All sessions are looked through; whoever shares a login does so for hours.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
+/// A login that is still shared is told again after this, and not each time that its sessions cross the bound.
+const TELL_AGAIN: Duration = Duration::from_secs(24 * 3600);

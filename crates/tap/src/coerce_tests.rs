@@ -1,3 +1,5 @@
+//! The coercer: what is changed, what stays, and where the pieces are cut.
+
 use super::*;
 use leadglass_model::Phi;
 use proptest::prelude::*;

@@ -133,6 +133,10 @@ impl Engine {
         if !may {
             return Err(EraseError::Begun(order.stage));
         }
+        // Made once, the notes stay as they are: what they name may not open any more.
+        if tell == Tell::Peers && order.tell && order.recipients_known {
+            return Ok(order);
+        }
         let code = if tell == Tell::Peers { "tell-peers" } else { "tell-nobody" };
         let entry = self.shared.erasure_entry(permit.tenant(), &order, code);
         self.shared.commit_entry(super::desk::by_permit(entry, permit), None).await?;
@@ -177,7 +181,9 @@ impl Shared {
                 for (study, only) in has.iter() {
                     let before = notes;
                     match self.make_notes(tenant, order, &recipient.name, (*study, only.as_ref()), &mut notes).await {
-                        Ok(()) if notes == before => {}
+                        Ok(()) if notes == before => {
+                            recipient.why = Some("nothing of what went there can be named any more".to_owned());
+                        }
                         Ok(()) => recipient.notice = Notice::Waiting,
                         // The key service destroyed them before this node heard it: nobody reads their names any more.
                         Err(EraseError::Index(IndexError::NoKey { .. })) => {
@@ -382,7 +388,15 @@ impl Shared {
         let courier = self.exports.courier.lock().clone().filter(|courier| courier.knows(tenant, peer));
         let Some(courier) = courier else { return Ok(Some("there is no such peer any more".to_owned())) };
         for number in 0.. {
-            let Some(note) = self.note(tenant, order, number).await? else { break };
+            let note = match self.note(tenant, order, number).await {
+                Ok(Some(note)) => note,
+                Ok(None) => break,
+                // Another order closed the patient's details meanwhile. A person tells the peer; the others are told.
+                Err(EraseError::Records(RecordError::NotAuthentic)) => {
+                    return Ok(Some("its note does not open any more".to_owned()));
+                }
+                Err(error) => return Err(error),
+            };
             if note.peer != peer {
                 continue;
             }

@@ -367,16 +367,19 @@ impl Shared {
         matters.extend(order.subject_token().filter(|_| order.level == Level::Patient).map(|subject| subject.0));
         let records = self.records(tenant).ok_or(EraseError::Missing)?;
         self.care.forget(records, &matters).await?;
+        // Whatever began to leave since.
+        self.add_recipients(tenant, order).await?;
         // Of a study of which a part stays, the recipients have that.
         for study in order.studies.iter().filter(|_| order.part.is_none()) {
             self.forget_disclosures(tenant, *study).await?;
         }
-        if order.level == Level::Patient {
+        // Lists and notes first, so that of them, too, nothing is left.
+        self.forget_lists(tenant, order.id).await?;
+        if order.level == Level::Patient || order.tell {
             records.forget_old_bytes().await?;
         }
         let entry = self.erasure_entry(tenant, order, "done");
         self.commit_entry(entry, None).await?;
-        self.forget_lists(tenant, order.id).await?;
         order.done_at = Some(self.clock.now());
         order.stage = Stage::Done;
         Ok(())

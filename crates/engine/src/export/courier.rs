@@ -221,7 +221,7 @@ impl Shared {
         let total = places.len();
         let entry = self.export_entry(&by, &format!("to-{peer}"), &first, &refs, total);
         self.commit_entry(entry, None).await?;
-        let before = self.note_disclosure(tenant, &job, peer, Handed::Peer).await?;
+        self.note_disclosure(tenant, &job, peer, Handed::Peer).await?;
         let mut taken_of = vec![0; job.list.studies.len()];
         let study_of: Vec<usize> = places.iter().map(|(study, ..)| *study).collect();
         let run = Arc::new(Run { shared: self.clone(), job: job.clone(), by: by.clone(), access });
@@ -263,7 +263,7 @@ impl Shared {
             let (ended, ()) = tokio::join!(bringing, listening);
             // What broke off stays written as all of it: nobody knows what arrived behind the last answer.
             if ended.is_ok()
-                && let Err(error) = shared.close_disclosure(tenant, &job, &peer, before, &taken_of).await
+                && let Err(error) = shared.close_disclosure(tenant, &job, &peer, &taken_of).await
             {
                 tracing::error!(%error, "what a peer has could not be written down; it stands as all of the export");
             }

@@ -34,7 +34,7 @@ pub struct Disclosure {
     pub handed: Handed,
     /// When it began to leave.
     pub at: UnixMillis,
-    /// How many of its instances left at most: what broke off counts in full.
+    /// How many of its instances left at most: what broke off or was refused counts in full.
     pub instances: u64,
     /// How many of them are known to be there.
     pub certain: u64,
@@ -42,9 +42,6 @@ pub struct Disclosure {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub only: Option<String>,
 }
-
-/// What stood there before a delivery, of each study of its export.
-pub(super) type Before = Vec<Option<Disclosure>>;
 
 impl Shared {
     /// Something of an export is about to leave to a recipient.
@@ -54,13 +51,12 @@ impl Shared {
         job: &Job,
         recipient: &str,
         handed: Handed,
-    ) -> Result<Before, ExportError> {
+    ) -> Result<(), ExportError> {
         let records = self.subjects.get(&tenant).map(Subjects::records).ok_or(ExportError::Missing)?;
         let id: ExportId = job.head.view.id.parse().map_err(|_| ExportError::Missing)?;
         let only = self.only_instance(tenant, &job.list);
-        let mut all = Before::with_capacity(job.list.studies.len());
         for ((study, _), part) in job.head.studies.iter().zip(&job.list.studies) {
-            let key = name(*study, id, recipient);
+            let key = name(*study, id, recipient, handed);
             let before = records.get(Table::Shares, &key).await?;
             let before: Option<Disclosure> =
                 before.map(|record| serde_json::from_slice(record.value.expose())).transpose().map_err(unreadable)?;
@@ -73,35 +69,27 @@ impl Shared {
             let only = only.clone();
             let row = Disclosure { recipient: recipient.to_owned(), handed, at, instances, certain, only };
             put(records, &key, &row).await?;
-            all.push(before);
         }
-        Ok(all)
+        Ok(())
     }
 
-    /// A delivery is over and every answer is there: of each study so many instances arrived.
+    /// A delivery is over and every answer is there: of each study so many instances arrived. What was refused stays in the row:
+    /// its bytes were with the peer, and a refusal may be of what it has already.
     pub(super) async fn close_disclosure(
         &self,
         tenant: TenantId,
         job: &Job,
         peer: &str,
-        before: Before,
         taken: &[u64],
     ) -> Result<(), ExportError> {
         let records = self.subjects.get(&tenant).map(Subjects::records).ok_or(ExportError::Missing)?;
         let id: ExportId = job.head.view.id.parse().map_err(|_| ExportError::Missing)?;
-        for (((study, _), before), taken) in job.head.studies.iter().zip(before).zip(taken) {
-            let key = name(*study, id, peer);
+        for ((study, _), taken) in job.head.studies.iter().zip(taken) {
+            let key = name(*study, id, peer, Handed::Peer);
             let Some(record) = records.get(Table::Shares, &key).await? else { continue };
             let mut row: Disclosure = serde_json::from_slice(record.value.expose()).map_err(unreadable)?;
-            // What left earlier stays said: nobody gives it back.
-            let (most, certain) = before.map_or((0, 0), |before| (before.instances, before.certain));
-            row.certain = certain.max(*taken);
-            row.instances = most.max(row.certain);
-            if row.instances == 0 {
-                records.delete(Table::Shares, &key).await?;
-            } else {
-                put(records, &key, &row).await?;
-            }
+            row.certain = row.certain.max(*taken);
+            put(records, &key, &row).await?;
         }
         Ok(())
     }
@@ -156,8 +144,14 @@ fn unreadable(_: serde_json::Error) -> RecordError {
     RecordError::NotAuthentic
 }
 
-fn name(study: StudyRef, export: ExportId, recipient: &str) -> Vec<u8> {
-    let recipient = blake3::derive_key("leadglass 2026 the recipient of an export", recipient.as_bytes());
+/// A peer and somebody whom the officer named may be called the same.
+fn name(study: StudyRef, export: ExportId, recipient: &str, handed: Handed) -> Vec<u8> {
+    let how: &[u8] = match handed {
+        Handed::Peer => b"peer\0",
+        Handed::Package => b"package\0",
+    };
+    let recipient =
+        blake3::derive_key("leadglass 2026 the recipient of an export", &[how, recipient.as_bytes()].concat());
     [PREFIX, study.as_bytes(), &export.0, &recipient[..16]].concat()
 }
 

@@ -127,11 +127,14 @@ async fn of_a_part_only_those_are_told_who_have_it_and_only_of_it() {
     let permit = officer(&house, 7);
     let id = order(&node, &permit, &WhatToErase::Instance(study(&doomed), alone(&doomed).1)).await;
     let row = |name: &str, known, most, notice| (name.to_owned(), known, most, notice);
-    let untold = [row("away", 0, 1, Notice::None), row("has-both", 1, 1, Notice::None)];
-    assert_eq!(recipients(&house, &node, id).await, untold, "who refused has none; who broke off may have it");
+    let untold =
+        [row("away", 0, 1, Notice::None), row("has-both", 1, 1, Notice::None), row("picky", 0, 1, Notice::None)];
+    assert_eq!(recipients(&house, &node, id).await, untold, "who broke off or refused may have it");
     node.engine.tell_recipients(&permit, id, Tell::Peers).await.unwrap();
-    assert!(matches!(run(&node, &permit, id).await, Err(EraseError::NotTold { peers: 1 })));
+    assert!(matches!(run(&node, &permit, id).await, Err(EraseError::NotTold { peers: 2 })));
     let note = others.of("has-both").pop().unwrap();
+    let again = node.engine.tell_recipients(&permit, id, Tell::Peers).await;
+    assert!(matches!(again, Err(EraseError::Begun(Stage::Deleted))));
     assert!(contains(&note, "113039") && contains(&note, &doomed.instance) && contains(&note, &doomed.patient_id));
     assert!(!contains(&note, &kept.instance) && others.of("has-the-other").len() == 1);
     node.stop().await;
@@ -140,7 +143,8 @@ async fn of_a_part_only_those_are_told_who_have_it_and_only_of_it() {
     let node = house.start().await;
     node.engine.set_erasure(AT_ONCE);
     node.engine.set_courier(Arc::new(Carrier(others.clone())));
-    let told = [row("away", 0, 1, Notice::Waiting), row("has-both", 1, 1, Notice::Told)];
+    let told =
+        [row("away", 0, 1, Notice::Waiting), row("has-both", 1, 1, Notice::Told), row("picky", 0, 1, Notice::Waiting)];
     assert_eq!(recipients(&house, &node, id).await, told);
     let late = node.engine.tell_recipients(&permit, id, Tell::Peers).await;
     assert!(matches!(late, Err(EraseError::Begun(Stage::Deleted))), "its instances have no names any more");
@@ -151,7 +155,7 @@ async fn of_a_part_only_those_are_told_who_have_it_and_only_of_it() {
     // The rest of the study is still with those who have it.
     let id = order(&node, &permit, &WhatToErase::Study(study(&kept))).await;
     let names: Vec<String> = recipients(&house, &node, id).await.into_iter().map(|r| r.0).collect();
-    assert_eq!(names, ["away", "has-both", "has-the-other"]);
+    assert_eq!(names, ["away", "has-both", "has-the-other", "picky"]);
     assert_eq!(run(&node, &permit, id).await.unwrap().stage, Stage::Done);
     let after: Vec<String> = recipients(&house, &node, id).await.into_iter().map(|r| r.0).collect();
     assert_eq!(after, names, "the order says it when nothing else does");

@@ -120,7 +120,7 @@ async fn what_is_over_is_listed_and_nothing_else_is_erased_on_that_ground() {
         assert!(kept(&node, &permit, held, Ground::RetentionEnd).await.is_some(), "{}", held.study);
     }
     let holds = node.engine.holds(&permit).await.unwrap();
-    assert_eq!(holds.iter().map(|hold| hold.is_of_patient()).collect::<Vec<_>>(), [false, true]);
+    assert_eq!((holds.len(), holds.iter().filter(|hold| hold.is_of_patient()).count()), (2, 1));
     node.engine.lift_hold(&permit, first.id.parse().unwrap()).await.unwrap();
     assert_eq!(kept(&node, &permit, &sets[0], Ground::RetentionEnd).await, None);
     let nobody = WhatToHold::Study(StudyUid::parse("1.2.3").unwrap());

@@ -44,7 +44,8 @@ pub struct ApprovalInfo {
 
 /// Whoever lets the witness begin anew says with which log: else any log that is shown next would be believed.
 fn names_its_log(job: &Job) -> Result<(), Refusal> {
-    if (job.action.as_str() == ACTION_LOG_RESET) == job.log.is_some() {
+    // An empty log would let any that is shown next continue it.
+    if (job.action.as_str() == ACTION_LOG_RESET) == job.log.is_some() && job.log.is_none_or(|log| log.size > 0) {
         return Ok(());
     }
     let sentence =
@@ -96,6 +97,11 @@ impl Service {
         let approval = found.ok_or_else(|| Refusal::new(ProblemCode::NotFound, "no such approval"))?;
         if approval.state_at(self.clock.now()) != ApprovalState::Open {
             return Err(Refusal::new(ProblemCode::Conflict, "the approval is given already, or over"));
+        }
+        // The vault can lodge one: whom it asks to believe what must have seen the log's head elsewhere.
+        if approval.job.log.is_some() {
+            let sentence = "a log-reset is given by typing its log in: --action log-reset --log SIZE:ROOT";
+            return Err(Refusal::new(ProblemCode::Conflict, sentence));
         }
         self.give(approval)
     }

@@ -102,6 +102,8 @@ async fn a_log_that_was_rolled_back_is_a_fork() {
     assert_eq!(host.refused(&["approve", "--action", "log-reset"]).0, 2);
     let elsewhere = ["approve", "--action", "epoch-advance", "--log", &head(&yesterday)];
     assert!(host.refused(&elsewhere).1.contains("names the log"));
+    let empty = format!("0:{}", Hex32([7; 32]));
+    assert!(host.refused(&["approve", "--action", "log-reset", "--log", &empty]).1.contains("names the log"));
     let another = LogHead { size: yesterday.head().size, root: Hex32([7; 32]) };
     host.done(&["approve", "--action", "log-reset", "--log", &another.to_string()]);
     assert_eq!(api.post(path::LOG_COSIGN, &request(&yesterday, 0)).await.0, 409, "another log was meant");

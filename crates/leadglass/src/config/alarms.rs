@@ -33,7 +33,7 @@ pub struct Email {
     /// Its port; unless given 587 with `starttls`, 465 with `implicit`, 25 without TLS.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub port: Option<u16>,
-    /// `starttls`, `implicit`, or `none` for a server on this very host. One that offers no TLS is told nothing otherwise.
+    /// `starttls`, `implicit`, or `none` for a server on this very host. Any other that offers no TLS is told nothing.
     #[serde(default)]
     pub tls: MailTls,
     /// The authority of its certificate, PEM, when the system does not know it.

@@ -2,33 +2,22 @@
 //!
 //! The records are sealed, so the running vault is asked.
 
-use super::Finding;
-use crate::{admin::Client, config::Config, devices::SOON_DAYS, up::Summary};
+use super::{Finding, running::Running};
+use crate::{config::Config, devices::SOON_DAYS};
 use serde_json::Value;
-use std::path::Path;
 
-/// `data` is the directory of `leadglass up`, which holds a token.
-pub(super) async fn look(data: Option<&Path>, config: &Config) -> Vec<Finding> {
-    if config.dicom.tls.is_none() && data.is_none() {
+/// Nothing where DICOM has no TLS and nobody said how to ask.
+pub(super) async fn look(running: &Running, config: &Config) -> Vec<Finding> {
+    if config.dicom.tls.is_none() && !running.was_named() {
         return Vec::new();
     }
-    match ask(data, "/api/v1/devices").await {
+    match running.list("/api/v1/devices").await {
         Ok(devices) => judge(&devices),
         Err(why) => {
             let sentence = format!("The devices that were enrolled at run time were not looked at: {why}.");
             vec![Finding::yellow("devices-unknown", sentence).fix("leadglass device list")]
         }
     }
-}
-
-/// The list that the running vault answers, with the token of `leadglass up`.
-pub(super) async fn ask(data: Option<&Path>, path: &str) -> Result<Vec<Value>, &'static str> {
-    let dir = data.ok_or("that takes a token")?;
-    let text = std::fs::read(dir.join("up.json")).map_err(|_| "the vault does not run")?;
-    let up: Summary = serde_json::from_slice(&text).map_err(|_| "up.json does not parse")?;
-    let client = Client::at(&up.http.base, &up.tokens.admin, Some(&up.ca)).map_err(|_| "up.json is not usable")?;
-    let list = client.get(path).await.map_err(|_| "the vault does not run")?;
-    list.as_array().cloned().ok_or("the vault's answer does not parse")
 }
 
 fn judge(devices: &[Value]) -> Vec<Finding> {

@@ -2,13 +2,11 @@
 //!
 //! The records are sealed, so the running vault is asked.
 
-use super::{Finding, devices};
+use super::{Finding, running::Running};
 use serde_json::Value;
-use std::path::Path;
 
-/// `data` is the directory of `leadglass up`, which holds a token.
-pub(super) async fn look(data: Option<&Path>) -> Vec<Finding> {
-    match devices::ask(data, "/api/v1/people").await {
+pub(super) async fn look(running: &Running) -> Vec<Finding> {
+    match running.list("/api/v1/people").await {
         Ok(people) => judge(&people),
         Err(why) => {
             let sentence = format!("Whether logins are shared or stale was not looked at: {why}.");

@@ -136,7 +136,7 @@ fn lines(text: &CertificateText) -> Vec<String> {
     out.extend(text.not_covered.iter().map(|what| format!("  - {what}")));
     out.push("Copies had been given before to:".to_owned());
     if text.copies_with.is_empty() {
-        out.push("  - nobody, as far as exports of this vault are concerned".to_owned());
+        out.push("  - no recipient was recorded in exports of this vault".to_owned());
     }
     for with in &text.copies_with {
         let told = with.told_at.map_or("not told by this vault".to_owned(), |at| format!("told {}", audit::time(at.0)));

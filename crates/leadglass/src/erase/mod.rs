@@ -250,7 +250,7 @@ async fn recipients(vault: &Vault, id: &str, tell: bool, tell_nobody: bool) -> a
     }
     let all = found.as_array().map_or(&[][..], Vec::as_slice);
     if all.is_empty() {
-        eprintln!("No export of it went to anybody but the patient.");
+        eprintln!("No export of it to anybody but the patient was recorded.");
     }
     for one in all {
         let text = |field: &str| one[field].as_str().unwrap_or("-");
