@@ -1,11 +1,12 @@
 //! The coercer: what is changed, what stays, and where the pieces are cut.
 
-use super::*;
+use super::{writing::Writing, *};
 use leadglass_model::Phi;
 use proptest::prelude::*;
 
 const NAME: Tag = Tag(0x0010, 0x0010);
 const ID: Tag = Tag(0x0010, 0x0020);
+const STUDY: Tag = Tag(0x0020, 0x000D);
 const SEX: Tag = Tag(0x0010, 0x0040);
 
 fn by() -> CoercedBy {
@@ -104,6 +105,17 @@ fn group_lengths_of_what_changes_are_left_out_and_nested_names_stay() {
 }
 
 #[test]
+fn a_uid_is_padded_with_a_zero_and_takes_its_group_length_along() {
+    let w = writing(Encoding::ExplicitLe);
+    let length = w.element(Tag(0x0020, 0), Vr(*b"UL"), &[12, 0, 0, 0]);
+    let old = w.element(STUDY, Vr(*b"UI"), b"1.2");
+    assert_eq!(old.last(), Some(&0));
+    let made = done(Encoding::ExplicitLe, &[length, old.clone()].concat(), &[(STUDY, "1.2.840")]).unwrap();
+    let sequence = w.element(ORIGINAL_ATTRIBUTES, Vr::SQ, &item_of(w, &old));
+    assert_eq!(made, [w.element(STUDY, Vr(*b"UI"), b"1.2.840"), sequence].concat());
+}
+
+#[test]
 fn a_name_is_written_in_the_character_set_or_refused() {
     let w = writing(Encoding::ExplicitLe);
     let with = |charset: &str| {
@@ -129,6 +141,11 @@ fn a_name_is_written_in_the_character_set_or_refused() {
 fn values_have_their_form() {
     let new = |tag, text: &str| Coerced::new(tag, Phi::new(text.to_owned())).is_ok();
     assert!(new(Tag(0x0010, 0x0030), "19700101") && new(Tag(0x0010, 0x0030), "") && new(SEX, "O"));
+    assert!(new(Tag(0x0010, 0x0030), "20240229") && new(STUDY, "1.2.840"));
+    for day in ["20230229", "20269999", "20260001", "+9700101", "2026010"] {
+        assert!(!new(Tag(0x0010, 0x0030), day), "{day}");
+    }
+    assert!(!new(STUDY, "") && !new(STUDY, "1.a"));
     for (tag, text) in
         [(Tag(0x0010, 0x0030), "1.1.1970"), (SEX, "f"), (ID, "a\\b"), (ID, "a\n"), (NAME, "a=b=c=d"), (ID, " a")]
     {
