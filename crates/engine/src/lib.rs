@@ -28,6 +28,7 @@ mod people;
 mod quarantine;
 mod readiness;
 mod record;
+mod rectify;
 mod refusal;
 mod reindex;
 mod report;
@@ -84,6 +85,10 @@ pub use leadglass_policy::CareRule;
 pub use quarantine::{Case, QuarantineError, Verdict};
 pub use readiness::Readiness;
 pub use record::{Record, RecordError, SealedRow, SubjectWrap};
+pub use rectify::{
+    Attribute, Rectification, RectificationId, RectificationPreview, RectifyError, StudyChange, Truth, Values,
+    WhatToRectify,
+};
 pub use refusal::{EnrolmentChange, Refusals, Refused};
 pub use reindex::{LeftOut, Rebuilt, ReindexError, ReindexPorts, Why, reindex};
 pub use report::{Keyholders, PatientAsked, ReportError};
@@ -165,6 +170,8 @@ pub(crate) struct Shared {
     pub(crate) exports: export::Exports,
     pub(crate) deidentified: deidentify::Deidentifications,
     pub(crate) case_times: cases::KeepTimes,
+    /// One rectification at a time.
+    pub(crate) rectifying: tokio::sync::Mutex<()>,
     /// Work that must end before the node does: everything between a durable byte and its entry.
     pub(crate) tasks: TaskTracker,
     /// No new instance after this.

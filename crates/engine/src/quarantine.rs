@@ -46,15 +46,16 @@ pub struct Case {
 /// What a rebuilt index must know of a case and the objects cannot say.
 #[derive(Debug)]
 pub(crate) struct Note<'a> {
-    /// `quarantine` when the case begins, `release` or `move` when an object leaves it.
+    /// `quarantine` when the case begins, `release` or `move` when an object leaves it; `hide` when one leaves a
+    /// study, `rectify` when the current versions of one say whose it is.
     pub(crate) decision: &'a str,
     /// Which object.
     pub(crate) object: ObjectId,
-    /// The study that it went to; the case itself while it waits.
+    /// The study that it went to; the case itself while it waits, and the study that hides or names it.
     pub(crate) target: StudyRef,
-    /// The case.
+    /// The case, or the study.
     pub(crate) case: StudyRef,
-    /// The object's version in the case.
+    /// The object's version there.
     pub(crate) version: u32,
     /// Who decided, or delivered.
     pub(crate) receiver: ReceiverId,

@@ -221,6 +221,7 @@ impl Engine {
             exports: Exports::default(),
             deidentified: crate::deidentify::Deidentifications::default(),
             case_times: crate::cases::KeepTimes::default(),
+            rectifying: tokio::sync::Mutex::default(),
             tasks: tasks.clone(),
             stop: stop.clone(),
         });
@@ -246,6 +247,7 @@ impl Engine {
             tracing::info!(records = replayed, "the journal was replayed");
         }
         tasks.spawn(shared.clone().resume_erasures());
+        tasks.spawn(shared.clone().resume_rectifications());
         tasks.spawn(shared.clone().close_accesses(stop.clone()));
         tasks.spawn(shared.clone().follow_revocations(notices, stop.clone()));
         tasks.spawn(shared.clone().sweep_now_and_then(stop.clone()));

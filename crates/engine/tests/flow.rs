@@ -10,6 +10,8 @@ mod erase;
 mod part;
 #[path = "flow/recipients.rs"]
 mod recipients;
+#[path = "flow/rectify.rs"]
+mod rectify;
 #[path = "flow/retention.rs"]
 mod retention;
 

@@ -6,8 +6,8 @@ use bytes::Bytes;
 use futures::TryStreamExt;
 use leadglass_audit::{Event, Log, MemoryDisk};
 use leadglass_engine::{
-    Ack, Announced, Case, Engine, KeyLogPort, Limits, Ports, Rebuilt, ReindexError, ReindexPorts, RetrieveError,
-    Source, SubjectPort, Target, Verdict, Why, reindex,
+    Ack, Announced, Case, Engine, ErasureRules, Ground, KeyLogPort, Limits, Ports, Rebuilt, ReindexError, ReindexPorts,
+    RetrieveError, Source, SubjectPort, Target, Truth, Verdict, WhatToErase, WhatToRectify, Why, reindex,
 };
 use leadglass_index::{
     Catalog, EarlierVersion, Index, InstanceRow, MemoryIndex, QuarantineReason, Query, SeriesRow, StudyEntry, StudyHit,
@@ -507,4 +507,46 @@ async fn more_keys_than_one_call_takes() {
     assert_eq!((rebuilt.studies, rebuilt.instances), (300, 300));
     assert_eq!(house.service.calls().unwrap - before, 2);
     assert_eq!(house.content(&fresh).await, house.content(&old).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_corrected_stays_corrected_though_a_part_of_it_was_erased() {
+    let (house, old) = (House::new(), MemoryIndex::default());
+    let node = house.start(&old).await;
+    node.engine.set_erasure(ErasureRules { cooling_off_s: 0, approvals: 0 });
+    let of = |study: u32, series: u32, number: u32, pixel_bytes: u32| DataSet {
+        series: format!("2.25.1{study}.{series}"),
+        instance: format!("2.25.1{study}.{series}.{number}"),
+        ..set(study, number, pixel_bytes)
+    };
+    for (study, series, number) in [(1, 1, 1), (1, 1, 2), (1, 2, 3), (2, 1, 1), (2, 2, 2), (3, 1, 1)] {
+        house.send(&node, 0, &of(study, series, number, if number == 2 { 1_500_000 } else { 4_096 }), 1).await;
+    }
+    let permit = house.principal(0, Role::Dpo).administer().unwrap();
+    let uid = |study: u32| StudyUid::parse(&set(study, 1, 0).study).unwrap();
+    let rectify = async |what: WhatToRectify, truth: Truth| {
+        let digest = node.engine.preview_rectification(&permit, &what, &truth).await.unwrap().digest;
+        let id = node.engine.rectify(&permit, &what, &truth, "", &digest).await.unwrap().id;
+        assert!(node.engine.run_rectification(&permit, id).await.unwrap().done_at.is_some());
+    };
+    let third = || Truth::Patient { id: Phi::new(set(3, 1, 0).patient_id), issuer: None };
+    let series = |study, series| vec![SeriesUid::parse(&of(study, series, 1, 0).series).unwrap()];
+    rectify(WhatToRectify::Studies(vec![uid(1)]), third()).await;
+    rectify(WhatToRectify::Part { study: uid(2), series: series(2, 2), instances: vec![] }, third()).await;
+    // What lies under the key goes with the note that lay there, and what stays gets a note of its own.
+    let doomed = WhatToErase::Series(uid(1), series(1, 2).remove(0));
+    let erasure = node.engine.order_erasure(&permit, &doomed, Ground::Objection, String::new()).await.unwrap().id;
+    assert!(node.engine.run_erasure(&permit, erasure, None).await.is_err(), "the key host is asked first");
+    node.engine.run_erasure(&permit, erasure, None).await.unwrap();
+    node.stop().await;
+    let content = house.content(&old).await;
+    let mut patients: Vec<_> = content.hits.iter().map(|hit| hit.row.patient_id.clone().unwrap()).collect();
+    patients.sort_by_key(|id| id.expose().clone());
+    let ids = [2, 3, 3, 3].map(|study| Phi::new(set(study, 1, 0).patient_id));
+    assert_eq!(patients, ids);
+
+    let fresh = MemoryIndex::default();
+    let rebuilt = house.reindex(&fresh, None).await.unwrap();
+    assert_eq!((rebuilt.studies, rebuilt.cases), (4, 0));
+    assert_eq!(house.content(&fresh).await, content);
 }

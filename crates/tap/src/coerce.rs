@@ -139,7 +139,8 @@ impl Coercer {
         Ok(())
     }
 
-    /// Whether every attribute has been met that might change.
+    /// Whether every attribute has been met that might change, and what they were is said: nothing can fail any more but the
+    /// data set itself.
     pub fn is_settled(&self) -> bool {
         self.editor.is_settled()
     }

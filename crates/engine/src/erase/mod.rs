@@ -31,9 +31,10 @@ pub use certificate::{
 pub use order::{Approved, ErasureId, Ground, Level, Order, Stage, WhatToErase};
 pub use receipts::{kept_receipts, show_receipts};
 pub use recipients::{Notice, Recipient, Tell};
-pub(crate) use tombstone::Erased;
+pub(crate) use tombstone::{Erased, scan};
 
 use crate::{
+    RectifyError,
     access::AccessError,
     retention::{Kept, RetentionError},
     retrieve::RetrieveError,
@@ -133,6 +134,9 @@ pub enum EraseError {
     /// What stays of the study could not be sealed anew.
     #[error("what stays of the study cannot be sealed anew")]
     Seal(#[from] SealError),
+    /// What is written down of the study's correction could not be changed.
+    #[error("what is written down of the study's correction cannot be changed")]
+    Rectified(#[source] Box<RectifyError>),
     /// The key service failed or refused.
     #[error("the key service gave no answer")]
     Keys(#[from] KeysError),
@@ -176,6 +180,7 @@ impl EraseError {
             Self::TooMany { .. } | Self::TooManyKeys => Fault::BadInput,
             Self::Read(error) => error.fault(),
             Self::Seal(_) => Fault::Broken,
+            Self::Rectified(error) => error.fault(),
             Self::OwnOrder => Fault::Denied,
             Self::Kept(_)
             | Self::Another(_)

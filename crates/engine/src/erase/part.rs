@@ -202,6 +202,12 @@ impl Shared {
             let leases = self.leases_of(tenant, &keys, by).await?;
             self.move_rows(study, &leases, new_key, rows, by).await?;
         }
+        if self.was_rectified(tenant, study).await.map_err(|error| EraseError::Rectified(error.into()))? {
+            // The note that says so may lie under a key that ends.
+            self.note_rectified(tenant, study, &order.keys, by)
+                .await
+                .map_err(|error| EraseError::Rectified(error.into()))?;
+        }
         let leases = self.leases_of(tenant, &[new_key], by).await?;
         let lease = leases.get(&new_key).ok_or(EraseError::Missing)?;
         let under = SealUnder { key_id: new_key, key_gen: lease.key_gen(), key: lease.index_key() };

@@ -373,6 +373,10 @@ impl Shared {
         for study in order.studies.iter().filter(|_| order.part.is_none()) {
             self.forget_disclosures(tenant, *study).await?;
         }
+        if order.part.is_none() {
+            let forgotten = self.forget_rectifications(tenant, &order.studies, &order.uid_tokens).await;
+            forgotten.map_err(|error| EraseError::Rectified(error.into()))?;
+        }
         // Lists and notes first, so that of them, too, nothing is left.
         self.forget_lists(tenant, order.id).await?;
         if order.level == Level::Patient || order.tell {

@@ -43,17 +43,27 @@ impl StillThere<'_> {
 /// As long as it is held, nobody begins to erase the study, or what lies under the key.
 pub(crate) struct StillThere<'a>(tokio::sync::RwLockReadGuard<'a, Ending>);
 
-/// As long as it is held, nothing is committed.
-pub(super) struct Still<'a>(
-    #[expect(dead_code, reason = "held for its lock, never read")] tokio::sync::RwLockWriteGuard<'a, Ending>,
-);
+/// As long as it is held, nothing is committed by whoever arrives.
+pub(crate) struct Still<'a>(tokio::sync::RwLockWriteGuard<'a, Ending>);
+
+impl Still<'_> {
+    /// Whether the study is being erased, or what lies under the key.
+    pub(crate) fn ends(&self, tenant: TenantId, study: StudyRef, key: KeyId) -> bool {
+        self.0.has(tenant, study, key)
+    }
+}
+
+impl Ending {
+    fn has(&self, tenant: TenantId, study: StudyRef, key: KeyId) -> bool {
+        self.studies.contains(&(tenant, study)) || self.keys.contains(&key)
+    }
+}
 
 impl Erased {
     /// The right to commit something into a study under a key; `None` when either is being erased.
     pub(crate) async fn still_there(&self, tenant: TenantId, study: StudyRef, key: KeyId) -> Option<StillThere<'_>> {
         let ending = self.ending.read().await;
-        let ends = ending.studies.contains(&(tenant, study)) || ending.keys.contains(&key);
-        (!ends).then_some(StillThere(ending))
+        (!ending.has(tenant, study, key)).then_some(StillThere(ending))
     }
 
     /// Nothing is committed into these studies after this answers.
@@ -106,7 +116,7 @@ impl Erased {
     }
 
     /// Waits for the commits that have begun; none begins before this is dropped.
-    pub(super) async fn hold_still(&self) -> Still<'_> {
+    pub(crate) async fn hold_still(&self) -> Still<'_> {
         Still(self.ending.write().await)
     }
 }
@@ -142,7 +152,7 @@ impl Shared {
     }
 
     /// The keyed token of a Study Instance UID: what stands in row keys, too.
-    pub(super) fn uid_token(&self, tenant: TenantId, uid: &StudyUid) -> Option<[u8; 16]> {
+    pub(crate) fn uid_token(&self, tenant: TenantId, uid: &StudyUid) -> Option<[u8; 16]> {
         Some(self.catalog.study_key(tenant, NO_STUDY, uid)?.uid_mac)
     }
 
@@ -210,7 +220,7 @@ impl Shared {
 }
 
 /// Every record of table `Cases` whose name starts so.
-pub(super) async fn scan(
+pub(crate) async fn scan(
     records: &TenantRecords,
     prefix: &[u8],
 ) -> Result<Vec<(Vec<u8>, Zeroizing<Vec<u8>>)>, RecordError> {

@@ -9,12 +9,13 @@
 //!  instance known, equal data set         acknowledged, not stored twice
 //!  instance known, other bytes, same device    a new version, current
 //!  instance known, other bytes, other device   quarantine; the old one stays current
+//!  instance known and hidden, other bytes      quarantine
 //!  instance known, other bytes, from who never corrects    refused; the old one stays current
 //! ```
 
 use super::{Announced, Corrects, Destination, IngestError, PatientKey, Received, Source, claim::HeldStudy};
 use crate::Shared;
-use leadglass_index::{InstanceRow, QuarantineReason, StudyEntry};
+use leadglass_index::{InstanceRow, InstanceState, QuarantineReason, StudyEntry};
 use leadglass_keys::SealingKey;
 use leadglass_model::{Phi, SeriesUid, SopInstanceUid, StudyRef, StudyUid, TenantId};
 use leadglass_tap::InstanceHeader;
@@ -242,6 +243,9 @@ pub(super) fn compare(stored: &InstanceRow, digest: &[u8; 32], received: &Receiv
         Known::Copy
     } else if received.source.corrects == Corrects::Nothing {
         return Err(IngestError::Different);
+    } else if !decided && stored.state == InstanceState::Withdrawn {
+        // A person hid it: whether something else comes in its place is a person's decision, too.
+        Known::Stranger
     } else if decided || stored.receiver == received.source.receiver {
         if stored.earlier.len() >= MAX_EARLIER {
             return Err(IngestError::TooManyVersions);

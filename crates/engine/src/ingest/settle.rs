@@ -1,7 +1,7 @@
 //! A whole instance finds its place and becomes durable.
 
 use super::{
-    IngestError, Received, gzip,
+    Destination, IngestError, Received, gzip,
     place::{self, Home, Known, Seat, SeatKind},
     rows::Succession,
     transfer::{Body, Flow},
@@ -10,7 +10,7 @@ use crate::{Ack, Record, SealedRow, Shared, SubjectWrap, quarantine::Note, subje
 use bytes::Bytes;
 use leadglass_audit::{CodeWord, Counts, Event, NewEntry, Outcome};
 use leadglass_disk::Tray;
-use leadglass_index::{IndexError, InstanceRow, InstanceState, QuarantineReason, RowKey, SealUnder, Table};
+use leadglass_index::{IndexError, InstanceRow, InstanceState, QuarantineReason, RowKey, SealUnder, StudyEntry, Table};
 use leadglass_keys::SealingKey;
 use leadglass_model::{Acknowledged, Durable, EnrolmentLevel, EntryId, ObjectId, StudyRef, UnixMillis};
 use leadglass_seal::{ContentStart, ObjectSealer, Out, SealOptions, Sealed, SealedName};
@@ -254,13 +254,19 @@ async fn commit(
         return Err(IngestError::Overtaken);
     }
     let (id, catalog) = (key.key_id(), &shared.catalog);
+    let home = catalog.study_by_ref(tenant, study_ref);
+    let is_other = |study: &StudyEntry| !crate::patient_key(study).is_same(&received.patient);
+    if received.destination == Destination::AsNamed && home.as_ref().is_some_and(is_other) {
+        // Whose study it is was corrected since its place was decided. Sent again, it finds another place.
+        return Err(IngestError::Overtaken);
+    }
     let under = SealUnder { key_id: id, key_gen: key.key_gen(), key: key.index_key() };
     let no = |table| IngestError::Index(IndexError::NoKey { table });
     let sop = &received.announced.sop_instance;
 
     let mut rows = Vec::with_capacity(4);
     let mut put = |key: RowKey, bytes| rows.push(SealedRow { tenant, key, bytes });
-    let begins = catalog.study_by_ref(tenant, study_ref).is_none();
+    let begins = home.is_none();
     if begins {
         let at = catalog.study_key(tenant, study_ref, &received.study).ok_or(no(Table::Study))?;
         put(at, catalog.seal(tenant, &at, &under, &received.study_row(received_at, quarantine)));

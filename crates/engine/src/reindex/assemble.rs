@@ -3,7 +3,7 @@
 use super::{
     Rebuilt,
     leases::Job,
-    read::{Found, Under},
+    read::{Decision, Found, Under},
 };
 use crate::ingest::earlier;
 use bytes::Bytes;
@@ -24,10 +24,7 @@ pub(super) struct Assembly {
     first: Option<(Arrival, StudyRow, KeyId)>,
     series: BTreeMap<SeriesUid, (Arrival, SeriesRow, KeyId)>,
     instances: BTreeMap<SopInstanceUid, Vec<Version>>,
-    /// Objects that a decision took out of quarantine.
-    withdrawn: HashSet<ObjectId>,
-    /// A note lies under it: it is a case, and never a study, even where the study it names is gone.
-    noted: bool,
+    notes: Notes,
     unders: HashMap<KeyId, Under>,
 }
 
@@ -36,7 +33,20 @@ type Arrival = (UnixMillis, ObjectId);
 
 struct Version {
     row: InstanceRow,
+    /// What it says of its study.
+    study: StudyRow,
     meta: Option<(RowKey, Bytes)>,
+}
+
+/// What people decided, as the notes under a StudyRef say.
+#[derive(Default)]
+struct Notes {
+    /// It is a case of quarantine, and never a study, even where the study it names is gone.
+    is_case: bool,
+    /// Whose it is was corrected.
+    is_rectified: bool,
+    /// Objects that nobody sees any more.
+    withdrawn: HashSet<ObjectId>,
 }
 
 /// A StudyRef that holds a study or a case of quarantine: which, shows when all are known.
@@ -67,8 +77,7 @@ impl Assembly {
             first: None,
             series: BTreeMap::new(),
             instances: BTreeMap::new(),
-            withdrawn: HashSet::new(),
-            noted: false,
+            notes: Notes::default(),
             unders: HashMap::new(),
         }
     }
@@ -77,43 +86,64 @@ impl Assembly {
         (self.tenant, self.study_ref) == (tenant, study_ref)
     }
 
-    /// A note says that this is a case of quarantine, and perhaps that a decision took an object out of it.
-    pub(super) fn is_case(&mut self, withdrawn: Option<ObjectId>) {
-        self.noted = true;
-        self.withdrawn.extend(withdrawn);
+    /// Takes what a note says.
+    pub(super) fn decided(&mut self, decision: Decision) {
+        let notes = &mut self.notes;
+        match decision {
+            Decision::Quarantined => notes.is_case = true,
+            Decision::Left(object) => {
+                notes.is_case = true;
+                notes.withdrawn.insert(object);
+            }
+            Decision::Hidden(object) => {
+                notes.withdrawn.insert(object);
+            }
+            Decision::Rectified => notes.is_rectified = true,
+        }
     }
 
     pub(super) fn add(&mut self, found: Found) {
         let Found { row, study, series, meta, under } = found;
         let (arrival, key) = ((row.received_at, row.object_id), row.key_id);
         if self.first.as_ref().is_none_or(|(first, ..)| arrival < *first) {
-            self.first = Some((arrival, study, key));
+            self.first = Some((arrival, study.clone(), key));
         }
         if self.series.get(&series.uid).is_none_or(|(first, ..)| arrival < *first) {
             self.series.insert(series.uid.clone(), (arrival, series, key));
         }
         self.unders.entry(key).or_insert(under);
-        self.instances.entry(row.sop_uid.clone()).or_default().push(Version { row, meta });
+        self.instances.entry(row.sop_uid.clone()).or_default().push(Version { row, study, meta });
     }
 
     /// The study's rows, sealed; `None` where there is no instance.
     pub(super) fn finish(self, job: &Job, rebuilt: &mut Rebuilt) -> Option<(Vec<Put>, Holder)> {
-        let Self { tenant, study_ref, first, series, instances, withdrawn, noted, unders } = self;
-        let (arrival, study, study_key) = first?;
+        let Self { tenant, study_ref, first, series, instances, notes, unders } = self;
+        let (arrival, mut study, mut study_key) = first?;
         let catalog = &job.catalog;
         let holder = Holder {
             tenant,
             uid_mac: catalog.study_key(tenant, study_ref, &study.uid)?.uid_mac,
-            decided: noted,
+            decided: notes.is_case,
             since: arrival.0,
             instances: instances.len(),
             study_ref,
         };
         let mut puts: Vec<Put> = Vec::with_capacity(2 * instances.len() + series.len() + 1);
         let mut counts: HashMap<SeriesUid, u32> = HashMap::new();
+        let mut says: Option<Arrival> = None;
         for (sop, versions) in instances {
-            let Some(Version { row, meta }) = current(versions, &withdrawn, rebuilt) else { continue };
-            *counts.entry(row.series_uid.clone()).or_default() += 1;
+            let Some(Version { row, study: said, meta }) = current(versions, &notes.withdrawn, rebuilt) else {
+                continue;
+            };
+            let (seen, at) = (row.state == InstanceState::Current, (row.received_at, row.object_id));
+            // A study that was corrected is what the first of its current versions says.
+            if notes.is_rectified && seen && says.is_none_or(|says| at < says) {
+                (says, study, study_key) = (Some(at), StudyRow { created_at: arrival.0, ..said }, row.key_id);
+            }
+            // What was hidden is counted nowhere, but in a case, where all of it is kept for the trail.
+            if seen || notes.is_case {
+                *counts.entry(row.series_uid.clone()).or_default() += 1;
+            }
             rebuilt.instances += 1;
             rebuilt.earlier_versions += row.earlier.len() as u64;
             let at = catalog.instance_key(tenant, study_ref, &sop)?;
@@ -122,7 +152,7 @@ impl Assembly {
             puts.extend(meta.map(|(at, bytes)| (tenant, at, bytes)));
         }
         for (uid, (_, row, key)) in series {
-            // A series that only older versions name is empty.
+            // A series that only older or hidden versions name is empty.
             let Some(instances) = counts.get(&uid).copied() else { continue };
             rebuilt.series += 1;
             let at = catalog.series_key(tenant, study_ref, &uid)?;
@@ -165,8 +195,10 @@ fn current(mut versions: Vec<Version>, withdrawn: &HashSet<ObjectId>, rebuilt: &
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ingest::study_row;
     use leadglass_index::FrameLayout;
-    use leadglass_model::{KeyGen, ReceiverId, SopClassUid, TransferSyntaxUid};
+    use leadglass_model::{KeyGen, ReceiverId, SopClassUid, StudyUid, TransferSyntaxUid};
+    use leadglass_tap::InstanceHeader;
 
     fn version(number: u32, received_at: u64, object: u8) -> Version {
         let row = InstanceRow {
@@ -195,7 +227,8 @@ mod tests {
             bits_allocated: None,
             has_metadata: None,
         };
-        Version { row, meta: None }
+        let study = study_row(&InstanceHeader::default(), StudyUid::parse("1.1").unwrap(), row.received_at, None);
+        Version { row, study, meta: None }
     }
 
     fn chosen(versions: Vec<Version>, withdrawn: &[u8]) -> (u8, Vec<u8>, InstanceState, u64) {

@@ -22,10 +22,23 @@ use serde::Deserialize;
 pub(super) enum Content {
     /// A version of an instance.
     Instance { found: Box<Found>, bytes: u64 },
-    /// The reference is a case of quarantine; a decision took this object out of it.
-    Note { withdrawn: Option<ObjectId>, bytes: u64 },
+    /// Somebody decided something about what lies under this reference.
+    Note { decision: Decision, bytes: u64 },
     /// Made from others.
     Derived,
+}
+
+/// What a note says (FORMAT §7).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Decision {
+    /// The reference is a case of quarantine.
+    Quarantined,
+    /// As before, and this object went into a study.
+    Left(ObjectId),
+    /// Nobody sees this object any more: it became one of another study.
+    Hidden(ObjectId),
+    /// Whose study it is was corrected: its current versions say it.
+    Rectified,
 }
 
 /// A version of an instance, and what it says of its study and series.
@@ -151,12 +164,14 @@ async fn note(
     .await?;
     let note: Note = serde_json::from_slice(&text).map_err(|_| Why::Unknown)?;
     // Another word is a later version's.
-    let withdrawn = match note.decision.as_str() {
-        "release" | "move" => Some(note.object),
-        "quarantine" => None,
+    let decision = match note.decision.as_str() {
+        "quarantine" => Decision::Quarantined,
+        "release" | "move" => Decision::Left(note.object),
+        "hide" => Decision::Hidden(note.object),
+        "rectify" => Decision::Rectified,
         _ => return Err(Why::Unknown.into()),
     };
-    Ok(Content::Note { withdrawn, bytes: tail.footer.body_len })
+    Ok(Content::Note { decision, bytes: tail.footer.body_len })
 }
 
 async fn instance(

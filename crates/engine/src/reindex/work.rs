@@ -5,7 +5,7 @@ use super::{
     assemble::{Assembly, Holder, Put},
     gather::{Place, Strangers},
     leases::{Job, Leases},
-    read::{self, Content, Failed, Under},
+    read::{self, Content, Decision, Failed, Under},
 };
 use futures::{StreamExt, stream};
 use leadglass_index::{Batch, InstanceRow, InstanceState, QuarantineReason, StudyRow};
@@ -53,10 +53,10 @@ pub(super) async fn fill(
                     work.rebuilt.bytes += bytes;
                     study.add(*found);
                 }
-                Ok(Content::Note { withdrawn, bytes }) => {
+                Ok(Content::Note { decision, bytes }) => {
                     work.rebuilt.bytes += bytes;
-                    work.rebuilt.decisions += u64::from(withdrawn.is_some());
-                    study.is_case(withdrawn);
+                    work.rebuilt.decisions += u64::from(decision != Decision::Quarantined);
+                    study.decided(decision);
                 }
                 Ok(Content::Derived) => work.rebuilt.derived += 1,
                 Err(Failed::LeftOut(why)) => work.rebuilt.leave_out(place.object, why)?,

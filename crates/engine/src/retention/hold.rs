@@ -1,10 +1,11 @@
 //! A hold: somebody needs it for a claim, whatever the rules say.
 
+use super::RetentionError;
 use crate::{Shared, ingest::PatientKey};
 use leadglass_index::StudyEntry;
 use leadglass_model::{Phi, StudyRef, StudyUid, TenantId, UnixMillis};
 use serde::{Deserialize, Serialize};
-use std::{fmt, str::FromStr};
+use std::{fmt, str::FromStr, sync::Arc};
 
 /// The name of a hold, random.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -103,6 +104,24 @@ impl Shared {
                 Some((On::Patient { any: self.token_of(tenant, &without_issuer(patient))?, exact }, None))
             }
         }
+    }
+
+    /// Whether a hold is about a study as it is and would not be about it as it is to be. A hold on the study itself stays
+    /// with it, but not with a part that becomes another one.
+    pub(crate) async fn would_lose_hold(
+        self: &Arc<Self>,
+        tenant: TenantId,
+        now: &StudyEntry,
+        then: &StudyEntry,
+        leaves: bool,
+    ) -> Result<bool, RetentionError> {
+        let holds = self.holds(tenant).await?;
+        let (now, mut then) = (Whose::of(self, tenant, now), Whose::of(self, tenant, then));
+        if leaves {
+            then.study.clear();
+        }
+        let held = |whose: &Whose| holds.iter().any(|hold| hold.on.holds(whose));
+        Ok(held(&now) && !held(&then))
     }
 
     pub(super) fn token_of(&self, tenant: TenantId, patient: &PatientKey) -> Option<String> {

@@ -30,7 +30,7 @@ pub use explicit::Explicit;
 pub use frames::{Frame, FrameStream, Pixels};
 pub use metadata::{Document, Metadata};
 pub(crate) use pool::Pool;
-pub(crate) use reader::ReadBy;
+pub(crate) use reader::{ReadBy, Reader};
 pub(crate) use tables::Tables;
 pub use thumbnail::Thumbnail;
 pub(crate) use thumbnail::name as thumbnail_name;
@@ -47,7 +47,6 @@ use leadglass_keys::{Acting, ObjectLease};
 use leadglass_model::{
     KeyId, ObjectId, Permit, Read, SeriesUid, SopInstanceUid, StudyRef, StudyUid, TransferSyntaxUid,
 };
-use reader::Reader;
 use std::{collections::HashMap, ops::Range, sync::Arc};
 
 /// What is asked for.

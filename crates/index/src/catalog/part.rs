@@ -15,6 +15,22 @@ pub struct Going {
     pub series: [u8; 16],
 }
 
+/// Series of which instances went.
+#[derive(Default)]
+struct Less {
+    puts: Vec<(TenantId, RowKey, Bytes)>,
+    counts: Vec<([u8; 16], u64, SeriesRow)>,
+    empty: Vec<[u8; 16]>,
+}
+
+impl Less {
+    /// The rows of series that are empty.
+    fn deletes(&self, tenant: TenantId, study_ref: StudyRef) -> impl Iterator<Item = (TenantId, RowKey)> {
+        let key = move |series: &[u8; 16]| (tenant, RowKey { table: Table::Series, study_ref, uid_mac: *series });
+        self.empty.iter().map(key)
+    }
+}
+
 impl Catalog {
     /// Which of these keys the rows of the study and of its series are sealed under.
     ///
@@ -67,9 +83,9 @@ impl Catalog {
         Ok(())
     }
 
-    /// Removes the rows of instances, which lie under these keys, and counts them out of their series; a series that is empty then goes with them. What
-    /// is gone already counts for nothing, so it may be done twice. The keys of the instances' rows may be gone; those of
-    /// the series' rows may not. Nothing may come into the study meanwhile. Answers how many instances went.
+    /// Removes the rows of instances, which lie under these keys, and counts them out of their series; a series that is empty
+    /// then goes with them. What is gone already counts for nothing, so it may be done twice. The keys of the instances' rows
+    /// may be gone; those of the series' rows may not. Nothing may come into the study meanwhile. Answers how many went.
     ///
     /// Cancel safety: run it in a task that is not dropped.
     pub async fn take_out(
@@ -100,9 +116,67 @@ impl Catalog {
             return Ok(0);
         }
         let gone = deletes.len() / 2;
-        let (mut puts, mut counts, mut empty) = (Vec::new(), Vec::new(), Vec::new());
+        let less = self.less(tenant, study_ref, less).await?;
+        deletes.extend(less.deletes(tenant, study_ref));
+        self.recent.clear();
+        let done = self.index.commit(Batch { puts: less.puts.clone(), deletes, mark: None }).await;
+        self.recent.clear();
+        done?;
+        self.count(tenant, study_ref, less);
+        Ok(gone)
+    }
+
+    /// Puts the sealed rows of instances there that nobody is to see any more, and counts those out of their series; a series
+    /// of which nobody sees anything goes. The rows must be of instances that were seen until now, with the tokens of their
+    /// series.
+    ///
+    /// # Errors
+    /// [`IndexError::Pending`] while a row of one is on its way from the journal.
+    ///
+    /// Cancel safety: run it in a task that is not dropped.
+    pub async fn hide(
+        &self,
+        tenant: TenantId,
+        study_ref: StudyRef,
+        hidden: Vec<(RowKey, Bytes, [u8; 16])>,
+    ) -> Result<(), IndexError> {
+        let _turn = self.commits.lock().await;
+        let (mut puts, mut less) = (Vec::new(), BTreeMap::<[u8; 16], u32>::new());
+        for (key, bytes, series) in hidden {
+            if self.overlay.read().row(tenant, key).is_some() {
+                return Err(IndexError::Pending { table: Table::Instance });
+            }
+            *less.entry(series).or_default() += 1;
+            puts.push((tenant, key, bytes));
+        }
+        let versions: Vec<(RowKey, u64)> = puts
+            .iter()
+            .map(|(_, key, bytes)| Ok((*key, sealed::header(key, bytes)?.row_version)))
+            .collect::<Result<_, IndexError>>()?;
+        let less = self.less(tenant, study_ref, less).await?;
+        puts.extend(less.puts.iter().cloned());
+        self.recent.clear();
+        let deletes = less.deletes(tenant, study_ref).collect();
+        let done = self.index.commit(Batch { puts, deletes, mark: None }).await;
+        self.recent.clear();
+        done?;
+        for (key, version) in versions {
+            self.versions.note(tenant, key, version);
+        }
+        self.count(tenant, study_ref, less);
+        Ok(())
+    }
+
+    /// The series of a study with so many instances less.
+    async fn less(
+        &self,
+        tenant: TenantId,
+        study_ref: StudyRef,
+        less: BTreeMap<[u8; 16], u32>,
+    ) -> Result<Less, IndexError> {
+        let mut out = Less::default();
         for (series, less) in less {
-            let key = row_key(Table::Series, series);
+            let key = RowKey { table: Table::Series, study_ref, uid_mac: series };
             let Some(bytes) = self.index.fetch(tenant, key).await? else { continue };
             let (plain, header) = self.open_row(tenant, &key, &bytes)?;
             let row = sealed::decode::<SeriesRow>(&plain)?;
@@ -111,8 +185,7 @@ impl Catalog {
             let no_key = IndexError::NoKey { table: Table::Series };
             let Some(state) = tenants.get(&tenant) else { return Err(no_key) };
             if instances == 0 && state.staged((study_ref, series)) == 0 {
-                deletes.push((tenant, key));
-                empty.push(series);
+                out.empty.push(series);
                 continue;
             }
             let index_key = state.key(header.key_id, header.key_gen).ok_or(no_key)?;
@@ -120,23 +193,22 @@ impl Catalog {
             let header = sealed::new_header(header.key_id, header.key_gen, version);
             let row = SeriesRow { instances, ..row };
             let bytes = sealed::seal(index_key, tenant, &key, header, &*self.entropy, &sealed::encode(&row));
-            puts.push((tenant, key, bytes));
-            counts.push((series, version, row));
+            out.puts.push((tenant, key, bytes));
+            out.counts.push((series, version, row));
         }
-        self.recent.clear();
-        let done = self.index.commit(Batch { puts, deletes, mark: None }).await;
-        self.recent.clear();
-        done?;
-        let mut tenants = self.tenants.write();
-        if let Some(state) = tenants.get_mut(&tenant) {
-            for (series, version, row) in counts {
+        Ok(out)
+    }
+
+    /// Shows the new counts.
+    fn count(&self, tenant: TenantId, study_ref: StudyRef, less: Less) {
+        if let Some(state) = self.tenants.write().get_mut(&tenant) {
+            for (series, version, row) in less.counts {
                 state.put_series((study_ref, series), version, &row, Some(row.instances));
             }
-            for series in empty {
+            for series in less.empty {
                 state.remove_series((study_ref, series));
             }
         }
-        Ok(gone)
     }
 
     /// Wipes these keys from memory: nothing that stays lies under them.

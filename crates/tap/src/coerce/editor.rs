@@ -81,9 +81,10 @@ impl Editor {
         }
     }
 
-    /// Whether every attribute has been met that might change.
+    /// Whether every attribute has been met that might change, and what they were is said.
     pub(super) fn is_settled(&self) -> bool {
-        self.waiting.is_empty() && self.catching.is_none()
+        let said = self.originals.is_empty() || self.sequence == Sequence::Done;
+        self.waiting.is_empty() && self.catching.is_none() && said
     }
 
     fn fail(&mut self, error: CoerceError) {

@@ -1,0 +1,211 @@
+//! Rectifications: previewed, ordered, listed.
+
+use super::{
+    Rectification, RectificationId, RectificationPreview, RectifyError, Truth, WhatToRectify, attribute::with,
+    meant::Meant, order::PREFIX, split::Split,
+};
+use crate::{Engine, Shared, Stage, erase::scan, subject::Detail};
+use leadglass_audit::{CodeWord, Counts, Event, NewEntry, Outcome};
+use leadglass_index::StudyEntry;
+use leadglass_model::{ActorRef, Administer, EntryId, Permit, Purpose, Role, StudyRef, StudyUid, TenantId};
+use leadglass_records::{Expected, RecordError, Table, TenantRecords};
+use std::sync::Arc;
+use zeroize::Zeroizing;
+
+impl Engine {
+    /// What would change. That it was looked at is recorded first.
+    ///
+    /// Cancel safety: yes; nothing is changed.
+    pub async fn preview_rectification(
+        &self,
+        permit: &Permit<Administer>,
+        what: &WhatToRectify,
+        truth: &Truth,
+    ) -> Result<RectificationPreview, RectifyError> {
+        let (shared, tenant) = (&self.shared, permit.tenant());
+        let meant = shared.meant(tenant, what, truth).await?;
+        let mut entry = shared.rectify_entry(tenant, permit.actor(), Event::Query, "rectification");
+        entry.counts = Counts { studies: meant.studies.len() as u64, ..Counts::default() };
+        shared.commit_entry(entry, None).await?;
+        shared.preview_of(tenant, &meant).await
+    }
+
+    /// Orders what a preview showed, and begins it. Nothing is ordered where an erasure is about it, where a hold would be
+    /// lost, or where an instance cannot say it.
+    ///
+    /// Cancel safety: a dropped call may have ordered it; it goes on either way.
+    pub async fn rectify(
+        &self,
+        permit: &Permit<Administer>,
+        what: &WhatToRectify,
+        truth: &Truth,
+        reason: &str,
+        digest: &str,
+    ) -> Result<Rectification, RectifyError> {
+        let (shared, tenant) = (&self.shared, permit.tenant());
+        let meant = shared.meant(tenant, what, truth).await?;
+        if shared.preview_of(tenant, &meant).await?.digest != digest {
+            return Err(RectifyError::Changed);
+        }
+        self.may_be_corrected(permit, &meant).await?;
+        let mut id = [0; 16];
+        shared.entropy.fill(&mut id);
+        let id = RectificationId(id);
+        let order = Rectification {
+            id,
+            by: permit.actor(),
+            at: shared.clock.now(),
+            studies: meant.studies.iter().map(|study| study.study_ref).collect(),
+            left: meant.studies.iter().map(|study| study.study_ref).collect(),
+            values: meant.values,
+            split: meant.part.map(|(series, instances)| Split::new(id, series, instances)),
+            instances: 0,
+            why: None,
+            done_at: None,
+        };
+        for study in &meant.studies {
+            let mut entry = shared.rectify_entry(tenant, permit.actor(), Event::PatientRecord, "rectification-ordered");
+            entry.subject = shared.subject_token(tenant, &crate::patient_key(study));
+            entry.study = Some(study.study_ref);
+            entry.counts = Counts { studies: 1, ..Counts::default() };
+            let said = Detail { reason, ..Detail::of(study) };
+            let detail = shared.detail(tenant, entry.subject, entry.entry_id, &said).await?;
+            entry.detail = detail.bytes;
+            shared.commit_entry(entry, detail.wrap).await?;
+        }
+        shared.check_fit(tenant, &order).await?;
+        shared.keep_rectification(tenant, &order).await?;
+        let (running, id) = (shared.clone(), order.id);
+        shared.tasks.spawn(async move { running.run_rectification(tenant, id).await });
+        Ok(order)
+    }
+
+    /// Carries on one that stopped. It answers when it is at its end or stopped again.
+    ///
+    /// Cancel safety: what has begun goes on.
+    pub async fn run_rectification(
+        &self,
+        permit: &Permit<Administer>,
+        id: RectificationId,
+    ) -> Result<Rectification, RectifyError> {
+        let (shared, tenant) = (self.shared.clone(), permit.tenant());
+        shared.rectification(tenant, id).await?;
+        let running = shared.clone();
+        let work = async move { running.run_rectification(tenant, id).await };
+        shared.tasks.spawn(work).await.map_err(|_| RectifyError::Stopping)?;
+        shared.rectification(tenant, id).await
+    }
+
+    /// One.
+    pub async fn rectification(
+        &self,
+        permit: &Permit<Administer>,
+        id: RectificationId,
+    ) -> Result<Rectification, RectifyError> {
+        self.shared.rectification(permit.tenant(), id).await
+    }
+
+    /// All of the tenant, newest last.
+    pub async fn rectifications(&self, permit: &Permit<Administer>) -> Result<Vec<Rectification>, RectifyError> {
+        self.shared.rectifications(permit.tenant()).await
+    }
+
+    async fn may_be_corrected(&self, permit: &Permit<Administer>, meant: &Meant) -> Result<(), RectifyError> {
+        let (shared, tenant) = (&self.shared, permit.tenant());
+        let erasures = self.erasures(permit).await?;
+        for study in &meant.studies {
+            // One that waits would end what is somebody else's by then.
+            let is_about = |order: &&crate::Order| {
+                (order.stage == Stage::Ordered || order.stage.is_under_way())
+                    && order.studies.contains(&study.study_ref)
+            };
+            if let Some(order) = erasures.iter().find(is_about) {
+                return Err(RectifyError::Erased(order.id));
+            }
+            let corrected = StudyEntry { row: with(study.row.clone(), &meant.values), ..study.clone() };
+            if shared.would_lose_hold(tenant, study, &corrected, meant.part.is_some()).await? {
+                return Err(RectifyError::Held);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Shared {
+    pub(super) async fn rectification(
+        &self,
+        tenant: TenantId,
+        id: RectificationId,
+    ) -> Result<Rectification, RectifyError> {
+        let key = Rectification::record_key(id);
+        let record = self.own_records(tenant)?.get(Table::Cases, &key).await?.ok_or(RectifyError::Missing)?;
+        Ok(Rectification::read(&key, record.value.expose()).ok_or(RecordError::NotAuthentic)?)
+    }
+
+    pub(super) async fn rectifications(&self, tenant: TenantId) -> Result<Vec<Rectification>, RectifyError> {
+        let found = scan(self.own_records(tenant)?, PREFIX).await?;
+        let read = |(key, value): &(Vec<u8>, Zeroizing<Vec<u8>>)| {
+            Rectification::read(key, value).ok_or(RecordError::NotAuthentic)
+        };
+        let mut orders: Vec<Rectification> = found.iter().map(read).collect::<Result<_, _>>()?;
+        orders.sort_by_key(|order| order.at);
+        Ok(orders)
+    }
+
+    pub(super) async fn keep_rectification(&self, tenant: TenantId, order: &Rectification) -> Result<(), RectifyError> {
+        let key = Rectification::record_key(order.id);
+        let value = Zeroizing::new(order.write());
+        self.own_records(tenant)?.put(Table::Cases, &key, value, Expected::Anything).await?;
+        Ok(())
+    }
+
+    /// What was corrected about studies that are erased is not written there any more. `tokens`: of their UIDs.
+    pub(crate) async fn forget_rectifications(
+        &self,
+        tenant: TenantId,
+        studies: &[StudyRef],
+        tokens: &[String],
+    ) -> Result<(), RectifyError> {
+        for mut order in self.rectifications(tenant).await? {
+            let before = order.studies.len();
+            order.studies.retain(|study| !studies.contains(study));
+            order.left.retain(|study| !studies.contains(study));
+            let token = order.new_study().and_then(|uid| StudyUid::parse(uid.expose()).ok());
+            let token = token.and_then(|uid| self.uid_token(tenant, &uid)).map(hex::encode);
+            if order.studies.is_empty() || token.is_some_and(|token| tokens.contains(&token)) {
+                self.own_records(tenant)?.delete(Table::Cases, &Rectification::record_key(order.id)).await?;
+            } else if order.studies.len() != before {
+                self.keep_rectification(tenant, &order).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether whose study it is was corrected, or is being.
+    pub(crate) async fn was_rectified(&self, tenant: TenantId, study: StudyRef) -> Result<bool, RectifyError> {
+        let orders = self.rectifications(tenant).await?;
+        Ok(orders.iter().any(|order| order.split.is_none() && order.studies.contains(&study)))
+    }
+
+    fn own_records(&self, tenant: TenantId) -> Result<&TenantRecords, RectifyError> {
+        self.subjects.get(&tenant).map(crate::subject::Subjects::records).ok_or(RectifyError::Missing)
+    }
+
+    /// An entry of whoever corrects.
+    pub(super) fn rectify_entry(
+        self: &Arc<Self>,
+        tenant: TenantId,
+        actor: ActorRef,
+        event: Event,
+        code: &str,
+    ) -> NewEntry {
+        let id = EntryId::random(&*self.entropy);
+        let mut entry = NewEntry::new(id, self.clock.now(), event, Outcome::Success);
+        entry.tenant = Some(tenant);
+        entry.actor = Some(actor);
+        entry.role = Some(Role::Dpo);
+        entry.purpose = Some(Purpose::SubjectRequest);
+        entry.code = CodeWord::parse(code);
+        entry
+    }
+}
