@@ -218,11 +218,7 @@ pub async fn quarantine(args: QuarantineArgs) -> anyhow::Result<ExitCode> {
         }
         QuarantineCommand::Release { case } => decide(*case, serde_json::json!({ "verdict": "release" })).await,
         QuarantineCommand::Move { case, study_file } => {
-            let study = if study_file.as_os_str() == "-" {
-                std::io::read_to_string(std::io::stdin()).context("cannot read standard input")?
-            } else {
-                std::fs::read_to_string(study_file).context("cannot read the study file")?
-            };
+            let study = crate::files::text(study_file)?;
             decide(*case, serde_json::json!({ "verdict": "move", "study": study.trim() })).await
         }
     }

@@ -123,7 +123,7 @@ enum Command {
         /// The case, from `list`.
         case: String,
         /// What it is.
-        #[arg(value_parser = ["export", "erasure", "report", "hold", "restriction"])]
+        #[arg(value_parser = ["export", "erasure", "report", "hold", "restriction", "rectification"])]
         what: String,
         /// Its id; of a restriction the study's random name, of a report the number of the entry that asked for it.
         id: String,

@@ -2,7 +2,7 @@
 
 use crate::{
     admin, audit, backup, breach, care, case, config, deidentify, device, doctor, erase, export, import, logging, open,
-    person, reindex, render_worker, restriction, retention, review, send, serve, thrift, token, up,
+    person, rectify, reindex, render_worker, restriction, retention, review, send, serve, thrift, token, up,
 };
 use clap::{Parser, Subcommand};
 use std::{path::PathBuf, process::ExitCode};
@@ -68,6 +68,8 @@ enum Command {
     Hold(retention::HoldArgs),
     /// Carries cases on: what patients ask for by right, and breaches, each with its deadline.
     Case(Box<case::Args>),
+    /// Corrects whose images these are; merges patients, splits studies.
+    Rectify(Box<rectify::Args>),
     /// Orders, approves and carries out erasures, and fetches their certificates.
     Erase(Box<erase::Args>),
     /// Checks an erasure's certificate without the vault.
@@ -139,6 +141,7 @@ impl Cli {
             Command::Retention(args) => runtime()?.block_on(retention::run(args)),
             Command::Hold(args) => runtime()?.block_on(retention::hold(args)),
             Command::Case(args) => runtime()?.block_on(case::run(*args)),
+            Command::Rectify(args) => runtime()?.block_on(rectify::run(*args)),
             Command::Erase(args) => runtime()?.block_on(erase::run(*args)),
             Command::Export(args) => runtime()?.block_on(export::run(*args)),
             Command::Deidentify(args) => runtime()?.block_on(deidentify::run(*args)),

@@ -26,6 +26,23 @@ pub fn write(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     put().with_context(|| format!("cannot write {}", path.display()))
 }
 
+/// A text without the end of its last line; `-` is standard input. What names somebody is read so: process arguments are
+/// readable by others.
+pub fn text(file: &Path) -> anyhow::Result<String> {
+    let text = if file.as_os_str() == "-" {
+        std::io::read_to_string(std::io::stdin()).context("cannot read standard input")?
+    } else {
+        fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?
+    };
+    Ok(text.trim_end_matches(['\r', '\n']).to_owned())
+}
+
+/// The lines of a text that are not empty.
+pub fn lines(file: &Path) -> anyhow::Result<Vec<String>> {
+    let text = text(file)?;
+    Ok(text.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned).collect())
+}
+
 /// Makes a directory, and those above it, for the owner alone.
 pub fn make_dir(path: &Path) -> anyhow::Result<()> {
     let mut builder = fs::DirBuilder::new();

@@ -34,6 +34,7 @@ mod open;
 mod patrol;
 mod people;
 mod person;
+mod rectify;
 mod reindex;
 mod render_worker;
 mod restriction;

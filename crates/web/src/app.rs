@@ -2,8 +2,8 @@
 
 use crate::{
     DeviceDesk, Origins, Problem, Renderer, SignInProviders, admin, audit, breach, care, cases, deidentify, devices,
-    erase, export, front, head, health, keyhost, letters, openapi, pages, people, places, qido, refusals, rendered,
-    retention, session, small, stow, trace, upload, wado, wado_uri,
+    erase, export, front, head, health, keyhost, letters, openapi, pages, people, places, qido, rectify, refusals,
+    rendered, retention, session, small, stow, trace, upload, wado, wado_uri,
 };
 use axum::{
     Router,
@@ -89,6 +89,10 @@ pub fn routes(app: App) -> Router {
         .route("/api/v1/erasures/{erasure}/run", post(erase::run))
         .route("/api/v1/erasures/{erasure}/certificate", get(erase::certificate))
         .route("/api/v1/erasures/{erasure}/recipients", get(erase::recipients).put(erase::tell))
+        .route("/api/v1/rectifications", get(rectify::list).post(rectify::order))
+        .route("/api/v1/rectifications/preview", post(rectify::preview))
+        .route("/api/v1/rectifications/{rectification}", get(rectify::show))
+        .route("/api/v1/rectifications/{rectification}/run", post(rectify::run))
         .route("/api/v1/exports", get(export::list).post(export::begin))
         .route("/api/v1/exports/{export}", get(export::show).delete(export::take_back))
         .route("/api/v1/exports/{export}/content", get(export::content))

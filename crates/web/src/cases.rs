@@ -150,7 +150,7 @@ pub(crate) async fn link(
     Small(sent): Small,
 ) -> Result<Response, Problem> {
     let (permit, id) = (officer(&caller)?, named(&id)?);
-    let wanted = r#"Send {"what":"export","id":"…"}; export, erasure, report, hold or restriction."#;
+    let wanted = r#"Send {"what":"export","id":"…"}; export, erasure, report, hold, restriction or rectification."#;
     let Link { what, id: linked } = read(&sent, wanted)?;
     answer(app.engine.link_case(&permit, id, what, &linked).await)
 }
@@ -334,7 +334,7 @@ pub(crate) fn problem(error: &CaseError) -> Problem {
             "Confirm first that it is the patient who asks. Who is not recognised is refused by 12(2)."
         }
         CaseError::Undecided => "Nothing was decided: decide, or say why it is closed without.",
-        CaseError::NoOutput => "There is no such export, erasure, report, hold or restriction.",
+        CaseError::NoOutput => "There is no such export, erasure, report, hold, restriction or rectification.",
         CaseError::OtherPatient => {
             "It is about somebody else than the case, or its studies are gone and it cannot be told any more."
         }

@@ -34,6 +34,7 @@ mod places;
 mod problem;
 mod qido;
 mod range;
+mod rectify;
 mod refusals;
 mod rendered;
 mod retention;

@@ -159,6 +159,8 @@ pub enum Linked {
     Hold,
     /// A restricted study, by its random name.
     Restriction,
+    /// A correction, by its id.
+    Rectification,
 }
 
 /// A link to it. It was there when it was linked.

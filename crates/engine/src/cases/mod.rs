@@ -79,7 +79,7 @@ pub enum CaseError {
     #[error("{0}")]
     NoLetter(&'static str),
     /// What is linked is not there.
-    #[error("there is no such export, erasure, report, hold or restriction")]
+    #[error("there is no such export, erasure, report, hold, restriction or rectification")]
     NoOutput,
     /// What is linked is about somebody else, or it cannot be told any more about whom it is.
     #[error("it is about somebody else than the case")]
@@ -107,6 +107,9 @@ pub enum CaseError {
     /// The records failed.
     #[error("the cases cannot be read or written")]
     Records(#[source] RecordError),
+    /// A correction cannot be read.
+    #[error("the correction cannot be read")]
+    Rectification(#[source] Box<crate::RectifyError>),
     /// What has to be kept cannot be told.
     #[error("what has to be kept cannot be told")]
     Retention(#[from] RetentionError),
@@ -149,6 +152,7 @@ impl CaseError {
             | Self::Kept(_)
             | Self::Changed => Fault::Conflict,
             Self::Records(error) => error.fault(),
+            Self::Rectification(error) => error.fault(),
             Self::Retention(error) => error.fault(),
             Self::Erase(error) => error.fault(),
             Self::Export(error) => error.fault(),

@@ -1,7 +1,7 @@
 //! What was made or done for a case, and whether it is about the case's patient.
 
 use super::{CaseError, CasePatient, Linked, RightsCase};
-use crate::{Engine, EraseError, ErasureId, Shared, ingest::PatientKey};
+use crate::{Engine, EraseError, ErasureId, RectificationId, RectifyError, Shared, ingest::PatientKey};
 use leadglass_audit::{Entry, Event, OpenError, ReadError, SubjectToken};
 use leadglass_model::{Administer, Permit, StudyRef, TenantId};
 use std::sync::Arc;
@@ -42,6 +42,19 @@ impl Engine {
                     return Err(CaseError::NoOutput);
                 }
                 shared.are_hers(tenant, case, vec![study]).await?
+            }
+            Linked::Rectification => {
+                let id: RectificationId = id.parse().map_err(|_| CaseError::NoOutput)?;
+                let order = match self.rectification(permit, id).await {
+                    Ok(order) => order,
+                    Err(RectifyError::Missing) => return Err(CaseError::NoOutput),
+                    Err(error) => return Err(CaseError::Rectification(error.into())),
+                };
+                let subject = |token: &String| {
+                    let mut bytes = [0; 16];
+                    hex::decode_to_slice(token, &mut bytes).ok().map(|()| SubjectToken(bytes))
+                };
+                order.patients.iter().any(|token| shared.is_hers(tenant, case, subject(token)))
             }
             // It says of nobody whom it is about: it holds tokens.
             Linked::Hold if self.holds(permit).await?.iter().any(|hold| hold.id == id) => true,

@@ -9,7 +9,7 @@ use leadglass_audit::{CodeWord, Counts, Event, NewEntry, Outcome};
 use leadglass_index::StudyEntry;
 use leadglass_model::{ActorRef, Administer, EntryId, Permit, Purpose, Role, StudyRef, StudyUid, TenantId};
 use leadglass_records::{Expected, RecordError, Table, TenantRecords};
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 use zeroize::Zeroizing;
 
 impl Engine {
@@ -51,8 +51,15 @@ impl Engine {
         let mut id = [0; 16];
         shared.entropy.fill(&mut id);
         let id = RectificationId(id);
+        let mut patients = BTreeSet::new();
+        for study in &meant.studies {
+            let right = StudyEntry { row: with(study.row.clone(), &meant.values), ..study.clone() };
+            let tokens = [study, &right].map(|study| shared.subject_token(tenant, &crate::patient_key(study)));
+            patients.extend(tokens.into_iter().flatten().map(|token| hex::encode(token.0)));
+        }
         let order = Rectification {
             id,
+            patients,
             by: permit.actor(),
             at: shared.clock.now(),
             studies: meant.studies.iter().map(|study| study.study_ref).collect(),

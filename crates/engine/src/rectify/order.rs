@@ -8,7 +8,11 @@ use super::{
 };
 use leadglass_model::{ActorRef, Phi, StudyRef, UnixMillis};
 use serde::{Deserialize, Serialize};
-use std::{collections::BTreeMap, fmt, str::FromStr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    str::FromStr,
+};
 
 /// Random name of a rectification.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -49,6 +53,8 @@ pub struct Rectification {
     pub(super) values: Values,
     /// Only a part of the one study, which becomes another one.
     pub(super) split: Option<Split>,
+    /// The log's tokens of the patients whose they were and are, hexadecimal.
+    pub(crate) patients: BTreeSet<String>,
     /// The studies.
     pub studies: Vec<StudyRef>,
     /// Those that are not done.
@@ -69,6 +75,7 @@ struct Written {
     at: UnixMillis,
     values: BTreeMap<Attribute, String>,
     split: Option<WrittenSplit>,
+    patients: BTreeSet<String>,
     studies: Vec<StudyRef>,
     left: Vec<StudyRef>,
     instances: u64,
@@ -93,6 +100,7 @@ impl Rectification {
             at: self.at,
             values: values.collect(),
             split: self.split.as_ref().map(Split::write),
+            patients: self.patients.clone(),
             studies: self.studies.clone(),
             left: self.left.clone(),
             instances: self.instances,
@@ -111,6 +119,7 @@ impl Rectification {
             at: written.at,
             values: written.values.into_iter().map(|(attribute, value)| (attribute, Phi::new(value))).collect(),
             split: written.split.map(|split| Split::read(id, split)),
+            patients: written.patients,
             studies: written.studies,
             left: written.left,
             instances: written.instances,
@@ -128,7 +137,7 @@ mod tests {
     use super::*;
 
     /// As `RECTIFICATION.md` writes it.
-    const ROW: &str = r#"{"by":"02020202020202020202020202020202","at":3,"values":{"patient-id":"P-1"},"split":{"study":"2.25.7","series":["1.2.3"],"instances":[]},"studies":["04040404040404040404040404040404"],"left":["04040404040404040404040404040404"],"instances":0,"why":null,"done_at":null}"#;
+    const ROW: &str = r#"{"by":"02020202020202020202020202020202","at":3,"values":{"patient-id":"P-1"},"split":{"study":"2.25.7","series":["1.2.3"],"instances":[]},"patients":["0505"],"studies":["04040404040404040404040404040404"],"left":["04040404040404040404040404040404"],"instances":0,"why":null,"done_at":null}"#;
 
     #[test]
     fn an_order_is_read_and_written_as_documented() {

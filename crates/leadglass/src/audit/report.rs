@@ -46,16 +46,8 @@ pub(super) async fn run(args: &Args) -> anyhow::Result<ExitCode> {
         args.html.is_some() || args.pdf.is_some() || args.proof.is_some() || args.vault.json,
         "name a file: --html, --pdf or --proof; --json writes the report to standard output"
     );
-    let read = |file: &PathBuf| -> anyhow::Result<String> {
-        let text = if file.as_os_str() == "-" {
-            std::io::read_to_string(std::io::stdin()).context("cannot read standard input")?
-        } else {
-            std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?
-        };
-        Ok(text.trim_end_matches(['\r', '\n']).to_owned())
-    };
-    let patient = read(&args.patient_file)?;
-    let issuer = args.issuer_file.as_ref().map(read).transpose()?;
+    let patient = crate::files::text(&args.patient_file)?;
+    let issuer = args.issuer_file.as_ref().map(|file| crate::files::text(file)).transpose()?;
     if patient.is_empty() {
         bail!("the Patient ID is empty");
     }

@@ -155,12 +155,12 @@ fn tell_held(held: &[Value], file: Option<&Path>) -> anyhow::Result<()> {
 
 fn asked(args: &Args) -> anyhow::Result<Value> {
     let mut asked = if let Some(file) = &args.patient_file {
-        let issuer = args.issuer_file.as_deref().map(text_of).transpose()?;
-        json!({ "patient_id": text_of(file)?, "issuer": issuer })
+        let issuer = args.issuer_file.as_deref().map(crate::files::text).transpose()?;
+        json!({ "patient_id": crate::files::text(file)?, "issuer": issuer })
     } else if let Some(file) = &args.study_file {
-        json!({ "study": text_of(file)?.trim() })
+        json!({ "study": crate::files::text(file)?.trim() })
     } else if let Some(file) = &args.instance_file {
-        let text = text_of(file)?;
+        let text = crate::files::text(file)?;
         let uids: Vec<&str> = text.split_whitespace().collect();
         let [study, series, instance] = uids.as_slice() else {
             bail!("the file holds three UIDs: of the study, the series and the instance");
@@ -171,10 +171,10 @@ fn asked(args: &Args) -> anyhow::Result<Value> {
     };
     asked["preset"] = Value::String(args.preset.clone());
     if let Some(file) = &args.regions {
-        asked["regions"] = serde_json::from_str(&text_of(file)?).context("the rules are no JSON")?;
+        asked["regions"] = serde_json::from_str(&crate::files::text(file)?).context("the rules are no JSON")?;
     }
     if let Some(file) = &args.reviewed_file {
-        let text = text_of(file)?;
+        let text = crate::files::text(file)?;
         let lines = text.lines().filter(|line| !line.starts_with('#'));
         let uids: Vec<&str> = lines.filter_map(|line| line.split_whitespace().next()).collect();
         let good = |uid: &&str| uid.bytes().all(|b| b.is_ascii_digit() || b == b'.');
@@ -182,13 +182,4 @@ fn asked(args: &Args) -> anyhow::Result<Value> {
         asked["reviewed"] = json!(uids);
     }
     Ok(asked)
-}
-
-fn text_of(file: &Path) -> anyhow::Result<String> {
-    let text = if file.as_os_str() == "-" {
-        std::io::read_to_string(std::io::stdin()).context("cannot read standard input")?
-    } else {
-        std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?
-    };
-    Ok(text.trim_end_matches(['\r', '\n']).to_owned())
 }

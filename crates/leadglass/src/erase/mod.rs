@@ -4,13 +4,13 @@ mod certificate;
 
 pub use certificate::{Args as CertificateArgs, run as certificate};
 
-use crate::admin::{ATTENTION, Client, Vault, print};
-use anyhow::{Context, bail};
-use serde_json::{Value, json};
-use std::{
-    path::{Path, PathBuf},
-    process::ExitCode,
+use crate::{
+    admin::{ATTENTION, Client, Vault, print},
+    files,
 };
+use anyhow::bail;
+use serde_json::{Value, json};
+use std::{path::PathBuf, process::ExitCode};
 
 /// Orders, approves and carries out erasures.
 #[derive(Debug, clap::Args)]
@@ -143,7 +143,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
             ground,
             reason_file,
         } => {
-            let read = |file: &Option<PathBuf>| file.as_deref().map(text_of).transpose();
+            let read = |file: &Option<PathBuf>| file.as_deref().map(files::text).transpose();
             let level = match (&study_file, &series_file, &instance_file) {
                 (None, ..) => "patient",
                 (Some(_), Some(_), _) => "series",
@@ -295,15 +295,6 @@ fn at(client: &Client, id: &str, then: &str) -> anyhow::Result<String> {
         bail!("an order's id is 32 hexadecimal digits");
     }
     Ok(format!("{}/api/v1/erasures/{id}{then}", client.base))
-}
-
-fn text_of(file: &Path) -> anyhow::Result<String> {
-    let text = if file.as_os_str() == "-" {
-        std::io::read_to_string(std::io::stdin()).context("cannot read standard input")?
-    } else {
-        std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?
-    };
-    Ok(text.trim_end_matches(['\r', '\n']).to_owned())
 }
 
 const GROUNDS: [&str; 6] =

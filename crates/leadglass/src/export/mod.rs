@@ -9,10 +9,7 @@ pub use papers::Papers;
 use crate::admin::{Client, Vault, print};
 use anyhow::{Context, bail, ensure};
 use serde_json::{Value, json};
-use std::{
-    path::{Path, PathBuf},
-    process::ExitCode,
-};
+use std::{path::PathBuf, process::ExitCode};
 
 /// Exports a patient, a study or an instance as a package for media (GDPR Art. 15, 20).
 #[derive(Debug, clap::Args)]
@@ -136,12 +133,12 @@ async fn begun(client: &Client, exports: &str, args: &Args) -> anyhow::Result<Va
 
 fn asked(args: &Args) -> anyhow::Result<Value> {
     let mut asked = if let Some(file) = &args.patient_file {
-        let issuer = args.issuer_file.as_deref().map(text_of).transpose()?;
-        json!({ "level": "patient", "patient_id": text_of(file)?, "issuer": issuer })
+        let issuer = args.issuer_file.as_deref().map(crate::files::text).transpose()?;
+        json!({ "level": "patient", "patient_id": crate::files::text(file)?, "issuer": issuer })
     } else if let Some(file) = &args.study_file {
-        json!({ "level": "study", "study": text_of(file)?.trim() })
+        json!({ "level": "study", "study": crate::files::text(file)?.trim() })
     } else if let Some(file) = &args.instance_file {
-        let text = text_of(file)?;
+        let text = crate::files::text(file)?;
         let uids: Vec<&str> = text.split_whitespace().collect();
         let [study, series, instance] = uids.as_slice() else {
             bail!("the file holds three UIDs: of the study, the series and the instance");
@@ -152,7 +149,7 @@ fn asked(args: &Args) -> anyhow::Result<Value> {
     };
     asked["sealed"] = Value::Bool(args.sealed);
     if let Some(file) = &args.recipient_file {
-        asked["recipient"] = Value::String(text_of(file)?);
+        asked["recipient"] = Value::String(crate::files::text(file)?);
     }
     // A report on accesses is for the patient, not for a peer.
     if args.no_report || args.to.is_some() {
@@ -168,13 +165,4 @@ fn named(id: &str) -> anyhow::Result<&str> {
 
 fn time(view: &Value, field: &str) -> String {
     crate::audit::time(view[field].as_u64().unwrap_or(0))
-}
-
-fn text_of(file: &Path) -> anyhow::Result<String> {
-    let text = if file.as_os_str() == "-" {
-        std::io::read_to_string(std::io::stdin()).context("cannot read standard input")?
-    } else {
-        std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?
-    };
-    Ok(text.trim_end_matches(['\r', '\n']).to_owned())
 }
