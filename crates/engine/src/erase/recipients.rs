@@ -159,11 +159,25 @@ impl Order {
         self.recipients.iter().any(|recipient| recipient.notice == Notice::Waiting)
     }
 
+    /// Writes down what peers answered that are still to be told.
+    pub(super) fn take_answers(&mut self, answers: &Answers, now: UnixMillis) {
+        for recipient in self.recipients.iter_mut().filter(|recipient| recipient.notice == Notice::Waiting) {
+            match answers.get(&recipient.name) {
+                Some(None) => (recipient.notice, recipient.told_at) = (Notice::Told, Some(now)),
+                Some(Some(why)) => recipient.why = Some(why.clone()),
+                None => {}
+            }
+        }
+    }
+
     /// The piece with this number of the note with that number.
     fn note_key(id: ErasureId, note: u32, piece: u32) -> Vec<u8> {
         [NOTES_PREFIX, &id.0, &note.to_be_bytes(), &piece.to_be_bytes()].concat()
     }
 }
+
+/// What kept peers from taking their notes, by peer; `None` for those that took them.
+pub(super) type Answers = BTreeMap<String, Option<String>>;
 
 /// Which instances of a study a peer has: `None` for all of them.
 type Has = BTreeMap<StudyRef, Option<BTreeSet<String>>>;
@@ -365,22 +379,15 @@ impl Shared {
 
     /// Brings the notes to the peers that are to be told. Who cannot be reached keeps the order waiting. Dying here, a
     /// peer may get its notes twice: they are the same instances.
-    pub(super) async fn tell_peers(self: &Arc<Self>, tenant: TenantId, order: &mut Order) -> Result<(), EraseError> {
+    pub(super) async fn tell_peers(self: &Arc<Self>, tenant: TenantId, order: &Order) -> Result<Answers, EraseError> {
         let waiting = order.recipients.iter().filter(|recipient| recipient.notice == Notice::Waiting);
-        let names: Vec<String> = waiting.map(|recipient| recipient.name.clone()).collect();
-        for name in names {
+        let mut answers = Answers::new();
+        for name in waiting.map(|recipient| &recipient.name) {
             let entry = self.erasure_entry(tenant, order, &format!("notice-{name}"));
             self.commit_entry(entry, None).await?;
-            let outcome = self.bring_notes(tenant, order, &name).await?;
-            let now = self.clock.now();
-            for recipient in order.recipients.iter_mut().filter(|r| r.name == name && r.notice == Notice::Waiting) {
-                match &outcome {
-                    None => (recipient.notice, recipient.told_at) = (Notice::Told, Some(now)),
-                    Some(why) => recipient.why = Some(why.clone()),
-                }
-            }
+            answers.insert(name.clone(), self.bring_notes(tenant, order, name).await?);
         }
-        Ok(())
+        Ok(answers)
     }
 
     /// What kept a peer from taking all its notes, if anything did.

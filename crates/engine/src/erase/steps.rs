@@ -75,7 +75,7 @@ impl Shared {
         id: ErasureId,
         approval: Option<String>,
     ) -> Result<Order, EraseError> {
-        let _turn = self.erased.turn.lock().await;
+        let mut turn = self.erased.turn.lock().await;
         let (mut order, mut version) = self.order(tenant, id).await?;
         loop {
             match order.stage {
@@ -99,7 +99,12 @@ impl Shared {
                 Stage::Destroyed => self.unlist(tenant, &mut order).await?,
                 Stage::Unlisted => self.delete(tenant, &mut order).await?,
                 Stage::Deleted if order.waits_for_recipients() => {
-                    self.tell_peers(tenant, &mut order).await?;
+                    // A slow peer holds up nobody else's order, and the officer can give it up meanwhile.
+                    drop(turn);
+                    let answers = self.tell_peers(tenant, &order).await;
+                    turn = self.erased.turn.lock().await;
+                    (order, version) = self.order(tenant, id).await?;
+                    order.take_answers(&answers?, self.clock.now());
                     let peers = order.recipients.iter().filter(|r| r.notice == Notice::Waiting).count();
                     if peers > 0 {
                         // Who was told is kept, and why the others were not.

@@ -11,11 +11,19 @@ use leadglass_engine::{
 };
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 
-/// Other houses: what each got. One that is called `away` is never reached, `picky` takes nothing.
+/// Other houses: what each got. One that is called `away` is never reached, `picky` takes nothing, `slow` waits at a door
+/// that is shut.
 #[derive(Default)]
-struct Others(Mutex<Vec<(String, Vec<u8>)>>);
+struct Others(Mutex<Vec<(String, Vec<u8>)>>, Mutex<Option<Arc<Door>>>);
+
+/// Says that somebody stands before it, and lets in when it is opened.
+#[derive(Default)]
+struct Door {
+    knocked: Notify,
+    opened: Notify,
+}
 
 impl Others {
     fn of(&self, peer: &str) -> Vec<Vec<u8>> {
@@ -40,6 +48,11 @@ impl Courier for Carrier {
         let (others, peer) = (self.0.clone(), peer.to_owned());
         async move {
             for number in 0..parcel.len() {
+                let door = others.1.lock().clone().filter(|_| peer == "slow");
+                if let Some(door) = door {
+                    door.knocked.notify_one();
+                    door.opened.notified().await;
+                }
                 if peer == "away" {
                     return Err(CourierError("nobody answers".to_owned()));
                 }
@@ -256,5 +269,36 @@ async fn a_stated_recipient_is_no_word_about_the_patient() {
         assert_eq!(pieces.iter().map(|piece| piece.len() as u64).sum::<u64>(), begun.view.bytes);
         assert_eq!(recipients(&house, &node, id).await, [("Dr. Weber".to_owned(), 1, 1, Notice::None)]);
     }
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_peer_holds_up_nobody_else_and_can_be_given_up() {
+    let house = House::new();
+    let node = house.start().await;
+    node.engine.set_erasure(AT_ONCE);
+    let others = Arc::new(Others::default());
+    node.engine.set_courier(Arc::new(Carrier(others.clone())));
+    let (told, other) = (DataSet::invented(1, 1), DataSet::invented(2, 1));
+    for set in [&told, &other] {
+        house.send(&node, set, 1).await.unwrap();
+    }
+    assert_eq!(bring(&house, &node, WhatToExport::Study(study(&told)), "slow").await, 1);
+    let permit = officer(&house, 7);
+    let id = order(&node, &permit, &WhatToErase::Study(study(&told))).await;
+    node.engine.tell_recipients(&permit, id, Tell::Peers).await.unwrap();
+    let door = Arc::new(Door::default());
+    *others.1.lock() = Some(door.clone());
+    let first = run(&node, &permit, id);
+    let meanwhile = async {
+        door.knocked.notified().await;
+        let next = order(&node, &permit, &WhatToErase::Study(study(&other))).await;
+        assert_eq!(run(&node, &permit, next).await.unwrap().stage, Stage::Done, "nobody waits for the peer");
+        node.engine.tell_recipients(&permit, id, Tell::Nobody).await.unwrap();
+        door.opened.notify_one();
+    };
+    let (done, ()) = tokio::join!(first, meanwhile);
+    assert_eq!(done.unwrap().stage, Stage::Done);
+    assert_eq!(recipients(&house, &node, id).await, [("slow".to_owned(), 1, 1, Notice::GivenUp)]);
     node.stop().await;
 }
