@@ -312,7 +312,7 @@ fn shorten(vault: &Vault, idle: &str, absolute: &str) {
     let text = fs::read_to_string(&file).expect("the vault's configuration");
     let (before, after) = text.split_once("[sessions]\n").expect("it says how long sessions last");
     let rest = after.split_once("\n[").map_or(String::new(), |(_, rest)| format!("[{rest}"));
-    let text = format!("{before}[sessions]\nidle = {idle:?}\nabsolute = {absolute:?}\n\n{rest}");
+    let text = format!("{before}[sessions]\nidle = {idle:?}\nabsolute = {absolute:?}\nfrom_tokens = true\n\n{rest}");
     fs::write(&file, text).expect("the configuration is writable");
 }
 

@@ -183,6 +183,8 @@ const TABLE: &[Row] = &[
     row("PUT", "/api/v1/session", Anybody(400)),
     row("POST", "/api/v1/session/proof", Locked(401, 200)),
     // People: for who may manage them, for the holder of an invitation (none is sent), for oneself.
+    row("GET", "/api/v1/tokens", Manage(200)),
+    row("DELETE", "/api/v1/tokens/{token}", Manage(404)),
     row("GET", "/api/v1/people", Manage(200)),
     row("POST", "/api/v1/people", Manage(400)),
     row("GET", "/api/v1/people/{id}", Manage(404)),

@@ -235,7 +235,7 @@ fn people_sign_in_through_their_practices_own_provider_with_the_role_of_their_gr
     };
     let mut browser = Browser::of(&vault);
     let listed = browser.ask("GET", "/api/v1/session/providers", &Value::Null).json();
-    assert_eq!(listed[0], json!({ "id": "praxis", "name": "Praxis" }));
+    assert_eq!(listed["providers"][0], json!({ "id": "praxis", "name": "Praxis" }));
     let (status, back) = come(&mut browser, "praxis", "erika", &Value::Null);
     assert_eq!((status, browser.role().as_deref()), (201, Some("clinician")));
     assert_eq!(browser.ask("GET", "/dicomweb/studies?limit=1", &Value::Null).status, 200);

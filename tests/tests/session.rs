@@ -268,3 +268,19 @@ fn a_download_ends_when_its_browser_signs_out() {
 }
 
 const SOON: Duration = Duration::from_secs(30);
+
+#[test]
+fn a_token_signs_no_browser_in_unless_the_house_says_so() {
+    let vault = Vault::with_config("[sessions]\nfrom_tokens = false\n");
+    for token in [vault.up.tokens.dpo.as_str(), &vault.up.tokens.clinician, "lg_nothing"] {
+        let mut browser = Browser::of(&vault);
+        let answer = browser.sign_in(token);
+        assert_eq!((answer.status, browser.cookie.is_none()), (403, true));
+        assert_eq!(answer.json()["code"], "token-signs-nobody-in");
+    }
+    let ways = Browser::of(&vault).ask("GET", "/api/v1/session/providers", b"").json();
+    assert_eq!(ways, json!({ "providers": [], "tokens": false }));
+    // A program sends it with each request.
+    let found = vault.ask("/studies?limit=1", Some(&vault.up.tokens.clinician), "application/dicom+json");
+    assert!(matches!(found.status, 200 | 204), "{}", found.status);
+}

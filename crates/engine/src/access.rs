@@ -229,6 +229,15 @@ impl Shared {
         });
     }
 
+    /// As [`Self::commit_entry`], of several that name nobody: all of them or none.
+    pub(crate) async fn commit_entries(self: &Arc<Self>, entries: Vec<NewEntry>) -> Result<(), CommitError> {
+        let shared = self.clone();
+        let entries = entries.into_iter().map(|entry| entry.encode().into()).collect();
+        let work = async move { shared.commit(Record { entries, ..Record::default() }).await };
+        self.tasks.spawn(work).await.map_err(|_| CommitError::Closed)??;
+        Ok(())
+    }
+
     /// Ends the accesses of a session, those too that are over for new requests, and drops what was opened in it.
     pub(crate) fn end_session(&self, session: [u8; 16]) {
         self.end_accesses(Ended::Session(session));

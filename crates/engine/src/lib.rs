@@ -10,6 +10,7 @@
 #![forbid(unsafe_code)]
 
 mod access;
+mod activity;
 mod again;
 mod alarm;
 mod breach;
@@ -47,6 +48,7 @@ mod verify;
 mod witness;
 
 pub use access::AccessError;
+pub use activity::Activity;
 pub use again::Begun;
 pub use alarm::{AlarmKind, Raised};
 pub use breach::{

@@ -99,22 +99,22 @@ impl Client {
     }
 
     fn with_role(vault: &Vault, role: &str) -> anyhow::Result<Self> {
-        let (base, token, ca) = match &vault.data {
-            Some(dir) => {
-                let text =
-                    std::fs::read(dir.join("up.json")).context("no up.json there: is `leadglass up` running?")?;
-                let up: Value = serde_json::from_slice(&text).context("up.json does not parse")?;
-                let text = |value: &Value| value.as_str().map(str::to_owned).context("up.json lacks a field");
-                (text(&up["http"]["base"])?, text(&up["tokens"][role])?, Some(PathBuf::from(text(&up["ca"])?)))
-            }
-            None => {
-                let base = vault.url.clone().context("--url is missing")?;
-                let file = vault.token_file.as_ref().context("--token-file is missing")?;
-                let token = std::fs::read_to_string(file).context("cannot read the token file")?;
-                (base, token.trim().to_owned(), vault.ca.clone())
-            }
-        };
-        Self::at(&base, &token, ca.as_deref())
+        if let Some(dir) = &vault.data {
+            return Self::of_up(dir, role);
+        }
+        let base = vault.url.as_deref().context("--url is missing")?;
+        let file = vault.token_file.as_ref().context("--token-file is missing")?;
+        let token = std::fs::read_to_string(file).context("cannot read the token file")?;
+        Self::at(base, token.trim(), vault.ca.as_deref())
+    }
+
+    /// What `leadglass up` runs in a directory, with its token of that role.
+    pub fn of_up(dir: &Path, role: &str) -> anyhow::Result<Self> {
+        let text = std::fs::read(dir.join("up.json")).context("no up.json there: is `leadglass up` running?")?;
+        let up: Value = serde_json::from_slice(&text).context("up.json does not parse")?;
+        let text = |value: &Value| value.as_str().map(str::to_owned).context("up.json lacks a field");
+        let ca = PathBuf::from(text(&up["ca"])?);
+        Self::at(&text(&up["http"]["base"])?, &text(&up["tokens"][role])?, Some(&ca))
     }
 
     /// The vault at an address, with a token.

@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 #![allow(unreachable_pub, reason = "the modules of a program have no outside")]
 
+mod activity;
 mod actors;
 mod admin;
 mod alarms;

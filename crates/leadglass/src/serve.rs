@@ -1,7 +1,7 @@
 //! `leadglass serve`: one vault node.
 
 use crate::{
-    alarms,
+    activity, alarms,
     audit::syslog,
     backup,
     config::Config,
@@ -15,7 +15,7 @@ use crate::{
 };
 use anyhow::Context;
 use leadglass_dimse::{Echo, Limits, Listener, Service, Storage, StoragePolicy, Transport};
-use leadglass_engine::{Refusals, Rooms};
+use leadglass_engine::{Activity, Refusals, Rooms};
 use leadglass_model::SystemEntropy;
 use leadglass_records::Sessions;
 use leadglass_web::{App, Crowd, Fronts, Identity, Origins, Renderer, Site};
@@ -79,6 +79,8 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         }
     };
 
+    activity::begun(&node.engine, &node.records.tokens(), &config).await?;
+    connections.spawn(activity::watch_clock(node.engine.clone(), stop.clone()));
     let refusals = node.engine.refusals(stop.clone());
     let book = Book::open(&config, node.engine.clone(), node.tenant_records.clone(), connections.clone()).await?;
     let dicom = listen_dicom(&config, &node, &book, &refusals, &connections, &stop).await?;
@@ -108,6 +110,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         engine: node.engine.clone(),
         tokens: Arc::new(node.records.tokens()),
         sessions: sessions.clone(),
+        sign_in_by_token: config.sessions.take_tokens(),
         people,
         providers: Arc::new(Providers::of(&config)?),
         devices: Arc::new(book),
@@ -166,6 +169,9 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     connections.close();
     let calm = async {
         connections.wait().await;
+        if let Err(error) = node.engine.record_activity(&[Activity::Stopped]).await {
+            tracing::warn!(%error, "the end could not be recorded");
+        }
         node.finish().await;
     };
     tokio::select! {

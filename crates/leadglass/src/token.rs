@@ -1,6 +1,7 @@
-//! `leadglass token`: bearer tokens, until people have logins. The vault must be stopped: it holds the records.
+//! `leadglass token`: bearer tokens for programs. A vault that runs holds its records: there tokens are listed and ended over
+//! HTTPS, and issued when it is stopped.
 
-use crate::{config::Config, node::Layout};
+use crate::{admin::Client, config::Config, node::Layout};
 use anyhow::Context;
 use leadglass_model::{ActorRef, Clock, Role, SystemClock, SystemEntropy, TenantId, UnixMillis};
 use leadglass_records::{NewToken, Records, Tokens};
@@ -8,10 +9,32 @@ use std::{path::PathBuf, process::ExitCode, sync::Arc};
 
 /// Issues, lists and revokes bearer tokens.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "\
+A vault that runs lists and revokes: with --data, or with --url and a token of the role admin. What a revoked token is being
+given ends at once.
+
+  leadglass token --url https://vault.example.org --token-file admin.token revoke ACTOR
+
+A vault that is stopped issues as well; its next start enters in the log what was issued and revoked meanwhile:
+
+  leadglass token --config vault.toml issue --tenant ID --role device --label gateway --days 90")]
+#[command(group(clap::ArgGroup::new("whose").required(true).args(["config", "data", "url"])))]
 pub struct Args {
-    /// The vault's configuration file.
+    /// The configuration file of a vault that is stopped.
     #[arg(long, value_name = "FILE")]
-    config: PathBuf,
+    config: Option<PathBuf>,
+    /// The directory of a running `leadglass up`.
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// The address of a vault that runs.
+    #[arg(long, value_name = "URL", requires = "token_file")]
+    url: Option<String>,
+    /// A file that holds a token of the role admin.
+    #[arg(long, value_name = "FILE", requires = "url")]
+    token_file: Option<PathBuf>,
+    /// The authority of the vault's certificate, PEM, when the system does not know it.
+    #[arg(long, value_name = "FILE", requires = "url")]
+    ca: Option<PathBuf>,
     /// Prints JSON.
     #[arg(long)]
     json: bool,
@@ -40,9 +63,9 @@ enum Command {
     List,
     /// Ends a token at once.
     Revoke {
-        /// The tenant's id.
+        /// The tenant's id, where the vault is stopped.
         #[arg(long)]
-        tenant: TenantId,
+        tenant: Option<TenantId>,
         /// The token's actor, from `list`.
         actor: String,
     },
@@ -50,10 +73,46 @@ enum Command {
 
 /// Does it.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let config = Config::read(&args.config)?;
-    let tokens = open(&config)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let Some(file) = &args.config else { return runtime.block_on(ask(args)) };
+    let config = Config::read(file)?;
+    let tokens = open(&config)?;
     runtime.block_on(act(&config, &tokens, args))
+}
+
+/// Asks a vault that runs.
+async fn ask(args: Args) -> anyhow::Result<ExitCode> {
+    let client = match (&args.data, &args.url, &args.token_file) {
+        (Some(dir), ..) => Client::of_up(dir, "admin")?,
+        (None, Some(url), Some(file)) => Client::at(url, &crate::files::text(file)?, args.ca.as_deref())?,
+        _ => anyhow::bail!("--url and --token-file, or --data"),
+    };
+    match args.command {
+        Command::Issue { .. } => anyhow::bail!("a token is issued with --config, while the vault is stopped"),
+        Command::List => {
+            for token in client.get("/api/v1/tokens").await?.as_array().into_iter().flatten() {
+                if args.json {
+                    print(token);
+                    continue;
+                }
+                let text = |field: &str| token[field].as_str().unwrap_or("-").to_owned();
+                let state = if token["revoked_ms"].is_null() { "valid" } else { "revoked" };
+                print(&format!("{}  {:<12}  {state:<7}  {}", text("actor"), text("role"), text("label")));
+            }
+        }
+        Command::Revoke { actor, .. } => {
+            let id = actor_of(&actor)?;
+            client.send(client.http.delete(format!("{}/api/v1/tokens/{id}", client.base))).await?;
+            eprintln!("Revoked.");
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn actor_of(text: &str) -> anyhow::Result<ActorRef> {
+    let mut bytes = [0; 16];
+    hex::decode_to_slice(text, &mut bytes).context("the actor is 32 hexadecimal digits, see `token list`")?;
+    Ok(ActorRef(bytes))
 }
 
 /// The token table of a node that does not run.
@@ -99,9 +158,8 @@ async fn act(config: &Config, tokens: &Tokens, args: Args) -> anyhow::Result<Exi
             }
         }
         Command::Revoke { tenant, actor } => {
-            let mut bytes = [0; 16];
-            hex::decode_to_slice(&actor, &mut bytes).context("the actor is 32 hexadecimal digits, see `token list`")?;
-            tokens.revoke(tenant, ActorRef(bytes)).await?;
+            let tenant = tenant.context("--tenant says whose it is")?;
+            tokens.revoke(tenant, actor_of(&actor)?).await?;
             eprintln!("Revoked.");
         }
     }

@@ -24,8 +24,9 @@ function welcome(session) {
 // The practice's own sign-in services, where there are any.
 async function offer() {
   try {
-    const all = await (await ask("/api/v1/session/providers")).json();
-    $("providers").replaceChildren(...all.map(({ id, name }) => {
+    const { providers, tokens } = await (await ask("/api/v1/session/providers")).json();
+    $("by-token").hidden = !tokens;
+    $("providers").replaceChildren(...providers.map(({ id, name }) => {
       const button = element("button", { class: "button wide", type: "button" }, `Sign in with ${name}`);
       button.addEventListener("click", async () => {
         button.disabled = true;

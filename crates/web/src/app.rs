@@ -3,7 +3,7 @@
 use crate::{
     DeviceDesk, Origins, Problem, Renderer, SignInProviders, admin, audit, breach, care, cases, deidentify, devices,
     erase, export, front, head, health, keyhost, letters, openapi, pages, people, places, qido, rectify, refusals,
-    rendered, retention, session, small, stow, trace, upload, wado, wado_uri,
+    rendered, retention, session, small, stow, tokens, trace, upload, wado, wado_uri,
 };
 use axum::{
     Router,
@@ -30,6 +30,8 @@ pub struct App {
     pub tokens: Arc<Tokens>,
     /// Browsers that are signed in.
     pub sessions: Sessions,
+    /// Whether a bearer token signs a browser in.
+    pub sign_in_by_token: bool,
     /// Who works here.
     pub people: People,
     /// Who vouches for people.
@@ -112,6 +114,8 @@ pub fn routes(app: App) -> Router {
         .route("/api/v1/uploads", upload::Desk::new().route())
         .route("/api/v1/session", get(session::look).post(session::begin).put(session::turn).delete(session::end))
         .route("/api/v1/session/passkey", post(session::begin_passkey))
+        .route("/api/v1/tokens", get(tokens::list))
+        .route("/api/v1/tokens/{token}", delete(tokens::revoke))
         .route("/api/v1/session/providers", get(session::providers))
         .route("/api/v1/session/providers/{provider}", post(session::depart))
         .route("/api/v1/session/proof", post(session::begin_proof))

@@ -42,6 +42,7 @@ mod serve;
 mod session;
 mod small;
 mod stow;
+mod tokens;
 mod trace;
 mod traffic;
 mod upload;

@@ -28,7 +28,7 @@ use crate::{Engine, KeyLogError, Practice, ReportError, Shared, Unmatched};
 use leadglass_audit::ClientRef;
 use leadglass_index::IndexError;
 use leadglass_model::{ActorRef, Audit, Fault, KeyId, Permit, Phi, Role, StudyRef, UnixMillis};
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
 /// Through what data were reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -197,7 +197,12 @@ impl Shared {
         let shared = self.clone();
         let passed = tokio::task::spawn_blocking(move || shared.pass_own_log(tally));
         let (tally, log_entries) = passed.await.map_err(|_| BreachError::Stopping)??;
-        let counted = tally.finish(&self.lying_here(tenant, asked.to).await?);
+        // Only where everything that lay here is asked about: a person's or a device's scope does not grow with the archive.
+        let lay_here = match by {
+            Selector::Node(node) if node == me => self.lying_here(tenant, asked.to).await?,
+            _ => HashMap::new(),
+        };
+        let counted = tally.finish(&lay_here);
         let (subjects, unaccounted_elsewhere) = (counted.subjects.len(), counted.unaccounted_elsewhere);
         tracing::info!(
             opened = counted.opened.len(),

@@ -1,4 +1,4 @@
-//! How long a browser stays signed in at most.
+//! How long a browser stays signed in at most, and by what.
 
 use anyhow::ensure;
 use leadglass_records::SessionTimes;
@@ -15,15 +15,24 @@ pub struct Sessions {
     /// In any case.
     #[serde(with = "humantime_serde")]
     pub absolute: Duration,
+    /// Whether a bearer token signs a browser in. No, unless it is said: a token is one secret, without a second factor, and
+    /// whoever has it would be signed in as an administrator. A person has a login; programs send the token with each request.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub from_tokens: Option<bool>,
 }
 
 impl Default for Sessions {
     fn default() -> Self {
-        Self { idle: *BOUNDS.end(), absolute: *BOUNDS.end() }
+        Self { idle: *BOUNDS.end(), absolute: *BOUNDS.end(), from_tokens: None }
     }
 }
 
 impl Sessions {
+    /// Whether a bearer token signs a browser in.
+    pub fn take_tokens(&self) -> bool {
+        self.from_tokens.unwrap_or(false)
+    }
+
     /// What must hold beyond the types.
     pub fn check(&self) -> anyhow::Result<()> {
         for (name, time) in [("idle", self.idle), ("absolute", self.absolute)] {

@@ -3,7 +3,20 @@
 //! The records are sealed, so the running vault is asked.
 
 use super::{Finding, running::Running};
+use crate::config::Config;
 use serde_json::Value;
+
+/// Whether one secret alone makes a browser an administrator's.
+pub(super) fn second_factor(config: &Config) -> Finding {
+    if !config.sessions.take_tokens() {
+        return Finding::green("tokens-sign-nobody-in", "Nobody signs in without a second factor.");
+    }
+    Finding::yellow("tokens-sign-in", "A bearer token signs a browser in, without a second factor.")
+        .why(
+            "Whoever finds one in a script or a backup is signed in as what it was made for, an administrator perhaps.",
+        )
+        .fix("leadglass person invite for each person, then leave [sessions] from_tokens out")
+}
 
 pub(super) async fn look(running: &Running) -> Vec<Finding> {
     match running.list("/api/v1/people").await {
@@ -84,6 +97,15 @@ mod tests {
     use super::*;
     use crate::doctor::Light;
     use serde_json::json;
+
+    #[test]
+    fn a_browser_that_a_token_signs_in_is_told() {
+        let mut config = crate::up::tests::vault_config();
+        config.sessions.from_tokens = None;
+        assert_eq!(second_factor(&config).light, Light::Green);
+        config.sessions.from_tokens = Some(true);
+        assert_eq!(second_factor(&config).light, Light::Yellow);
+    }
 
     #[test]
     fn shared_and_stale_logins_are_named_in_plain_words() {

@@ -1,6 +1,6 @@
 //! `up --config FILE`: what a person may change of what `up` sets. Kept, so that a second start has it too.
 
-use crate::config::{Alarms, Audit, Care, Config, Device, Erasure, Limits, Oidc, Peer, Store, Viewer};
+use crate::config::{Alarms, Audit, Care, Config, Device, Erasure, Limits, Oidc, Peer, Sessions, Store, Viewer};
 use anyhow::Context;
 use leadglass_model::{ReceiverId, SystemEntropy, TenantId};
 use serde::{Deserialize, Serialize};
@@ -35,6 +35,8 @@ pub struct Overrides {
     alarms: Option<Alarms>,
     /// Where the audit log goes.
     audit: Option<Audit>,
+    /// How long browsers stay signed in, and by what.
+    sessions: Option<Sessions>,
     /// Who vouches for people.
     oidc: Option<Vec<Oidc>>,
     /// Where exports may be brought to.
@@ -155,6 +157,10 @@ impl Overrides {
         }
         if let Some(audit) = &self.audit {
             vault.audit = audit.clone();
+        }
+        if let Some(sessions) = &self.sessions {
+            let from_tokens = sessions.from_tokens.or(vault.sessions.from_tokens);
+            vault.sessions = Sessions { from_tokens, ..sessions.clone() };
         }
         if let Some(care) = self.care {
             vault.tenants.iter_mut().for_each(|tenant| tenant.care = care);

@@ -170,6 +170,8 @@ fn first_config(home: &Home, tenant: TenantId, other_tenant: TenantId, ports: Po
 fn place(config: &mut Config, home: &Home, ports: Ports) {
     let (certificate, key, ca) = (home.tls("server.pem"), home.tls("server-key.pem"), home.tls("ca.pem"));
     config.data = home.vault();
+    // A place to try things out: its tokens are printed, and nobody has a login yet.
+    config.sessions.from_tokens = Some(true);
     if let Store::Local { path, .. } = &mut config.store {
         *path = home.objects();
     }

@@ -133,6 +133,9 @@ pub(crate) async fn begin_passkey(State(app): State<App>, parts: Parts) -> Resul
 }
 
 async fn begin_with_token(app: &App, parts: &Parts, token: &str) -> Result<Response, Problem> {
+    if !app.sign_in_by_token {
+        return Err(Problem::new(Fault::Denied, "token-signs-nobody-in", BY_TOKEN));
+    }
     let mut is_person = true;
     let times = |grant: &TokenGrant| {
         let times = Principal { tenant: grant.tenant, actor: grant.actor, role: grant.role }.session_times();
@@ -145,6 +148,10 @@ async fn begin_with_token(app: &App, parts: &Parts, token: &str) -> Result<Respo
     };
     opened(app, parts, SignedIn { reference, session, device: None }, json!({})).await
 }
+
+/// What whoever tries it can do.
+const BY_TOKEN: &str = "A token signs nobody in here: people have logins of their own, with a second factor. Ask for an invitation \
+                        (leadglass person invite). Programs send the token with each request.";
 
 /// Records a sign-in, ends the session before it, and hands out the cookies.
 pub(crate) async fn opened(app: &App, parts: &Parts, signed_in: SignedIn, more: Value) -> Result<Response, Problem> {

@@ -85,9 +85,9 @@ pub trait SignInProviders: Send + Sync + 'static {
     async fn arrive(&self, back: Return) -> Result<Vouched, ProviderError>;
 }
 
-/// `GET /api/v1/session/providers`
+/// `GET /api/v1/session/providers`: the ways to sign in beside a passkey and a password.
 pub(crate) async fn providers(State(app): State<App>) -> Response {
-    Json(app.providers.list()).into_response()
+    Json(json!({ "providers": app.providers.list(), "tokens": app.sign_in_by_token })).into_response()
 }
 
 /// `POST /api/v1/session/providers/{provider}`: where to go.
