@@ -74,6 +74,11 @@ impl Layout {
         self.root.join("control.sock")
     }
 
+    /// Stands while a restore is under way; it begins again whatever it left behind.
+    pub fn restoring(&self) -> PathBuf {
+        self.root.join("restore-under-way")
+    }
+
     /// When a restore was last tried, and with which backup.
     pub fn restore_proof(&self) -> PathBuf {
         self.root.join("restore-proof.json")

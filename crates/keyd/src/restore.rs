@@ -84,7 +84,13 @@ pub fn proof(layout: &Layout) -> Option<RestoreProof> {
     serde_json::from_slice(&bytes).ok()
 }
 
-/// Restores into an empty data directory. The own log begins anew under its next number. Receipts that lie beside the capsules
+/// Whether a restore may begin here: nothing is here, or what one left that was broken off.
+pub fn may_begin(layout: &Layout) -> Result<(), Refusal> {
+    if layout.restoring().exists() { Ok(()) } else { setup::refuse_used(layout) }
+}
+
+/// Restores into an empty data directory, or one in which it was broken off: then it begins again. The own log begins anew
+/// under its next number. Receipts that lie beside the capsules
 /// are carried out again before the first start answers anybody, and it waits for those of the vaults.
 pub fn restore(
     layout: &Layout,
@@ -93,9 +99,14 @@ pub fn restore(
     (source, capsules, sheet): (&Source, &Path, &RecoverySheet),
     (clock, entropy): (&dyn Clock, &dyn Entropy),
 ) -> Result<Opened, Refusal> {
-    setup::refuse_used(layout)?;
+    may_begin(layout)?;
     let Recovered { epoch, epoch_key, keyring, rows, summary } = recover(source, capsules, sheet)?;
     disk::private_dir(layout.root())?;
+    disk::replace(&layout.restoring(), b"")?;
+    // What stands here is a broken-off restore's: nobody has opened anything with it, for the mark was there.
+    for left in [layout.database(), layout.keyring(), layout.epoch(), layout.config()] {
+        disk::remove(&left)?;
+    }
     config.write(&layout.config())?;
     provider.keep(epoch, &epoch_key)?;
     capsule::write(&config.capsules(layout), &keyring.recovery_recipient, epoch, &epoch_key)?;
@@ -116,6 +127,7 @@ pub fn restore(
     // What was erased since is in none of these rows: nothing opens until the vaults have shown their receipts.
     records.extend(awaited_records(&keyring, clock.now()));
     Store::create(&layout.database(), &records)?;
+    disk::remove(&layout.restoring())?;
     Ok(summary)
 }
 

@@ -55,7 +55,7 @@ pub fn init(
 
 /// Refuses a directory that holds a key service, or part of one.
 pub fn refuse_used(layout: &Layout) -> Result<(), Refusal> {
-    let used = [layout.database(), layout.keyring(), layout.epoch(), layout.config()];
+    let used = [layout.database(), layout.keyring(), layout.epoch(), layout.config(), layout.restoring()];
     if used.iter().any(|path| path.exists()) {
         return Err(Refusal::new(
             ProblemCode::Conflict,

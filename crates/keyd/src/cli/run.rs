@@ -304,7 +304,7 @@ fn bring_back(cli: &Cli, layout: &Layout, args: &Restore) -> Result<Value, Refus
         &args.settings,
         provider_config(args.provider, args.kdf_memory_kib, args.key_file.as_deref(), args.credential.as_deref())?,
     )?;
-    setup::refuse_used(layout)?;
+    restore::may_begin(layout)?;
     let provider = new_provider(cli, layout, &config)?;
     let from = (&source, capsules.as_path(), &sheet);
     let opened = restore::restore(layout, &config, provider.as_ref(), from, (&SystemClock, &SystemEntropy))?;

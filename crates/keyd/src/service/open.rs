@@ -57,6 +57,9 @@ pub enum OpenError {
     /// The mirror could not be started.
     #[error("the mirror could not be started")]
     Mirror(#[from] BackupError),
+    /// A restore was broken off here.
+    #[error("a restore was broken off here: run `leadglass-keyd restore` again, as it was begun")]
+    Restoring,
     /// What a crash left half done could not be finished.
     #[error("what a crash left half done could not be finished")]
     Resume(#[from] Refusal),
@@ -70,6 +73,7 @@ impl OpenError {
             Self::Keyring(source) => source.fault(),
             Self::Store(source) => source.fault(),
             Self::Nameless => Fault::Corrupt,
+            Self::Restoring => Fault::Conflict,
             Self::Log(source) => source.fault(),
             Self::Mirror(source) => source.fault(),
             Self::Resume(source) => source.fault(),
@@ -81,6 +85,9 @@ impl Service {
     /// Unseals. Blocks: stretching a passphrase takes about a second, verifying the log its length.
     pub fn open(started: Started, provider: Box<dyn SealProvider>) -> Result<Arc<Self>, OpenError> {
         let Started { layout, config, clock, entropy } = started;
+        if layout.restoring().exists() {
+            return Err(OpenError::Restoring);
+        }
         // A crash in the middle of an advance leaves the new epoch prepared; the keyring says which one is in force.
         provider.promote(Keyring::epoch_of(&layout.keyring())?)?;
         let (epoch, epoch_key) = provider.open()?;

@@ -80,6 +80,52 @@ async fn a_mirror_brings_back_what_no_backup_saw() {
     assert_opens(&new, &running, &made).await;
 }
 
+/// Killed ever later until it comes through: each time it begins again and opens everything, and nothing serves in between.
+#[tokio::test]
+async fn a_restore_that_is_killed_begins_again() {
+    let old = Host::new();
+    let running = old.serve();
+    let mut api = old.connect(&running, "vault").await;
+    let made = old.create(&mut api, None, 5).await;
+    let backup = old.done(&["backup"])["path"].as_str().unwrap().to_owned();
+    running.kill();
+    let mut broken = 0;
+    for step in 0.. {
+        let new = fresh_machine(&old);
+        std::fs::copy(&backup, new.at("backup.lgkb")).unwrap();
+        copy(&old.data().join("capsules"), &new.dir.path().join("capsules-kept"));
+        let (key, sheet) = (new.at("outside/unseal.key"), new.at("sheet.txt"));
+        let (file, capsules) = (new.at("backup.lgkb"), new.at("capsules-kept"));
+        let mut restore = vec!["restore", "--backup", &file, "--from-capsules", &capsules, "--sheet", &sheet];
+        restore.extend(["--provider", "key-file", "--key-file", &key, "--listen", "127.0.0.1:0"]);
+        // So many of its files are there when it dies.
+        let files = ["restore-under-way", "keyd.toml", "epoch.json", "keyring.svo", "keys.redb"];
+        let Some(seen) = files.get(step) else { break };
+        let mut child = new.spawn(&restore);
+        let seen = new.data().join(seen);
+        while !seen.exists() && child.try_wait().unwrap().is_none() {
+            std::hint::spin_loop();
+        }
+        child.kill().unwrap();
+        let came_through = child.wait().unwrap().success();
+        if new.data().join("restore-under-way").exists() {
+            broken += 1;
+            let (code, words) = new.refused(&["serve"]);
+            let is_configured = new.data().join("keyd.toml").exists();
+            assert!(code != 0 && (!is_configured || words.contains("restore was broken off")), "{code} {words}");
+            assert_eq!(new.done(&restore)["opened"], 5, "{step}");
+        } else if !came_through && !new.data().join("keys.redb").exists() {
+            assert_eq!(new.done(&restore)["opened"], 5, "{step}: it had not begun");
+        }
+        new.done(&["ca", "issue", "server"]);
+        let running = new.serve();
+        no_receipts(&new, &running).await;
+        assert_opens(&new, &running, &made).await;
+        assert_eq!(new.refused(&restore).0, 5, "a whole one is not begun again");
+    }
+    assert!(broken >= 1, "none was broken off");
+}
+
 #[test]
 fn another_sheet_or_a_changed_backup_restores_nothing() {
     let old = Host::new();

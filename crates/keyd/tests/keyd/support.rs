@@ -90,6 +90,13 @@ impl Host {
         command.output().unwrap()
     }
 
+    /// Begins a command.
+    pub(crate) fn spawn(&self, args: &[&str]) -> Child {
+        let mut command = Command::new(BIN);
+        command.arg("--data").arg(self.data()).arg("--json").args(args).env_clear();
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+    }
+
     /// Runs a command that must succeed, and gives its JSON.
     pub(crate) fn done(&self, args: &[&str]) -> Value {
         let output = self.run(args);
