@@ -10,7 +10,7 @@ use leadglass_tests::http::Ask;
 use leadglass_tests::peers::{dcmtk, echoscu, free_port, run_python, said};
 use leadglass_tests::process::{forget_peak, kill_9, peak_bytes, resident_bytes, until};
 use leadglass_tests::scratch;
-use leadglass_tests::site::large;
+use leadglass_tests::site::{drained, large, sibling};
 use leadglass_tests::vault::{Vault, program};
 use serde_json::{Value, json};
 use std::fs;
@@ -43,21 +43,29 @@ def records(name):
     return [(r.DirectoryRecordType, list(r.ReferencedFileID), r.ReferencedSOPInstanceUIDInFile,
              r.ReferencedTransferSyntaxUIDInFile) for r in listed if "ReferencedFileID" in r]
 
+def tree(name):
+    levels = ["PatientID", "StudyInstanceUID", "SeriesInstanceUID", "Modality", "SOPInstanceUID"]
+    return sorted([str(getattr(instance, level)) for level in levels] for instance in FileSet(name))
+
 ours = records("DICOMDIR")
 found = FileSet("DICOMDIR")
 assert len(list(found)) == len(ours)
 for instance in found:
-    assert instance.load().SOPInstanceUID == instance.SOPInstanceUID
+    loaded = instance.load()
+    for level in ["PatientID", "StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"]:
+        assert str(getattr(loaded, level)) == str(getattr(instance, level)), level
 os.mkdir("other")
 shutil.copytree("DICOM", "other/DICOM")
 made = subprocess.run([dcmmkdir, "-W", "-Nxc", "-Nrc", "+I", "+r", "+id", ".", "DICOM"], cwd="other", capture_output=True, text=True)
 assert made.returncode == 0, made.stderr
 assert sorted(map(str, records("other/DICOMDIR"))) == sorted(map(str, ours)), (ours, records("other/DICOMDIR"))
+assert tree("other/DICOMDIR") == tree("DICOMDIR"), (tree("other/DICOMDIR"), tree("DICOMDIR"))
 names = archive.namelist()
 for name in names:
     if name.startswith("METADATA"):
         json.load(open(name))
-print(json.dumps({"kinds": [kind for kind, *_ in ours], "names": names}))
+upper = [r.DirectoryRecordType for r in pydicom.dcmread("DICOMDIR").DirectoryRecordSequence if "ReferencedFileID" not in r]
+print(json.dumps({"kinds": [kind for kind, *_ in ours], "names": names, "upper": sorted(upper)}))
 "##;
 
 fn leadglass(vault: &Vault) -> Command {
@@ -112,6 +120,52 @@ fn every_kind_of_instance_goes_out_as_it_came_and_others_read_the_media() {
         let previews = found["names"].as_array().unwrap().iter().filter(|n| n.as_str().unwrap().starts_with("PREVIEW"));
         assert_eq!(previews.count(), usize::from(kind == "IMAGE"), "{file}");
     }
+}
+
+/// The same images in another series of their study: its UID ends with these three digits.
+fn of_other_series((f, data_set): &(Fixture, Vec<u8>), number: u64) -> (Fixture, Vec<u8>) {
+    let (f, mut data_set) = sibling(f, data_set, number);
+    let new = format!("{}{number:03}", &f.series[..f.series.len() - 3]);
+    while let Some(at) = data_set.windows(new.len()).position(|part| part == f.series.as_bytes()) {
+        data_set[at..at + new.len()].copy_from_slice(new.as_bytes());
+    }
+    (Fixture { series: new, ..f }, data_set)
+}
+
+#[test]
+fn a_patient_of_several_studies_and_series_has_a_directory_that_others_make_alike() {
+    let (vault, dir) = (Vault::up(), scratch());
+    let ct = Fixture::named("ct-1.dcm").renamed(1);
+    let second = of_other_series(&ct, 501);
+    let (dx, pdf) = (Fixture::named("dx.dcm").renamed(2), Fixture::named("pdf.dcm").renamed(3));
+    let all = [&ct, &sibling(&ct.0, &ct.1, 401), &second, &sibling(&second.0, &second.1, 402), &dx, &pdf];
+    for (f, data_set) in all {
+        assert_eq!(vault.store(f, data_set).unwrap().status, 0);
+    }
+    drained(&vault);
+    let at = |name: &str, text: &str| {
+        let path = dir.path().join(name);
+        fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    // They are one patient's, with two numbers until now.
+    let studies = at("studies", &format!("{}\n{}\n", dx.0.study, pdf.0.study));
+    let patient = at("patient", &ct.0.patient_id);
+    let merged = Command::new(program())
+        .args(["rectify", "study", "--study-file", &studies, "--as-patient-file", &patient, "--yes", "--data"])
+        .arg(vault.folder())
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    assert!(merged.status.success(), "{}", said(&merged));
+    let (package, unpacked) = (dir.path().join("all.zip"), dir.path().join("all"));
+    exported(&vault, &["--patient-file", &patient], &package);
+    let found = taken_apart(&package, &unpacked);
+    let mut kinds: Vec<&str> = found["kinds"].as_array().unwrap().iter().map(|kind| kind.as_str().unwrap()).collect();
+    kinds.sort_unstable();
+    assert_eq!(kinds, ["ENCAP DOC", "IMAGE", "IMAGE", "IMAGE", "IMAGE", "IMAGE"]);
+    let upper = ["PATIENT", "SERIES", "SERIES", "SERIES", "SERIES", "STUDY", "STUDY", "STUDY"];
+    assert_eq!(found["upper"], json!(upper));
 }
 
 #[test]

@@ -115,7 +115,7 @@ impl Engine {
     ) -> Result<DueList, RetentionError> {
         let (shared, tenant) = (&self.shared, permit.tenant());
         let on = on.unwrap_or_else(|| Day::of(shared.clock.now()));
-        let judge = Judge::of(shared, tenant).await?;
+        let judge = Judge::of(shared, tenant, None).await?;
         let mut due = Vec::new();
         for study_ref in shared.catalog.study_refs(tenant) {
             let Some(entry) = shared.catalog.study_by_ref(tenant, study_ref) else { continue };
@@ -178,7 +178,7 @@ impl Shared {
         studies: &[StudyEntry],
         by_rule: bool,
     ) -> Result<Option<Kept>, RetentionError> {
-        let (judge, today) = (Judge::of(self, tenant).await?, Day::of(self.clock.now()));
+        let (judge, today) = (Judge::of(self, tenant, Some(studies)).await?, Day::of(self.clock.now()));
         for study in studies {
             match judge.say(study, today, by_rule).await? {
                 Said::Kept(kept) => return Ok(Some(kept)),
@@ -198,7 +198,7 @@ impl Shared {
         tenant: TenantId,
         studies: &[StudyEntry],
     ) -> Result<Vec<Kept>, RetentionError> {
-        let (judge, today) = (Judge::of(self, tenant).await?, Day::of(self.clock.now()));
+        let (judge, today) = (Judge::of(self, tenant, Some(studies)).await?, Day::of(self.clock.now()));
         let mut kept = Vec::new();
         for study in studies {
             if let Said::Kept(why) = judge.say_by_law(study, today).await? {

@@ -2,13 +2,16 @@
 
 use super::{
     Day, Kept, RetentionError,
-    hold::{Hold, Whose, without_issuer},
-    rule::{About, Rule},
+    hold::{Hold, Whose},
+    rule::{About, Rule, Since},
 };
-use crate::{Shared, cases::OpenCase};
-use leadglass_index::StudyEntry;
-use leadglass_model::TenantId;
-use std::{collections::HashMap, sync::Arc};
+use crate::{Shared, cases::OpenCase, ingest::PatientKey};
+use leadglass_index::{Pattern, Query, StudyEntry, StudyRow};
+use leadglass_model::{Phi, TenantId};
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+};
 
 /// Rules, holds, open cases, and when each patient was examined last, at one moment.
 pub(super) struct Judge {
@@ -31,11 +34,21 @@ pub(super) enum Said {
 }
 
 impl Judge {
-    pub(super) async fn of(shared: &Arc<Shared>, tenant: TenantId) -> Result<Self, RetentionError> {
+    /// For these studies, or for every study.
+    pub(super) async fn of(
+        shared: &Arc<Shared>,
+        tenant: TenantId,
+        studies: Option<&[StudyEntry]>,
+    ) -> Result<Self, RetentionError> {
         let (rules, holds) = (shared.rules(tenant).await?, shared.holds(tenant).await?);
         let cases = shared.open_cases(tenant).await?;
-        let (all, judged) = (shared.clone(), !rules.is_empty());
-        let look = move || if judged { all.last_examinations(tenant) } else { HashMap::new() };
+        let (all, asked) = (shared.clone(), rules.iter().any(|rule| rule.since == Since::LastExamination));
+        let whose: Option<Vec<PatientKey>> = studies.map(|studies| studies.iter().map(crate::patient_key).collect());
+        let look = move || match whose {
+            _ if !asked => HashMap::new(),
+            Some(patients) => all.last_examinations_of(tenant, &patients),
+            None => all.last_examinations(tenant),
+        };
         let last = tokio::task::spawn_blocking(look).await.map_err(|_| RetentionError::Stopping)?;
         Ok(Self { shared: shared.clone(), tenant, rules, holds, cases, last })
     }
@@ -88,7 +101,7 @@ impl Judge {
         } else {
             Default::default()
         };
-        let examined = examined(study);
+        let examined = examined(&study.row);
         let last = whose.any.and_then(|token| self.last.get(&token).copied());
         Ok(About {
             modalities: series.iter().filter_map(|row| row.modality.clone()).collect(),
@@ -104,11 +117,29 @@ impl Judge {
 impl Shared {
     /// By the token of a Patient ID whatever its issuer: rather too long than too short. Studies without an ID are one patient.
     fn last_examinations(&self, tenant: TenantId) -> HashMap<String, Day> {
+        let refs = self.catalog.study_refs(tenant).into_iter();
+        self.last_of(tenant, refs.filter_map(|study| self.catalog.study_by_ref(tenant, study)).map(|study| study.row))
+    }
+
+    /// The same for some patients: what it costs does not grow with the archive as looking at every study does.
+    fn last_examinations_of(&self, tenant: TenantId, patients: &[PatientKey]) -> HashMap<String, Day> {
+        let mut rows = Vec::new();
+        for id in patients.iter().map(|patient| patient.id.expose()).collect::<BTreeSet<_>>() {
+            let Ok(Some(patient_id)) = Pattern::parse(id) else { return self.last_examinations(tenant) };
+            let query = Query { patient_id: Some(patient_id), ..Query::default() };
+            let Ok(found) = self.catalog.find_studies(tenant, &query, || false) else { continue };
+            rows.extend(found.hits.into_iter().map(|hit| hit.row));
+        }
+        rows.extend(self.catalog.quarantined(tenant, None).into_iter().map(|case| case.row));
+        self.last_of(tenant, rows.into_iter())
+    }
+
+    fn last_of(&self, tenant: TenantId, rows: impl Iterator<Item = StudyRow>) -> HashMap<String, Day> {
         let mut last: HashMap<String, Day> = HashMap::new();
-        for study in self.catalog.study_refs(tenant) {
-            let Some(entry) = self.catalog.study_by_ref(tenant, study) else { continue };
-            let Some(token) = self.token_of(tenant, &without_issuer(crate::patient_key(&entry))) else { continue };
-            let examined = examined(&entry);
+        for row in rows {
+            let id = row.patient_id.clone().unwrap_or_else(|| Phi::new(String::new()));
+            let Some(token) = self.token_of(tenant, &PatientKey { id, issuer: None }) else { continue };
+            let examined = examined(&row);
             last.entry(token).and_modify(|day| *day = examined.max(*day)).or_insert(examined);
         }
         last
@@ -116,7 +147,7 @@ impl Shared {
 }
 
 /// The day that the study says, or the day on which it came.
-fn examined(study: &StudyEntry) -> Day {
-    let said = study.row.date.as_ref().and_then(|date| Day::of_dicom(date.expose()));
-    said.unwrap_or_else(|| Day::of(study.row.created_at))
+fn examined(row: &StudyRow) -> Day {
+    let said = row.date.as_ref().and_then(|date| Day::of_dicom(date.expose()));
+    said.unwrap_or_else(|| Day::of(row.created_at))
 }
