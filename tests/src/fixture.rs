@@ -113,6 +113,20 @@ impl Fixture {
         (copy, if is_deflated { deflated(&body) } else { body })
     }
 
+    /// The same patient, another study: `Visit 0007` is its description. Of a fixture that says `Fixture ct` there.
+    ///
+    /// # Panics
+    /// As [`Fixture::renamed`], and for one that says anything else.
+    #[must_use]
+    pub fn visit(&self, number: u64) -> (Self, Vec<u8>) {
+        let (mut copy, body) = self.renamed(number);
+        let body = replaced(&body, copy.patient_id.as_bytes(), self.patient_id.as_bytes());
+        copy.patient_id.clone_from(&self.patient_id);
+        let description = |text: &str| [b"\x08\x00\x30\x10LO\x0a\x00", text.as_bytes()].concat();
+        let said = format!("Visit {:04}", number % 10_000);
+        (copy, replaced(&body, &description("Fixture ct"), &description(&said)))
+    }
+
     /// [`Fixture::renamed`], as a file under the fixture's own head.
     ///
     /// # Panics

@@ -86,6 +86,15 @@ impl Http {
         self.try_send(Method::GET, url, ask, None).ok()
     }
 
+    /// POST of a whole body; `None` when the peer could not be reached or broke off.
+    #[must_use]
+    pub fn try_post(&self, url: &str, ask: Ask<'_>, content_type: &str, body: Vec<u8>) -> Option<Answer> {
+        self.runtime.block_on(async {
+            let request = self.request(Method::POST, url, ask).header("content-type", content_type).body(body);
+            Self::whole(request.send().await.ok()?).await.ok()
+        })
+    }
+
     /// GET.
     ///
     /// # Panics

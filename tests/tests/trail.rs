@@ -18,14 +18,7 @@ const SOON: Duration = Duration::from_secs(60);
 
 /// The same patient, another study.
 fn study(number: u64) -> (Fixture, Vec<u8>) {
-    let patient = Fixture::named("ct-3.dcm");
-    let (f, mut data_set) = patient.renamed(number);
-    for at in 0..data_set.len() - f.patient_id.len() {
-        if data_set[at..].starts_with(f.patient_id.as_bytes()) {
-            data_set[at..at + patient.patient_id.len()].copy_from_slice(patient.patient_id.as_bytes());
-        }
-    }
-    (Fixture { patient_id: patient.patient_id, ..f }, data_set)
+    Fixture::named("ct-3.dcm").visit(number)
 }
 
 fn audit(vault: &Vault, arguments: &[&str]) -> (i32, String) {
