@@ -24,6 +24,7 @@ pub mod rows;
 pub mod scu;
 pub mod site;
 pub mod stow;
+pub mod thief;
 pub mod trace;
 pub mod vault;
 pub mod weed;

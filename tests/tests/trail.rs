@@ -6,6 +6,7 @@ use leadglass_tests::fixture::Fixture;
 use leadglass_tests::http::Ask;
 use leadglass_tests::process::until;
 use leadglass_tests::site::{alarms, drained, halt, metric, objects};
+use leadglass_tests::thief::{self, tenant};
 use leadglass_tests::vault::Vault;
 use serde_json::{Value, json};
 use std::ffi::OsStr;
@@ -182,25 +183,14 @@ fn after_kill_9_the_witness_agrees_and_every_unwrap_has_its_access() {
     assert_eq!((code, alarms(&vault, "unmatched-unwrap")), (0, 0), "{said}");
 }
 
-/// A thief with the vault's certificate: how the key service answers whoever shows it.
+/// How the key service answers a thief with the vault's certificate.
 fn unwrap(vault: &Vault, key: &str, purpose: &str) -> (u16, String) {
-    let config = fs::read_to_string(vault.folder().join("config/vault.toml")).unwrap();
-    let config: toml::Table = config.parse().unwrap();
-    let keys = |name: &str| config["keys"][name].as_str().unwrap().to_owned();
     let ask = json!({
-        "tenant": config["tenants"][0]["id"], "key_ids": [key], "scope": "object", "purpose": purpose,
+        "tenant": tenant(vault), "key_ids": [key], "scope": "object", "purpose": purpose,
         "actor": "a1".repeat(16), "reason": "thief", "audit_entry": "e7".repeat(16),
     });
-    let output = Command::new("curl")
-        .args(["-q", "-sS", "--noproxy", "*", "-o", "-", "-w", "\n%{http_code}", "--cacert", &keys("ca")])
-        .args(["--cert", &keys("certificate"), "--key", &keys("key"), "-H", "Content-Type: application/json"])
-        .args(["-d", &ask.to_string()])
-        .arg(format!("https://{}/v1/keys/unwrap", keys("address")))
-        .output()
-        .unwrap();
-    let said = String::from_utf8_lossy(&output.stdout).into_owned();
-    let (body, status) = said.rsplit_once('\n').unwrap_or_else(|| panic!("{output:?}"));
-    (status.parse().unwrap(), body.to_owned())
+    let (status, body) = thief::ask(vault, "/v1/keys/unwrap", &ask);
+    (status, String::from_utf8_lossy(&body).into_owned())
 }
 
 /// The keys of all studies: each object names its own at byte 32.
