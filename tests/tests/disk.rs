@@ -9,11 +9,12 @@ use leadglass_tests::fixture::Fixture;
 use leadglass_tests::http::Ask;
 use leadglass_tests::process::{kill_9, signal, until};
 use leadglass_tests::scu::field;
-use leadglass_tests::site::{copy_tree, drained, grown, halt, large, sibling};
+use leadglass_tests::site::{copy_tree, drained, grown, halt, instance_path, large, sibling};
 use leadglass_tests::vault::Vault;
 use leadglass_tests::{part10, scratch};
 use rustix::fs::FallocateFlags;
 use rustix::process::Signal;
+use serde_json::json;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -139,6 +140,15 @@ fn all_there(vault: &Vault, sent: &[Sent]) {
     }
 }
 
+/// How often the officer opened what the patient has, as the log says.
+fn accesses_by_dpo(vault: &Vault, f: &Fixture) -> usize {
+    let ask = Ask { token: Some(&vault.up.tokens.dpo), ..Ask::default() };
+    let body = json!({ "patient_id": f.patient_id }).to_string().into_bytes();
+    let answer = vault.http().send("POST", &format!("{}/api/v1/audit/report", vault.up.http.base), ask, body);
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    answer.json()["accesses"].as_array().unwrap().iter().filter(|access| access["role"] == "dpo").count()
+}
+
 /// Without a hand: a send succeeds again, and so does every further one.
 fn recovers(vault: &Vault, (f, data_set): &Sent) {
     let taken = || vault.store(f, data_set).is_ok_and(|answer| answer.status == 0);
@@ -175,15 +185,29 @@ fn a_full_disk_of_the_vault_refuses_senders_loses_nothing_and_is_got_over() {
     }
     assert!(vault.echoes(), "others are served");
     // A retrieval is recorded before it is served: where nothing can be recorded it is refused, and never wrong.
-    match vault.file_of(&known.0) {
-        Ok(file) => assert!(part10::data_set(&file) == known.1),
-        Err(status) => assert_eq!(status, 503),
+    let ways = [
+        (instance_path(&known.0), "application/dicom"),
+        (format!("{}/frames/1", instance_path(&known.0)), "multipart/related; type=\"application/octet-stream\""),
+        (format!("{}/metadata", instance_path(&known.0)), "application/dicom+json"),
+    ];
+    let mut answered = 0;
+    for (path, accept) in &ways {
+        let answer = vault.ask(path, Some(&vault.up.tokens.dpo), accept);
+        if answer.status == 200 {
+            answered += 1;
+            assert!(*accept != "application/dicom" || part10::data_set(&answer.body) == known.1);
+        } else {
+            let told = (answer.status, answer.json()["code"].as_str().map(str::to_owned));
+            assert_eq!(told, (503, Some("not-audited".to_owned())), "{path}");
+        }
     }
 
     drop(filler);
     recovers(&vault, &refused);
     recovers(&vault, &refused_too);
     recovers(&vault, &big);
+    // What was answered has its entry, which all ways into one study share; what was refused has none.
+    assert_eq!(accesses_by_dpo(&vault, &known.0), usize::from(answered > 0), "{answered} ways were answered");
     sent.extend([known, refused, refused_too, big]);
     all_there(&vault, &sent);
     vault.restart();
