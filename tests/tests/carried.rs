@@ -3,15 +3,17 @@
 
 #![allow(clippy::unwrap_used, reason = "the helpers of a test end where they fail, as the test does")]
 
+use leadglass_tests::devices::entries_with;
 use leadglass_tests::fixture::Fixture;
 use leadglass_tests::http::Ask;
 use leadglass_tests::peers::python;
+use leadglass_tests::person::{PASSWORD, joined};
 use leadglass_tests::process::until;
 use leadglass_tests::scratch;
-use leadglass_tests::site::{drained, instance_path, metric, stored};
+use leadglass_tests::site::{alarms, copy_tree, drained, halt, instance_path, metric, replace_tree, stored};
 use leadglass_tests::vault::Vault;
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::fs;
@@ -204,40 +206,137 @@ fn damaged(vault: &Vault) -> Fixture {
     f
 }
 
+/// A webhook; ends when dropped.
+struct Hook {
+    child: Child,
+    /// A configuration that names it.
+    config: String,
+    /// What it was told, behind the number of the call.
+    lines: std::io::Lines<BufReader<std::process::ChildStdout>>,
+}
+
+impl Hook {
+    fn open(dir: &Path) -> Self {
+        certificates(dir);
+        let mut child = Command::new(python())
+            .args(["-c", LISTENER])
+            .args([dir.join("server.pem"), dir.join("server-key.pem")])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let port = lines.next().unwrap().unwrap();
+        let ca = dir.join("ca.pem").display().to_string();
+        let config = format!("[alarms]\nwebhook = \"https://localhost:{port}/secret-path\"\nwebhook_ca = {ca:?}\n");
+        Self { child, config, lines }
+    }
+
+    /// The next call: its number, and the alarm. Nobody of `patients` is named in it.
+    fn next(&mut self, patients: &[Fixture]) -> (u64, String) {
+        let line = self.lines.next().unwrap().unwrap();
+        let (call, body) = line.split_once(' ').unwrap();
+        let said: Value = serde_json::from_str(body).unwrap();
+        assert_eq!(said["source"], "leadglass");
+        let mut fields: Vec<_> = said.as_object().unwrap().keys().cloned().collect();
+        fields.sort();
+        assert_eq!(fields, ["alarm", "at_ms", "entry", "source"]);
+        for secret in patients.iter().flat_map(|f| [&f.patient_id, &f.study, &f.series, &f.instance]) {
+            assert!(!line.contains(secret.as_str()));
+        }
+        (call.parse().unwrap(), said["alarm"].as_str().unwrap().to_owned())
+    }
+}
+
+impl Drop for Hook {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
 /// The hook's first answer is that it is busy; the alarm comes again, and names nobody.
 #[test]
 fn an_alarm_reaches_the_webhook_and_names_no_patient() {
     let dir = scratch();
-    certificates(dir.path());
-    let mut hook = Command::new(python())
-        .args(["-c", LISTENER])
-        .args([dir.path().join("server.pem"), dir.path().join("server-key.pem")])
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut lines = BufReader::new(hook.stdout.take().unwrap()).lines();
-    let port = lines.next().unwrap().unwrap();
-    let ca = dir.path().join("ca.pem").display().to_string();
-    let vault = Vault::with_config(&format!(
-        "[alarms]\nwebhook = \"https://localhost:{port}/secret-path\"\nwebhook_ca = {ca:?}\n"
-    ));
-
+    let mut hook = Hook::open(dir.path());
+    let vault = Vault::with_config(&hook.config);
     let f = damaged(&vault);
-    for call in ["1 ", "2 "] {
-        let line = lines.next().unwrap().unwrap();
-        let said: Value = serde_json::from_str(line.strip_prefix(call).unwrap()).unwrap();
-        assert_eq!((&said["source"], &said["alarm"]), (&"leadglass".into(), &"integrity".into()));
-        let mut fields: Vec<_> = said.as_object().unwrap().keys().cloned().collect();
-        fields.sort();
-        assert_eq!(fields, ["alarm", "at_ms", "entry", "source"]);
-        for secret in [&f.patient_id, &f.study, &f.series, &f.instance] {
-            assert!(!line.contains(secret.as_str()));
-        }
+    for call in [1, 2] {
+        assert_eq!(hook.next(std::slice::from_ref(&f)), (call, "integrity".to_owned()));
     }
     assert!(!String::from_utf8_lossy(&vault.words()).contains("secret-path"), "the address may hold a secret");
-    let _ = hook.kill();
-    let _ = hook.wait();
+}
+
+/// Each is raised in a running vault by what somebody does, is counted, and reaches the hook.
+#[test]
+fn breadth_budgets_emergencies_and_a_fork_are_counted_and_reach_the_webhook() {
+    const PATIENTS: u64 = 3;
+    const BUDGET: u64 = 6;
+    let dir = scratch();
+    let mut hook = Hook::open(dir.path());
+    let mut vault = Vault::with_config(&format!(
+        "care = \"stated\"\n{}patients_per_hour = {PATIENTS}\n[budgets]\nperson_per_hour = {BUDGET}\n",
+        hook.config
+    ));
+    let patients: Vec<Fixture> = (1..=BUDGET + 1)
+        .map(|number| {
+            let (f, data_set) = Fixture::named("ct-3.dcm").renamed(number);
+            assert_eq!(vault.store(&f, &data_set).unwrap().status, 0);
+            f
+        })
+        .collect();
+    drained(&vault);
+    halt(&vault);
+    let older = scratch();
+    copy_tree(&vault.up.data.keyd, older.path()).unwrap();
+    vault.restart();
+    let read = |f: &Fixture| {
+        let path = format!("/studies/{}/metadata", f.study);
+        vault.ask(&path, Some(&vault.up.tokens.dpo), "application/dicom+json").status
+    };
+    let counted = |kinds: &[&str]| kinds.iter().map(|kind| alarms(&vault, kind)).collect::<Vec<_>>();
+    let kinds = ["unusual-breadth", "budget", "break-glass", "fork"];
+
+    // One patient more than somebody usually sees. The hook was busy at first, and is told again.
+    for f in &patients[..3] {
+        assert_eq!(read(f), 200);
+    }
+    assert_eq!(counted(&kinds), [0, 0, 0, 0]);
+    assert_eq!(read(&patients[3]), 200);
+    assert_eq!(counted(&kinds), [1, 0, 0, 0]);
+    for call in [1, 2] {
+        assert_eq!(hook.next(&patients), (call, "unusual-breadth".to_owned()));
+    }
+
+    // One study more than the budget has.
+    for f in &patients[4..6] {
+        assert_eq!(read(f), 200);
+    }
+    assert_ne!(read(&patients[6]), 200);
+    assert_eq!(hook.next(&patients), (3, "budget".to_owned()));
+    assert_eq!(counted(&kinds), [1, 1, 0, 0]);
+
+    // An emergency.
+    {
+        let (erika, _, codes) = joined(&vault, "erika");
+        let reason = "Bewusstlos eingeliefert, Vorbefund wird gebraucht";
+        let body = json!({ "study": patients[0].study, "reason": reason, "password": PASSWORD, "code": codes[0] });
+        let opened = erika.ask("POST", "/api/v1/care/emergency", &body);
+        assert_eq!(opened.status, 201, "{}", opened.text());
+    }
+    assert_eq!(hook.next(&patients), (4, "break-glass".to_owned()));
+    assert_eq!(counted(&kinds), [1, 1, 1, 0]);
+
+    // The key service's disk of before is put back: its log is not the one that the vault saw.
+    halt(&vault);
+    replace_tree(older.path(), &vault.up.data.keyd);
+    vault.restart();
+    assert_eq!(hook.next(&patients), (5, "fork".to_owned()));
+    assert_eq!(alarms(&vault, "fork"), 1);
+    for kind in kinds {
+        assert!(until(SOON, || entries_with(&vault, kind) > 0), "{kind} is in no entry");
+    }
 }
 
 const MAIL_SERVER: &str = r#"
