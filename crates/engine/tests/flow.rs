@@ -14,6 +14,8 @@ mod recipients;
 mod rectify;
 #[path = "flow/retention.rs"]
 mod retention;
+#[path = "flow/unrecorded.rs"]
+mod unrecorded;
 
 use bytes::Bytes;
 use futures::TryStreamExt;
