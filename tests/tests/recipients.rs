@@ -326,6 +326,17 @@ fn whoever_has_copies_is_named_after_the_erasure_and_peers_get_a_rejection_note(
     let (code, _, words) = leadglass(&vault, &["export"], &[&handed[..], &[&names_her]].concat());
     assert!(code == 1 && words.contains("holds the patient's"), "{words}");
     assert_eq!(leadglass(&vault, &["export"], &[&handed[..], &[&named]].concat()).0, 0);
+    // The patient is told who has copies (Art. 15(1)(c)); whoever else gets a package is not.
+    let told = |package: &Path| {
+        let read = "import sys, zipfile; print(zipfile.ZipFile(sys.argv[1]).read('INFO/INFO.HTM').decode())";
+        let output = run_python(read, &[package.to_str().unwrap().to_owned()]);
+        assert!(output.status.success(), "{}", said(&output));
+        let page = String::from_utf8(output.stdout).unwrap();
+        ["clinic (", "colleague (", "Dr. Weber, Ulm ("].iter().filter(|name| page.contains(**name)).count()
+    };
+    let own = dir.path().join("own.zip");
+    assert_eq!(leadglass(&vault, &["export"], &["--study-file", &study, "--out", own.to_str().unwrap()]).0, 0);
+    assert_eq!((told(&own), told(&package)), (3, 0));
 
     let ordered = ["--study-file", &study, "--ground", "objection"];
     let (_, ordered, _) = leadglass(&vault, &["erase", "order"], &ordered);

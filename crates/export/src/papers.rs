@@ -51,6 +51,8 @@ pub struct Contents {
     pub previews: Vec<String>,
     /// Whether the report on accesses is in it.
     pub report: bool,
+    /// Who has copies of these images by an earlier export, each with the day of the first.
+    pub copies: Vec<String>,
 }
 
 /// README.TXT
@@ -113,7 +115,12 @@ pub fn index(contents: &Contents) -> String {
 
 /// The information of Art. 15(1)(a) to (h) and (2), heading by heading.
 pub fn information(contents: &Contents, practice: &Practice) -> Vec<(&'static str, String)> {
-    let recipients = if practice.recipients.is_empty() { String::new() } else { practice.recipients.join("; ") };
+    let mut recipients = practice.recipients.join("; ");
+    if !contents.copies.is_empty() {
+        let before = if recipients.is_empty() { "" } else { ". " };
+        // Writing into a String does not fail.
+        let _ = write!(recipients, "{before}Copies of these images went to: {}", contents.copies.join("; "));
+    }
     vec![
         ("Controller", said(&practice.controller)),
         ("Data protection officer", said(&practice.officer)),
@@ -221,6 +228,7 @@ mod tests {
             instances: 1,
             previews: vec![],
             report: false,
+            copies: vec![],
         };
         let page = index(&contents);
         assert!(
@@ -233,5 +241,10 @@ mod tests {
         let information = information(&contents, &Practice::default());
         assert_eq!(information.iter().filter(|(_, text)| text == NOT_SAID).count(), 8, "gaps are seen");
         assert!(information_page(&information).contains("(h) Automated decisions"));
+        let contents = Contents { copies: vec!["Clinic (2026-01-31)".to_owned()], ..contents };
+        let practice = Practice { recipients: vec!["the laboratory".to_owned()], ..Practice::default() };
+        let told = |practice: &Practice| super::information(&contents, practice)[4].1.clone();
+        assert_eq!(told(&practice), "the laboratory. Copies of these images went to: Clinic (2026-01-31)");
+        assert_eq!(told(&Practice::default()), "Copies of these images went to: Clinic (2026-01-31)");
     }
 }

@@ -2,14 +2,14 @@
 
 use super::{
     Begun, ExportAsked, ExportBy, ExportError, ExportId, ExportView, MAX_INSTANCES, WhatToExport,
-    disclosed::stated_recipient,
+    disclosed::{Disclosure, stated_recipient},
     job::{
         FORM, Fixed, Head, InstancePart, LASTS_S, List, Paper, Secrets, SeriesPart, StudyPart, preview_name,
         record_keys,
     },
     same_patient,
 };
-use crate::{PatientAsked, Shared, ingest::PatientKey, retrieve::Target};
+use crate::{Day, PatientAsked, Shared, ingest::PatientKey, retrieve::Target};
 use futures::TryStreamExt;
 use leadglass_audit::{CodeWord, Counts, Event, NewEntry, Outcome};
 use leadglass_export::{
@@ -18,8 +18,11 @@ use leadglass_export::{
     passphrase,
 };
 use leadglass_index::StudyEntry;
-use leadglass_model::{EntryId, Phi, SeriesUid, SopInstanceUid, StudyRef, TenantId};
-use std::{collections::BTreeSet, sync::Arc};
+use leadglass_model::{EntryId, Phi, SeriesUid, SopInstanceUid, StudyRef, TenantId, UnixMillis};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 use zeroize::Zeroizing;
 
 impl Shared {
@@ -77,7 +80,8 @@ impl Shared {
         // The report comes last: it tells of this very reading.
         let entry = self.export_entry(&by, "begun", first, &refs, total);
         self.commit_entry(entry, None).await?;
-        self.write_papers(tenant, &mut list, &view, &asked, first).await?;
+        let papers_of = (first, refs.as_slice());
+        self.write_papers(tenant, &mut list, &view, &asked, papers_of).await?;
         let head = Head { view, studies: keys, pieces: 0, form: FORM };
         let job = self.keep_job(&by, head, list).await?;
         Ok(Begun { view: job.view(), passphrase })
@@ -215,7 +219,7 @@ impl Shared {
         list: &mut List,
         view: &ExportView,
         asked: &ExportAsked,
-        first: &StudyEntry,
+        (first, studies): (&StudyEntry, &[StudyRef]),
     ) -> Result<(), ExportError> {
         let printer = self.exports.printer.lock().clone();
         let mut papers: Vec<(String, Vec<u8>)> = Vec::new();
@@ -251,6 +255,7 @@ impl Shared {
             instances: view.instances as u64,
             previews: previews.collect(),
             report: has_report,
+            copies: self.copies_with(tenant, view, studies).await?,
         };
         let information = papers::information(&contents, &practice);
         let lines = information.iter().flat_map(|(heading, text)| [(*heading).to_owned(), text.clone(), String::new()]);
@@ -266,6 +271,22 @@ impl Shared {
         papers.insert(0, ("README.TXT".to_owned(), papers::readme(&contents, &practice).into_bytes()));
         list.papers = papers.into_iter().map(|(name, bytes)| Paper { name, bytes }).collect();
         Ok(())
+    }
+
+    /// Who has copies (GDPR Art. 15(1)(c)). It is for the patient: another recipient is told of nobody else.
+    async fn copies_with(
+        &self,
+        tenant: TenantId,
+        view: &ExportView,
+        studies: &[StudyRef],
+    ) -> Result<Vec<String>, ExportError> {
+        let mut first: BTreeMap<String, UnixMillis> = BTreeMap::new();
+        for study in studies.iter().filter(|_| view.recipient.is_none()) {
+            for Disclosure { recipient, at, .. } in self.disclosures(tenant, *study).await? {
+                first.entry(recipient).and_modify(|known| *known = at.min(*known)).or_insert(at);
+            }
+        }
+        Ok(first.into_iter().map(|(name, at)| format!("{} ({})", papers::plain(&name), Day::of(at))).collect())
     }
 
     /// The log's public key as SubjectPublicKeyInfo (RFC 8410 §4), PEM.
