@@ -218,7 +218,8 @@ fn people_sign_in_through_their_practices_own_provider_with_the_role_of_their_gr
             secret.path().display().to_string()
         )
     };
-    let vault = Vault::with_config(&(config("praxis", "") + &config("strong", "amr = [\"otp\"]")));
+    let vault =
+        Vault::with_config(&(config("praxis", "") + &config("strong", "amr = [\"otp\"]\nstrong_amr = [\"hwk\"]")));
     let depart = |browser: &mut Browser<'_>, id: &str| {
         let answer = browser.keep("POST", &format!("/api/v1/session/providers/{id}"), &Value::Null);
         assert_eq!(answer.status, 200, "{}", answer.text());
@@ -259,11 +260,13 @@ fn people_sign_in_through_their_practices_own_provider_with_the_role_of_their_gr
         thief.ask_from("https://evil.test", "cross-site", "POST", "/api/v1/session/providers/praxis", &Value::Null);
     assert_eq!(away.status, 403);
 
-    // Groups are roles, at each sign-in; without a second factor that is vouched for, nobody is an administrator.
+    // Groups are roles, at each sign-in; without a passkey that is vouched for, nobody is an administrator: a code is none.
     let mut other = Browser::of(&vault);
     assert_eq!(come(&mut other, "praxis", "max", &Value::Null).0, 401, "no group of his has a role");
     assert_eq!(come(&mut other, "praxis", "boss", &Value::Null).0, 401);
     assert_eq!(come(&mut other, "strong", "erika", &Value::Null).0, 401, "a password alone");
+    assert_eq!(come(&mut other, "strong", "boss", &Value::Null).0, 401, "a password and a code");
+    assert_eq!(come(&mut other, "praxis", "boss", &json!({ "amr": ["pwd", "hwk"] })).0, 401, "not asked for there");
     assert_eq!(come(&mut other, "strong", "boss", &Value::Null).0, 201);
     assert_eq!(other.role().as_deref(), Some("admin"));
     let (status, _) = come(&mut Browser::of(&vault), "praxis", "erika", &json!({ "groups": ["desk"] }));

@@ -30,7 +30,7 @@ pub struct Vouched {
     pub name: Option<String>,
     /// The role that his groups have here; none, if they have none.
     pub role: Option<Role>,
-    /// Whether it says that he showed a second factor, as this node asks of it.
+    /// Whether it says that he showed what this node takes for a passkey.
     pub strong: bool,
 }
 
@@ -44,7 +44,7 @@ impl People {
     /// Signs somebody in for whom a provider vouches. The first time he becomes a person of this practice.
     ///
     /// # Errors
-    /// [`IdentityError::Refused`] without a role, for whoever left, and for who decides about others without a second factor.
+    /// [`IdentityError::Refused`] without a role, for whoever left, and for who decides about others and showed no passkey there.
     ///
     /// Cancel safety: as [`People::sign_in`].
     pub async fn sign_in_vouched(&self, vouched: Vouched, arrival: Arrival) -> Result<SignedIn, IdentityError> {

@@ -558,7 +558,7 @@ async fn whom_the_practices_provider_vouches_for_has_the_role_of_his_groups_and_
         Vouched { issuer: "https://other.example".to_owned(), ..vouched("s1", Some(Role::Clinician), false) };
     assert_ne!(come(elsewhere).await.unwrap().session.grant.actor, id, "another provider means another person");
 
-    // Another group is another role, and what went on ends; without a second factor nobody becomes an administrator.
+    // Another group is another role, and what went on ends; without what stands for a passkey nobody becomes an administrator.
     assert!(is_refused(&come(vouched("s1", Some(Role::Admin), false)).await));
     assert_eq!(house.is_in(&again), Some(Role::Clinician));
     let boss = come(vouched("s1", Some(Role::Admin), true)).await.unwrap();

@@ -150,7 +150,7 @@ impl SignInProviders for Providers {
         for scope in &provider.config.scopes {
             ask = ask.add_scope(Scope::new(scope.clone()));
         }
-        for class in &provider.config.acr {
+        for class in provider.config.acr.iter().chain(&provider.config.strong_acr) {
             ask = ask.add_auth_context_value(AuthenticationContextClass::new(class.clone()));
         }
         let (address, _, _) = ask.url();
@@ -275,13 +275,16 @@ impl Provider {
 
     /// Whom the word means here.
     fn meaning(&self, claims: &IdTokenClaims<Others, CoreGenderClaim>) -> Result<Vouched, ProviderError> {
-        let (acr, amr) = (&self.config.acr, &self.config.amr);
-        let by_class = claims.auth_context_ref().is_some_and(|class| acr.iter().any(|wanted| *wanted == **class));
         let methods = claims.auth_method_refs().map_or(&[][..], Vec::as_slice);
-        let by_method = methods.iter().any(|method| amr.iter().any(|wanted| *wanted == **method));
-        let strong = by_class || by_method;
-        let asked_for = !(acr.is_empty() && amr.is_empty());
-        if asked_for && !strong {
+        let says = |acr: &[String], amr: &[String]| {
+            claims.auth_context_ref().is_some_and(|class| acr.iter().any(|wanted| *wanted == **class))
+                || methods.iter().any(|method| amr.iter().any(|wanted| *wanted == **method))
+        };
+        let config = &self.config;
+        let strong = says(&config.strong_acr, &config.strong_amr);
+        let asked_for = !(config.acr.is_empty() && config.amr.is_empty());
+        // Who shows what stands for a passkey has shown a second factor.
+        if asked_for && !strong && !says(&config.acr, &config.amr) {
             tracing::warn!(provider = self.config.id, "somebody came without the second factor that is asked for");
             return Err(ProviderError::Refused);
         }

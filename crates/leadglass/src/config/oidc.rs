@@ -38,10 +38,16 @@ pub struct Oidc {
     /// What the provider must say in `acr`, one of these: how strongly somebody signed in. It is asked for it, too.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub acr: Vec<String>,
-    /// What it must say in `amr`, one of these: `otp`, `hwk`, `mfa` (RFC 8176). Without `acr` and `amr` nobody becomes an
-    /// administrator or a data protection officer through it.
+    /// What it must say in `amr`, one of these: `otp`, `hwk`, `mfa` (RFC 8176).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub amr: Vec<String>,
+    /// What it must say in `acr`, one of these, of whoever becomes an administrator or a data protection officer: where a passkey
+    /// was shown there, as it would be here (`phr`, `phrh`). It is asked for it, too.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub strong_acr: Vec<String>,
+    /// The same in `amr`: `hwk`. Without either of the two nobody gets these roles through it; a one-time code is not enough.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub strong_amr: Vec<String>,
 }
 
 /// A secret that stands in a file of its own.
