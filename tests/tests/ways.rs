@@ -43,7 +43,12 @@ struct Sent {
 
 const WAYS: [Way; 7] = [
     Way { name: "C-STORE by dcmtk", bring: dcmtk, kept: Kept::DataSet, fixtures: Fixture::all },
-    Way { name: "C-STORE over TLS by pynetdicom", bring: pynetdicom_over_tls, kept: Kept::DataSet, fixtures: Fixture::all },
+    Way {
+        name: "C-STORE over TLS by pynetdicom",
+        bring: pynetdicom_over_tls,
+        kept: Kept::DataSet,
+        fixtures: Fixture::all,
+    },
     Way { name: "STOW-RS by dicomweb-client", bring: dicomweb_client, kept: Kept::File, fixtures: Fixture::all },
     Way { name: "STOW-RS by curl", bring: curl, kept: Kept::File, fixtures: Fixture::every },
     Way { name: "STOW-RS by Orthanc", bring: orthanc, kept: Kept::File, fixtures: Fixture::all },

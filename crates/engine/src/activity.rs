@@ -2,7 +2,7 @@
 //! an operator issued or ended a token while it was not running.
 
 use crate::{AccessError, Engine};
-use leadglass_audit::{ClientRef, CodeWord, Entry, Event, NewEntry, OpenError, Outcome, ReadError};
+use leadglass_audit::{ClientRef, CodeWord, Entry, Event, Log, NewEntry, Outcome};
 use leadglass_model::{ActorRef, EntryId, Role, TenantId, UnixMillis};
 
 /// Something that happened.
@@ -68,19 +68,17 @@ impl Engine {
         Ok(())
     }
 
-    /// When the last entry of the log was written; `None` while it is empty.
-    ///
-    /// Cancel safety: reads only.
-    pub async fn last_entry_at(&self) -> Result<Option<UnixMillis>, ReadError> {
-        let log = self.shared.log.clone();
-        let read = tokio::task::spawn_blocking(move || {
-            let Some(seq) = log.head().size.checked_sub(1) else { return Ok(None) };
-            let leaves = log.leaves(seq..seq + 1)?;
-            let decode = |leaf: &Vec<u8>| Entry::decode(leaf).map_err(|_| ReadError::Log(OpenError::Entry { seq }));
-            Ok(leaves.first().map(decode).transpose()?.map(|entry| entry.report.time))
-        });
-        read.await.unwrap_or(Ok(None))
+    /// When the last entry was written that the log held at the start, before anything of this start; `None` where it was empty.
+    pub fn last_entry_before_start(&self) -> Option<UnixMillis> {
+        self.shared.last_before
     }
+}
+
+/// When the last entry of a log was written. One that does not read is nobody's: whatever is there then is news.
+pub(crate) fn last_entry_at(log: &Log) -> Option<UnixMillis> {
+    let seq = log.head().size.checked_sub(1)?;
+    let leaves = log.leaves(seq..seq + 1).ok()?;
+    Some(Entry::decode(leaves.first()?).ok()?.report.time)
 }
 
 /// Entries of one commit.

@@ -49,12 +49,16 @@ pub struct Raised {
 #[derive(Debug)]
 pub(crate) struct Alarms {
     raised: broadcast::Sender<Raised>,
+    /// For the first listeners: they hear also what was raised before they came, while the node started.
+    waiting: Mutex<Vec<broadcast::Receiver<Raised>>>,
     pub(crate) usual: Mutex<Usual>,
 }
 
 impl Default for Alarms {
     fn default() -> Self {
-        Self { raised: broadcast::Sender::new(HELD), usual: Mutex::default() }
+        let raised = broadcast::Sender::new(HELD);
+        let waiting = Mutex::new((0..FIRST_LISTENERS).map(|_| raised.subscribe()).collect());
+        Self { raised, waiting, usual: Mutex::default() }
     }
 }
 
@@ -105,9 +109,11 @@ pub(crate) fn declare() {
 }
 
 impl Engine {
-    /// Alarms from now on. Who lags misses the oldest; they stand in the log.
+    /// Alarms: for the first listeners from the start of the node on, for others from now on. Who lags misses the oldest; they
+    /// stand in the log.
     pub fn alarms(&self) -> broadcast::Receiver<Raised> {
-        self.shared.alarms.raised.subscribe()
+        let alarms = &self.shared.alarms;
+        alarms.waiting.lock().pop().unwrap_or_else(|| alarms.raised.subscribe())
     }
 
     /// Somebody's login seems to be shared: an alarm. Once for each time that it begins; the caller sees to that.
@@ -159,5 +165,7 @@ impl Shared {
     }
 }
 
+/// Webhook and mail.
+const FIRST_LISTENERS: usize = 4;
 /// Alarms kept for a slow listener.
 const HELD: usize = 64;

@@ -172,6 +172,8 @@ pub(crate) struct Shared {
     pub(crate) exports: export::Exports,
     pub(crate) deidentified: deidentify::Deidentifications,
     pub(crate) case_times: cases::KeepTimes,
+    /// When the log's last entry was written, at the start.
+    pub(crate) last_before: Option<leadglass_model::UnixMillis>,
     /// One rectification at a time.
     pub(crate) rectifying: tokio::sync::Mutex<()>,
     /// Work that must end before the node does: everything between a durable byte and its entry.

@@ -191,6 +191,7 @@ impl Engine {
         if mark.position < trimmed {
             return Err(StartError::IndexBehindJournal { index: mark.position, journal: trimmed });
         }
+        let last_before = crate::activity::last_entry_at(&log);
         alarm::declare();
         sweep::tell(&objects.sweep().await?);
         let shared = Arc::new(Shared {
@@ -221,6 +222,7 @@ impl Engine {
             exports: Exports::default(),
             deidentified: crate::deidentify::Deidentifications::default(),
             case_times: crate::cases::KeepTimes::default(),
+            last_before,
             rectifying: tokio::sync::Mutex::default(),
             tasks: tasks.clone(),
             stop: stop.clone(),

@@ -519,7 +519,7 @@ async fn what_was_corrected_stays_corrected_though_a_part_of_it_was_erased() {
         instance: format!("2.25.1{study}.{series}.{number}"),
         ..set(study, number, pixel_bytes)
     };
-    for (study, series, number) in [(1, 1, 1), (1, 1, 2), (1, 2, 3), (2, 1, 1), (2, 2, 2), (3, 1, 1)] {
+    for (study, series, number) in [(1, 1, 1), (1, 1, 2), (1, 2, 3), (2, 1, 1), (2, 2, 2), (2, 3, 3), (3, 1, 1)] {
         house.send(&node, 0, &of(study, series, number, if number == 2 { 1_500_000 } else { 4_096 }), 1).await;
     }
     let permit = house.principal(0, Role::Dpo).administer().unwrap();
@@ -535,9 +535,13 @@ async fn what_was_corrected_stays_corrected_though_a_part_of_it_was_erased() {
     rectify(WhatToRectify::Part { study: uid(2), series: series(2, 2), instances: vec![] }, third()).await;
     // What lies under the key goes with the note that lay there, and what stays gets a note of its own.
     let doomed = WhatToErase::Series(uid(1), series(1, 2).remove(0));
-    let erasure = node.engine.order_erasure(&permit, &doomed, Ground::Objection, String::new()).await.unwrap().id;
-    assert!(node.engine.run_erasure(&permit, erasure, None).await.is_err(), "the key host is asked first");
-    node.engine.run_erasure(&permit, erasure, None).await.unwrap();
+    // What was hidden is sealed anew, and hidden by a note of its own.
+    let beside = WhatToErase::Series(uid(2), series(2, 3).remove(0));
+    for doomed in [doomed, beside] {
+        let erasure = node.engine.order_erasure(&permit, &doomed, Ground::Objection, String::new()).await.unwrap().id;
+        assert!(node.engine.run_erasure(&permit, erasure, None).await.is_err(), "the key host is asked first");
+        node.engine.run_erasure(&permit, erasure, None).await.unwrap();
+    }
     node.stop().await;
     let content = house.content(&old).await;
     let mut patients: Vec<_> = content.hits.iter().map(|hit| hit.row.patient_id.clone().unwrap()).collect();

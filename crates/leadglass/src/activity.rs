@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 /// Records the start, and what was done since the last entry: a token that was issued or ended, another configuration, a clock
 /// that is behind. Tokens are issued and ended while the vault does not run, so what is younger than the log's last entry is news.
 pub async fn begun(engine: &Engine, tokens: &Tokens, config: &Config) -> anyhow::Result<()> {
-    let last = engine.last_entry_at().await.context("the log's last entry cannot be read")?;
+    let last = engine.last_entry_before_start();
     let mut news = vec![Activity::Started];
     if last.is_some_and(|last| last.0 > SystemClock.now().0.saturating_add(STEP_MS)) {
         tracing::warn!("the clock is behind the log's last entry");

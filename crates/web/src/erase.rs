@@ -267,6 +267,7 @@ fn problem(error: &EraseError) -> Problem {
             | EraseError::NotApproved { .. }
             | EraseError::KeyHost { .. }
             | EraseError::NotTold { .. }
+            | EraseError::BeingCorrected
             | EraseError::NotYet
     );
     match error {

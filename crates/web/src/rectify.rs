@@ -240,6 +240,7 @@ fn problem(error: &RectifyError) -> Problem {
         | RectifyError::Erased(_)
         | RectifyError::Going
         | RectifyError::Held
+        | RectifyError::SetAside
         | RectifyError::Form(_)
         | RectifyError::Unfit { .. } => Problem::new(error.fault(), error.code(), sentence(error)),
         _ => {

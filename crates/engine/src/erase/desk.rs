@@ -142,6 +142,12 @@ impl Shared {
         let entry = self.erasure_entry(tenant, &order, "ordered");
         self.commit_entry(by_permit(entry, permit), None).await?;
         self.keep_order(tenant, &order, Expected::Absent).await?;
+        // Behind the order: a correction that begins now sees it.
+        if let Err(refused) = self.is_not_corrected(tenant, &order).await {
+            let records = self.records(tenant).ok_or(EraseError::Missing)?;
+            records.delete(Table::Cases, &Order::record_key(order.id)).await?;
+            return Err(refused);
+        }
         Ok(order)
     }
 
@@ -187,6 +193,15 @@ impl Shared {
             }
         };
         token.filter(|_| is_there).map(Some).ok_or(EraseError::Missing)
+    }
+
+    /// Nothing is erased while it is being said whose it is.
+    pub(super) async fn is_not_corrected(&self, tenant: TenantId, order: &Order) -> Result<(), EraseError> {
+        let corrected = self.is_being_rectified(tenant, &order.studies).await;
+        match corrected.map_err(|error| EraseError::Rectified(error.into()))? {
+            true => Err(EraseError::BeingCorrected),
+            false => Ok(()),
+        }
     }
 
     /// Whether it may be erased now on this ground, and if not, why.

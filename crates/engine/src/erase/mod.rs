@@ -119,6 +119,9 @@ pub enum EraseError {
         "this part of the study lies under more than {MAX_STUDIES} keys: erase the study, or its instances one by one"
     )]
     TooManyKeys,
+    /// Whose it is is being corrected.
+    #[error("whose images these are is being corrected: wait for that, or carry it on (leadglass rectify list)")]
+    BeingCorrected,
     /// Another order about the study has begun and is not at its end.
     #[error("another erasure of this study is under way: {0}")]
     Another(ErasureId),
@@ -184,6 +187,7 @@ impl EraseError {
             Self::OwnOrder => Fault::Denied,
             Self::Kept(_)
             | Self::Another(_)
+            | Self::BeingCorrected
             | Self::InQuarantine { .. }
             | Self::Begun(_)
             | Self::CoolingOff(_)
@@ -212,6 +216,7 @@ impl EraseError {
             Self::TooMany { .. } => "too-many-studies",
             Self::TooManyKeys => "too-many-keys",
             Self::Another(_) => "another-erasure",
+            Self::BeingCorrected => "being-corrected",
             Self::InQuarantine { .. } => "in-quarantine",
             Self::Read(_) => "unreadable",
             Self::Kept(_) => "kept",

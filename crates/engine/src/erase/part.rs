@@ -9,7 +9,7 @@ use crate::{
     Shared,
     retrieve::{ReadBy, RetrieveError},
 };
-use leadglass_index::{Batch, Going, IndexError, InstanceRow, SealUnder, Table};
+use leadglass_index::{Batch, Going, IndexError, InstanceRow, InstanceState, SealUnder, Table};
 use leadglass_keys::{ObjectLease, wire::MAX_BATCH};
 use leadglass_model::{ActorRef, KeyId, ObjectId, Purpose, StudyRef, TenantId};
 use leadglass_records::RecordError;
@@ -132,7 +132,10 @@ impl Shared {
             objects.extend(objects_of(&row).filter(|(key, _)| order.keys.contains(key)));
             if self.goes(tenant, order, &row) {
                 order.instances += objects_of(&row).count() as u64;
-                going.extend(self.tokens(tenant, &row));
+                // One that nobody sees is counted out of its series already.
+                let seen = row.state != InstanceState::Withdrawn;
+                let tokens = self.tokens(tenant, &row);
+                going.extend(tokens.map(|tokens| if seen { tokens } else { Going { series: [0; 16], ..tokens } }));
             }
         }
         for (piece, rows) in (0..).zip(going.chunks(order::PIECE)) {
@@ -353,6 +356,11 @@ impl Shared {
                 let old = Old { object: row.object_id, header: row.header, sealed_len: row.sealed_len };
                 (row.object_id, row.header, row.sealed_len) = self.reseal(lease, new, &old, by).await?;
                 (row.key_id, row.key_gen) = (new_key, new.key_gen());
+                if row.state == InstanceState::Withdrawn {
+                    // The note that hides it names the old object, and ends with its key.
+                    let noted = self.decided(tenant, study, new, &row, "hide", by.actor).await;
+                    noted.map_err(|error| EraseError::Rectified(error.into()))?;
+                }
             }
             if let Some(meta) = catalog.meta(tenant, study, &row.sop_uid).await?
                 && let Some(lease) = leases.get(&meta.key_id()).filter(|_| meta.key_id() != new_key)

@@ -138,6 +138,7 @@ impl Shared {
             // Each would seal anew, or leave lying, what the other one ends.
             return Err(EraseError::Another(other.id));
         }
+        self.is_not_corrected(tenant, order).await?;
         let found: Vec<_> =
             order.studies.iter().filter_map(|study| self.catalog.study_by_ref(tenant, *study)).collect();
         self.may_be_erased(tenant, &found, order.ground).await?;

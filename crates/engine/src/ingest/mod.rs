@@ -16,14 +16,15 @@ pub(crate) use claim::{Claims, PatientKey};
 pub use error::IngestError;
 pub use file::FileTransfer;
 pub(crate) use gzip::gzip;
+pub(crate) use place::MAX_EARLIER;
 pub(crate) use rows::{earlier, series_row, study_row};
 pub use transfer::{INLINE_BYTES, Transfer};
 
 use crate::Shared;
 use bytes::Bytes;
 use leadglass_model::{
-    ActorRef, EnrolmentLevel, Permit, Phi, ReceiverId, Role, SeriesUid, SopClassUid, SopInstanceUid, Store, StudyRef,
-    StudyUid, TenantId, TransferSyntaxUid,
+    ActorRef, EnrolmentLevel, ObjectId, Permit, Phi, ReceiverId, Role, SeriesUid, SopClassUid, SopInstanceUid, Store,
+    StudyRef, StudyUid, TenantId, TransferSyntaxUid,
 };
 use leadglass_tap::{Tapped, part10};
 use std::sync::Arc;
@@ -90,6 +91,8 @@ pub(crate) enum Destination {
     AsNamed,
     /// A person decided: this study, whatever the instance names, and the current version there.
     Decided(StudyRef),
+    /// As before, in the place of this object and of nothing that came since.
+    Replaces(StudyRef, ObjectId),
 }
 
 impl Destination {
@@ -97,7 +100,7 @@ impl Destination {
     pub(crate) const fn study_ref(self) -> Option<StudyRef> {
         match self {
             Self::AsNamed => None,
-            Self::Decided(study_ref) => Some(study_ref),
+            Self::Decided(study_ref) | Self::Replaces(study_ref, _) => Some(study_ref),
         }
     }
 }

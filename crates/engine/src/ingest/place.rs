@@ -89,7 +89,7 @@ pub(super) struct Names<'a> {
 /// Finds the study's home.
 pub(super) fn home(shared: &Shared, tenant: TenantId, names: &Names<'_>, destination: Destination) -> Home {
     let (uid, patient) = (names.study, names.patient);
-    if let Destination::Decided(study_ref) = destination {
+    if let Some(study_ref) = destination.study_ref() {
         return Home::Known(study_ref);
     }
     let is_part_erased = || shared.was_part_erased(tenant, names.series, names.instance);
@@ -233,7 +233,7 @@ pub(super) enum Known {
 }
 
 /// Versions before the current one that an instance may have. Each stands in its row, which is read and written whole.
-const MAX_EARLIER: usize = 64;
+pub(crate) const MAX_EARLIER: usize = 64;
 
 /// Compares an arriving instance with the stored one.
 pub(super) fn compare(stored: &InstanceRow, digest: &[u8; 32], received: &Received) -> Result<Known, IngestError> {

@@ -41,6 +41,7 @@ async fn whole(shared: &Arc<Shared>, received: &Received, pieces: &[Bytes]) -> R
         Home::Known(study_ref) => stored(shared, received, *study_ref).await?,
         Home::Claimed(_) | Home::Unknown | Home::OtherPatient | Home::Erased => None,
     };
+    is_as_read(received, prior.as_ref())?;
     let fate = prior.as_ref().map(|row| place::compare(row, &digest(), received)).transpose()?;
     let seat = match fate {
         Some(Known::Copy) => return copy(shared, received, prior).await,
@@ -103,6 +104,7 @@ async fn flowing(shared: &Arc<Shared>, received: &Received, flow: Flow) -> Resul
         seat = assign(shared, received, seat, &digest).await?;
     }
     let prior = stored(shared, received, seat.study_ref()).await?;
+    is_as_read(received, prior.as_ref())?;
     match prior.as_ref().map(|row| place::compare(row, &digest, received)).transpose()? {
         Some(Known::Copy) => {
             // The copy's upload is dropped, which aborts it.
@@ -193,6 +195,16 @@ async fn set_aside(
             let own = key.study_ref();
             Ok(Seat { key, kind: SeatKind::Quarantine(own, reason) })
         }
+    }
+}
+
+/// What was made of an instance takes the place of that one, and of nothing that came while it was made.
+fn is_as_read(received: &Received, prior: Option<&InstanceRow>) -> Result<(), IngestError> {
+    match received.destination {
+        Destination::Replaces(_, object) if prior.is_none_or(|row| row.object_id != object) => {
+            Err(IngestError::Overtaken)
+        }
+        _ => Ok(()),
     }
 }
 

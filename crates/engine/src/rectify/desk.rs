@@ -4,8 +4,8 @@ use super::{
     Rectification, RectificationId, RectificationPreview, RectifyError, Truth, WhatToRectify, attribute::with,
     meant::Meant, order::PREFIX, split::Split,
 };
-use crate::{Engine, Shared, Stage, erase::scan, subject::Detail};
-use leadglass_audit::{CodeWord, Counts, Event, NewEntry, Outcome};
+use crate::{Engine, Shared, Stage, erase::scan, ingest::PatientKey, subject::Detail};
+use leadglass_audit::{CodeWord, Counts, Event, NewEntry, Outcome, SubjectToken};
 use leadglass_index::StudyEntry;
 use leadglass_model::{ActorRef, Administer, EntryId, Permit, Purpose, Role, StudyRef, StudyUid, TenantId};
 use leadglass_records::{Expected, RecordError, Table, TenantRecords};
@@ -24,9 +24,20 @@ impl Engine {
     ) -> Result<RectificationPreview, RectifyError> {
         let (shared, tenant) = (&self.shared, permit.tenant());
         let meant = shared.meant(tenant, what, truth).await?;
-        let mut entry = shared.rectify_entry(tenant, permit.actor(), Event::Query, "rectification");
-        entry.counts = Counts { studies: meant.studies.len() as u64, ..Counts::default() };
-        shared.commit_entry(entry, None).await?;
+        // Each patient of whom something is shown finds it in her report.
+        let mut patients: BTreeSet<Option<[u8; 16]>> = BTreeSet::new();
+        let token = |patient: &PatientKey| shared.subject_token(tenant, patient).map(|token| token.0);
+        patients.extend(meant.studies.iter().map(|study| token(&crate::patient_key(study))));
+        if let Truth::Patient { id, issuer } = truth {
+            patients.insert(token(&PatientKey { id: id.clone(), issuer: issuer.clone() }));
+        }
+        let entry = |patient: Option<[u8; 16]>| {
+            let mut entry = shared.rectify_entry(tenant, permit.actor(), Event::Query, "rectification");
+            entry.subject = patient.map(SubjectToken);
+            entry.counts = Counts { studies: meant.studies.len() as u64, ..Counts::default() };
+            entry
+        };
+        shared.commit_entries(patients.into_iter().map(entry).collect()).await?;
         shared.preview_of(tenant, &meant).await
     }
 
@@ -64,12 +75,13 @@ impl Engine {
             at: shared.clock.now(),
             studies: meant.studies.iter().map(|study| study.study_ref).collect(),
             left: meant.studies.iter().map(|study| study.study_ref).collect(),
-            values: meant.values,
-            split: meant.part.map(|(series, instances)| Split::new(id, series, instances)),
+            values: meant.values.clone(),
+            split: meant.part.clone().map(|(series, instances)| Split::new(id, series, instances)),
             instances: 0,
             why: None,
             done_at: None,
         };
+        shared.check_fit(tenant, &order).await?;
         for study in &meant.studies {
             let mut entry = shared.rectify_entry(tenant, permit.actor(), Event::PatientRecord, "rectification-ordered");
             entry.subject = shared.subject_token(tenant, &crate::patient_key(study));
@@ -80,8 +92,12 @@ impl Engine {
             entry.detail = detail.bytes;
             shared.commit_entry(entry, detail.wrap).await?;
         }
-        shared.check_fit(tenant, &order).await?;
         shared.keep_rectification(tenant, &order).await?;
+        // An erasure that was ordered meanwhile did not see this one, which is written down now: one of the two does.
+        if let Err(refused) = self.may_be_corrected(permit, &meant).await {
+            shared.own_records(tenant)?.delete(Table::Cases, &Rectification::record_key(order.id)).await?;
+            return Err(refused);
+        }
         let (running, id) = (shared.clone(), order.id);
         shared.tasks.spawn(async move { running.run_rectification(tenant, id).await });
         Ok(order)
@@ -186,6 +202,16 @@ impl Shared {
             }
         }
         Ok(())
+    }
+
+    /// Whether one of these studies is being corrected.
+    pub(crate) async fn is_being_rectified(
+        &self,
+        tenant: TenantId,
+        studies: &[StudyRef],
+    ) -> Result<bool, RectifyError> {
+        let orders = self.rectifications(tenant).await?;
+        Ok(orders.iter().any(|order| order.left.iter().any(|left| studies.contains(left))))
     }
 
     /// Whether whose study it is was corrected, or is being.

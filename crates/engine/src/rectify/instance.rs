@@ -3,7 +3,7 @@
 use super::{Rectification, RectifyError, attribute::coerced, split::Split};
 use crate::{
     Shared,
-    ingest::{Announced, Corrects, Destination, Source},
+    ingest::{Announced, Corrects, Destination, IngestError, Source},
     quarantine::Note,
     retention::Day,
     retrieve::{ReadBy, Reader, RetrieveError},
@@ -84,7 +84,7 @@ impl Shared {
             // The head as it was received.
             None => {
                 let head: Vec<Bytes> = reader.plain(0..row.dataset_start).try_collect().await?;
-                (head.concat().into(), Destination::Decided(study))
+                (head.concat().into(), Destination::Replaces(study, row.object_id))
             }
             Some(split) => {
                 announced.sop_instance = split.instance(row).ok_or(RectifyError::Missing)?;
@@ -111,7 +111,14 @@ impl Shared {
             return Ok(Was::Right);
         }
         transfer.write(out.into()).await?;
-        transfer.finish().await?;
+        match transfer.finish().await {
+            // Nobody would see it any more, neither here nor there.
+            Ok(receipt) if receipt.is_set_aside() => return Err(RectifyError::SetAside),
+            Ok(_) => {}
+            // Something came while it was read, and is looked at next.
+            Err(IngestError::Overtaken) if self.is_other_now(tenant, study, row).await? => return Ok(Was::Right),
+            Err(error) => return Err(error.into()),
+        }
         if order.split.is_some() {
             self.hide(tenant, order, study, &lease, row).await?;
         }
@@ -135,7 +142,7 @@ impl Shared {
     }
 
     /// Sealed beside an instance, under its key.
-    async fn decided(
+    pub(crate) async fn decided(
         self: &Arc<Self>,
         tenant: TenantId,
         study: StudyRef,
@@ -150,6 +157,12 @@ impl Shared {
         let object_id = ObjectId::random(&*self.entropy);
         let name = SealedName { tenant, object_id, key_id: lease.key_id(), key_gen: lease.key_gen() };
         Ok(self.write_note(lease.study_key(), &name, &note).await?)
+    }
+
+    /// Whether another object stands in the place of this one.
+    async fn is_other_now(&self, tenant: TenantId, study: StudyRef, row: &InstanceRow) -> Result<bool, RectifyError> {
+        let now = self.catalog.instance(tenant, study, &row.sop_uid).await?;
+        Ok(now.is_none_or(|now| now.object_id != row.object_id))
     }
 
     async fn to_read(

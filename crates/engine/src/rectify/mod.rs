@@ -82,6 +82,11 @@ pub enum RectifyError {
     /// An instance cannot say it, though it could when it was looked at.
     #[error("an instance cannot be corrected: {0}")]
     Coerce(#[from] CoerceError),
+    /// A part of it went into quarantine.
+    #[error(
+        "a part of it does not fit the study that it should come into, and waits in quarantine: decide on that first"
+    )]
+    SetAside,
     /// An instance could not be read.
     #[error("an instance cannot be read")]
     Read(#[from] RetrieveError),
@@ -121,6 +126,7 @@ impl RectifyError {
             Self::Missing => Fault::Missing,
             Self::TooMany | Self::Ambiguous | Self::Whole | Self::Form(_) => Fault::BadInput,
             Self::Nothing
+            | Self::SetAside
             | Self::Changed
             | Self::Held
             | Self::Going
@@ -149,6 +155,7 @@ impl RectifyError {
             Self::Nothing => "nothing-to-correct",
             Self::Whole => "whole-study",
             Self::Changed => "changed",
+            Self::SetAside => "set-aside",
             Self::Erased(_) | Self::Going => "being-erased",
             Self::Held => "held",
             Self::Form(_) => "value",

@@ -1,10 +1,10 @@
 //! The steps of a rectification. Each may be done twice.
 
 use super::{Rectification, RectificationId, RectifyError, attribute::with, instance::Was, split::Split};
-use crate::{Record, SealedRow, Shared, retrieve::ReadBy, subject::Detail};
+use crate::{IngestError, Record, SealedRow, Shared, ingest::MAX_EARLIER, retrieve::ReadBy, subject::Detail};
 use leadglass_audit::{Counts, Event, NewEntry};
 use leadglass_index::{IndexError, InstanceRow, InstanceState, SealUnder, StudyEntry, Table};
-use leadglass_model::{ActorRef, Purpose, SopInstanceUid, StudyRef, TenantId};
+use leadglass_model::{ActorRef, ObjectId, Purpose, StudyRef, TenantId};
 use leadglass_tap::CoerceError;
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -47,9 +47,15 @@ impl Shared {
         while let Some(study) = order.left.last().copied() {
             // One that is gone meanwhile is not corrected any more.
             if let Some(entry) = self.catalog.study_by_ref(tenant, study) {
-                order.instances += self.rectify_study(tenant, &order, &entry).await?;
+                let corrected = self.rectify_study(tenant, &order, &entry).await?;
+                // An erasure may have removed other studies from it meanwhile, or all of it.
+                order = match self.rectification(tenant, id).await {
+                    Err(RectifyError::Missing) => return Ok(()),
+                    order => order?,
+                };
+                order.instances += corrected;
             }
-            order.left.pop();
+            order.left.retain(|left| *left != study);
             order.why = None;
             self.keep_rectification(tenant, &order).await?;
         }
@@ -79,12 +85,13 @@ impl Shared {
                 by
             }
         };
-        let mut seen: BTreeSet<SopInstanceUid> = BTreeSet::new();
+        // By object: a newer version of one that was looked at is another.
+        let mut seen: BTreeSet<ObjectId> = BTreeSet::new();
         let mut corrected = 0;
         loop {
             // What came in while the others were read.
             let mut news = self.concerned_rows(tenant, order, study.study_ref).await?;
-            news.retain(|row| !seen.contains(&row.sop_uid));
+            news.retain(|row| !seen.contains(&row.object_id));
             if news.is_empty() {
                 break;
             }
@@ -93,7 +100,7 @@ impl Shared {
                     return Err(RectifyError::Stopping);
                 }
                 corrected += u64::from(self.correct(tenant, order, study.study_ref, &row, by).await? == Was::Wrong);
-                seen.insert(row.sop_uid);
+                seen.insert(row.object_id);
             }
         }
         if order.split.is_none() {
@@ -160,6 +167,9 @@ impl Shared {
             let by = by(order.by, &entry);
             self.commit_entry(entry, None).await?;
             for row in self.concerned_rows(tenant, order, study.study_ref).await? {
+                if order.split.is_none() && row.earlier.len() >= MAX_EARLIER {
+                    return Err(IngestError::TooManyVersions.into());
+                }
                 if let Err(error) = self.would_fit(tenant, order, &row, by).await? {
                     (instances, first) = (instances + 1, first.or(Some(error)));
                 }

@@ -385,3 +385,25 @@ async fn one_that_breaks_off_anywhere_comes_to_the_same_end_after_a_restart() {
     }
     assert!(broken >= 12, "reading, sealing anew and hiding, before and after: {broken}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hidden_instance_that_is_erased_is_not_counted_out_twice() {
+    let house = House::new();
+    let node = house.start().await;
+    node.engine.set_erasure(super::erase::AT_ONCE);
+    let (stays, goes, hers) = (DataSet::invented(1, 1), DataSet::invented(1, 2), DataSet::invented(2, 1));
+    for set in [&stays, &goes, &hers] {
+        house.send(&node, set, 1).await.unwrap();
+    }
+    let permit = officer(&house, 7);
+    let study = StudyUid::parse(&stays.study).unwrap();
+    let instances = vec![SopInstanceUid::parse(&goes.instance).unwrap()];
+    let part = WhatToRectify::Part { study: study.clone(), series: vec![], instances };
+    rectify(&node, &permit, &part, &as_patient(&hers)).await.unwrap();
+    let doomed = WhatToErase::Instance(study, SopInstanceUid::parse(&goes.instance).unwrap());
+    let id = super::erase::order(&node, &permit, &doomed).await;
+    super::erase::run(&node, &permit, id).await.unwrap();
+    assert_eq!(found(&house, &node, &stays.patient_id).await, [(stays.patient_name.clone(), 1)]);
+    assert!(is_file_of(&house.fetch(&node, &stays).await.unwrap(), &stays));
+    node.stop().await;
+}
