@@ -169,6 +169,11 @@ fn whatever_a_person_loses_every_open_stream_of_his_ends_within_five_seconds() {
     going.extend(begin(&vault, &program, &ways[1..]));
     person(&vault, &["leave", "erika"]);
     all_end("she left", going);
+
+    // Karl is given a role that sees no image.
+    let going = begin(&vault, &cookie(&karl), &ways);
+    person(&vault, &["role", "karl", "reception"]);
+    all_end("another role", going);
 }
 
 #[test]
