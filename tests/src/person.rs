@@ -145,7 +145,17 @@ pub const PASSWORD: &str = "kiefer-tasse-wolke-nagel";
 /// When anything of it is refused.
 #[must_use]
 pub fn joined_as<'a>(vault: &'a Vault, login: &str, role: &str) -> (Browser<'a>, String, Vec<String>) {
-    let link = person(vault, &["invite", login, "--role", role])["link"].as_str().expect("a link").to_owned();
+    came(vault, &["invite", login, "--role", role])
+}
+
+/// The same, as a clinician who is called so.
+#[must_use]
+pub fn joined_named<'a>(vault: &'a Vault, login: &str, name: &str) -> (Browser<'a>, String, Vec<String>) {
+    came(vault, &["invite", login, "--name", name])
+}
+
+fn came<'a>(vault: &'a Vault, invite: &[&str]) -> (Browser<'a>, String, Vec<String>) {
+    let link = person(vault, invite)["link"].as_str().expect("a link").to_owned();
     let invitation = link.split_once('#').expect("its end").1;
     let mut browser = Browser::of(vault);
     let offer = browser.ask("POST", "/api/v1/invitation", &json!({ "invitation": invitation })).json();

@@ -4,11 +4,14 @@
 
 use leadglass_tests::fixture::Fixture;
 use leadglass_tests::http::Ask;
+use leadglass_tests::peers::{self, run_python};
+use leadglass_tests::person::{PASSWORD, joined_named};
 use leadglass_tests::process::until;
 use leadglass_tests::site::{alarms, drained, halt, metric, objects};
 use leadglass_tests::thief::{self, tenant};
 use leadglass_tests::vault::Vault;
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs;
 use std::path::Path;
@@ -158,6 +161,91 @@ fn a_report_of_fifty_accesses_shows_exactly_fifty_and_whoever_doubts_it_can_chec
     assert!(said.contains("whole") && said.contains("witnessed"), "{said}");
     let (code, said) = audit(&vault, &["verify", &log, "--json"]);
     assert_eq!(code, 3, "without keys nobody can be sure: {said}");
+}
+
+/// Reads a PDF as somebody else's program does, and says the text of each page.
+const READ: &str = r"
+import json, pypdf, sys
+reader = pypdf.PdfReader(sys.argv[1], strict=True)
+print(json.dumps([page.extract_text() for page in reader.pages]))
+";
+
+/// Four clinicians who say why, and one in an emergency: whoever reads the report reads their names.
+#[test]
+fn a_report_names_five_people_and_the_emergency_on_the_page_on_paper_and_with_its_proof() {
+    let vault = Vault::with_config("care = \"stated\"\n[budgets]\nbreak_glass_per_hour = 20\n");
+    let studies: Vec<(Fixture, Vec<u8>)> = (1..=10).map(study).collect();
+    for (f, data_set) in &studies {
+        assert_eq!(vault.store(f, data_set).unwrap().status, 0);
+    }
+    let people = [
+        ("anna", "Anna Adler"),
+        ("bernd", "Bernd Buche"),
+        ("clara", "Clara Dachs"),
+        ("dora", "Dora Erle"),
+        ("emil", "Emil Falke"),
+    ];
+    for (login, name) in people {
+        let (browser, _, codes) = joined_named(&vault, login, name);
+        let reason = "Verlaufskontrolle vor der Wurzelspitzenresektion";
+        let mut why = json!({ "study": studies[0].0.study, "reason": reason });
+        let path = if login == "emil" { "/api/v1/care/emergency" } else { "/api/v1/care/reason" };
+        if login == "emil" {
+            (why["password"], why["code"]) = (json!(PASSWORD), json!(codes[0]));
+        }
+        let opened = browser.ask("POST", path, &why);
+        assert_eq!(opened.status, 201, "{name}: {}", opened.text());
+        for (f, _) in &studies {
+            for _ in 0..2 {
+                let answer = browser.ask("GET", &format!("/dicomweb/studies/{}/metadata", f.study), &Value::Null);
+                assert_eq!(answer.status, 200, "{name}: {}", answer.text());
+            }
+        }
+    }
+    let at = |name: &str| vault.folder().join(name);
+    let path = |name: &str| at(name).display().to_string();
+    let data = vault.folder().display().to_string();
+    fs::write(at("patient"), &studies[0].0.patient_id).unwrap();
+    let words = ["report", "--data", &data, "--patient-file", &path("patient")];
+    let files = ["--html", &path("r.html"), "--pdf", &path("r.pdf"), "--proof", &path("r.json")];
+    let (code, said) = audit(&vault, &[&words[..], &files].concat());
+    assert!(code == 0 && said.contains("50 accesses, 0 of them refused"), "{said}");
+    let (code, said) = audit(&vault, &["verify-report", &path("r.json")]);
+    assert!(code == 3 && said.contains("holds      50 accesses"), "by the keys that it brought itself: {said}");
+
+    let report: Value = serde_json::from_slice(&fs::read(at("r.json")).unwrap()).unwrap();
+    let mut told: BTreeMap<(&str, &str), usize> = BTreeMap::new();
+    for access in report["accesses"].as_array().unwrap() {
+        let name = report["people"][access["actor"].as_str().unwrap()].as_str().unwrap();
+        *told.entry((name, access["purpose"].as_str().unwrap())).or_default() += 1;
+    }
+    let purpose = |login: &str| if login == "emil" { "break-glass" } else { "care" };
+    let expected = people.map(|(login, name)| ((name, purpose(login)), studies.len()));
+    assert_eq!(told, BTreeMap::from(expected));
+
+    // On the page and on paper: fifty rows, ten of each, and which of them were an emergency.
+    let page = fs::read_to_string(at("r.html")).unwrap();
+    let rows: Vec<&str> = page.split("<tr><td>").skip(1).filter_map(|row| row.split("</tr>").next()).collect();
+    let output = run_python(READ, &[path("r.pdf")]);
+    assert!(output.status.success(), "{}", peers::said(&output));
+    let pages: Vec<String> = serde_json::from_slice(&output.stdout).unwrap();
+    let paper = pages.join("\n");
+    let is_row = |line: &&str| {
+        line.split_once(".  ").is_some_and(|(n, rest)| n.parse::<u64>().is_ok() && rest.contains("for: "))
+    };
+    let lines: Vec<&str> = paper.lines().map(str::trim).filter(is_row).collect();
+    assert_eq!((rows.len(), lines.len()), (50, 50), "{paper}");
+    for (n, line) in lines.iter().enumerate() {
+        assert!(line.starts_with(&format!("{}.", n + 1)), "{line}");
+    }
+    for (login, name) in people {
+        for rows in [&rows, &lines] {
+            let his: Vec<_> = rows.iter().filter(|row| row.contains(name)).collect();
+            let emergencies = his.iter().filter(|row| row.contains("EMERGENCY")).count();
+            assert_eq!((his.len(), emergencies), (10, if login == "emil" { 10 } else { 0 }), "{name}");
+        }
+    }
+    assert!(pages.len() > 1 && pages[0].contains("Who opened your images"), "{paper}");
 }
 
 /// Whoever dies in the middle of a load loses no access, and the witness agrees with what is left.
