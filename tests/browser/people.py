@@ -117,6 +117,19 @@ with chromium() as browser:
     devtools.send("WebAuthn.setUserVerified", {"authenticatorId": second, "isUserVerified": False})
     page.click("#passkey")
     expect(page.locator("#message")).to_contain_text("passkey was not used")
+    # What the passkey lies on is lost. Whoever finds it has the passkey, verified and all, and it opens nothing any more.
+    devtools.send("WebAuthn.setUserVerified", {"authenticatorId": second, "isUserVerified": True})
+    page.click("#passkey")
+    page.wait_for_url(base + "/studies")
+    page.goto(base + "/account")
+    page.get_by_role("button", name="is lost").click()
+    page.wait_for_url(base + "/#next=%2Faccount")
+    assert devtools.send("WebAuthn.getCredentials", {"authenticatorId": second})["credentials"], "it is still on it"
+    with page.expect_response(lambda r: r.url == base + "/api/v1/session" and r.request.method == "POST") as told:
+        page.click("#passkey")
+    assert told.value.status == 401, told.value.status
+    expect(page.locator("#message")).to_be_visible()
+    assert page.evaluate("fetch('/api/v1/session').then((answer) => answer.status)") == 204, "nobody is signed in"
     eyes.check("signing in")
     page.context.close()
 
