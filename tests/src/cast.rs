@@ -4,12 +4,13 @@
 use crate::fixture::Fixture;
 use crate::http::Answer;
 use crate::peers::said;
-use crate::person::{Browser, joined_as, person};
+use crate::person::{Browser, PASSWORD, joined_as, person};
 use crate::process::until;
 use crate::site::halt;
 use crate::stow::{DICOM_PARTS, body, file_of};
 use crate::vault::Vault;
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs;
 use std::time::Duration;
@@ -73,7 +74,7 @@ pub struct Caller {
     proof: Proof,
 }
 
-/// What an address can name: a study and what is in it, a device, a case of quarantine.
+/// What an address can name: a study and what is in it, and one of everything else that a tenant has.
 #[derive(Clone, Debug)]
 pub struct Place {
     /// For messages.
@@ -85,37 +86,75 @@ pub struct Place {
     study: String,
     series: String,
     instance: String,
-    device: String,
-    case: String,
+    /// Everything else, by its word in braces; what is not here names nothing.
+    things: BTreeMap<&'static str, String>,
 }
 
 impl Place {
     /// The route with names in the place of its words in braces.
     #[must_use]
     pub fn address(&self, route: &str) -> String {
-        [
+        // Devices and people are called alike.
+        let id = if route.contains("/people/") { "{person}" } else { "{device}" };
+        let own = [
             ("{study}", self.study.as_str()),
             ("{series}", &self.series),
             ("{instance}", &self.instance),
-            ("{case}", &self.case),
-            ("{id}", &self.device),
-            ("{person}", NOBODY),
-            ("{matter}", NOBODY),
-            ("{review}", NOBODY),
+            ("{id}", self.thing(id)),
             ("{frames}", "1"),
             ("{*path}", "7FE00010"),
             ("{file}", "view.js"),
-        ]
-        .iter()
-        .fold(route.to_owned(), |path, (word, value)| path.replace(word, value))
+            // What everybody has, under the same name.
+            ("{letter}", "received"),
+            ("{language}", "en"),
+            ("{number}", "0"),
+            ("{provider}", "none"),
+            // Passkeys are made by a browser.
+            ("{passkey}", NOBODY),
+        ];
+        let things = THINGS.iter().map(|word| (*word, self.thing(word)));
+        let address =
+            own.into_iter().chain(things).fold(route.to_owned(), |path, (word, value)| path.replace(word, value));
+        assert!(!address.contains('{'), "{address}: nobody says what stands there");
+        address
+    }
+
+    fn thing(&self, word: &str) -> &str {
+        self.things.get(word).map_or(NOBODY, String::as_str)
+    }
+
+    /// Whether everything of a tenant's that the route names is there.
+    #[must_use]
+    pub fn has(&self, route: &str) -> bool {
+        let id = if route.contains("/people/") { "{person}" } else { "{device}" };
+        let route = route.replace("{id}", id);
+        self.of.is_some()
+            && THINGS.iter().filter(|word| route.contains(*word)).all(|word| self.things.contains_key(word))
     }
 
     /// The words in braces that name something of a tenant's.
     #[must_use]
     pub fn is_named_in(route: &str) -> bool {
-        ["{study}", "{case}", "{id}"].iter().any(|word| route.contains(word))
+        ["{study}", "{id}"].iter().chain(&THINGS).any(|word| route.contains(word))
     }
 }
+
+/// What a tenant has beside studies, as the routes call it.
+const THINGS: [&str; 13] = [
+    "{device}",
+    "{case}",
+    "{export}",
+    "{erasure}",
+    "{request}",
+    "{rule}",
+    "{hold}",
+    "{job}",
+    "{person}",
+    "{matter}",
+    "{review}",
+    "{token}",
+    "{approval}",
+];
 
 impl Caller {
     /// Headers as he sends them now. Who is signed in has a session of this one request, so that a sign-out ends no other's.
@@ -240,9 +279,16 @@ pub fn assemble(vault: &mut Vault) -> (Vec<Caller>, [Place; 4]) {
         token("another tenant's administrator", Tenant::Other, Role::Admin, &elsewhere[2]),
     ];
     let fixture = Fixture::named("ct-1.dcm");
-    let first = place(vault, "the first tenant's", Tenant::Own, &fixture.renamed(1), &known.clinician, &known.dpo);
-    let second =
-        place(vault, "the other tenant's", Tenant::Other, &fixture.renamed(2), &known.other_tenant, &elsewhere[1]);
+    let tokens = |clinician: &str, dpo: &str, admin: &str| Staff {
+        clinician: clinician.to_owned(),
+        dpo: dpo.to_owned(),
+        admin: admin.to_owned(),
+    };
+    let staff = tokens(&known.clinician, &known.dpo, &admin);
+    let mut first = place(vault, "the first tenant's", Tenant::Own, &fixture.renamed(1), &staff);
+    of_a_person(vault, &mut first);
+    let staff = tokens(&known.other_tenant, &elsewhere[1], &elsewhere[2]);
+    let second = place(vault, "the other tenant's", Tenant::Other, &fixture.renamed(2), &staff);
     for (name, login, role, word) in [
         ("a clinician with a login", "own.c", Role::Clinician, "clinician"),
         ("a radiographer with a login", "own.r", Role::Radiographer, "radiographer"),
@@ -265,8 +311,7 @@ pub fn assemble(vault: &mut Vault) -> (Vec<Caller>, [Place; 4]) {
         study: absent.study,
         series: absent.series,
         instance: absent.instance,
-        device: "0".repeat(32),
-        case: "0".repeat(32),
+        things: BTreeMap::new(),
     };
     (callers, [first, second, none, restricted])
 }
@@ -342,14 +387,33 @@ fn restricted(vault: &Vault, beside: &Place, (f, data_set): &(Fixture, Vec<u8>),
     }
 }
 
-/// A study, a device and a case of quarantine in a tenant.
+/// What somebody of the first tenant has who is none of the callers: a token of his own, and an emergency that nobody has looked at.
+fn of_a_person(vault: &Vault, place: &mut Place) {
+    let (browser, _, codes) = joined_as(vault, "own.t", "clinician");
+    let made = browser.ask("POST", "/api/v1/account/tokens", &json!({ "label": "sync", "days": 30 }));
+    assert_eq!(made.status, 201, "{}", made.text());
+    place.things.insert("{token}", made.json()["id"].as_str().expect("an id").to_owned());
+    let reason = "collapsed in the waiting room";
+    let proof = json!({ "study": place.study, "reason": reason, "password": PASSWORD, "code": codes[0] });
+    let opened = browser.ask("POST", "/api/v1/care/emergency", &proof);
+    assert_eq!(opened.status, 201, "{}", opened.text());
+    place.things.insert("{review}", opened.json()["review"].as_str().expect("a review").to_owned());
+}
+
+/// Tokens of those who make what a place has.
+struct Staff {
+    clinician: String,
+    dpo: String,
+    admin: String,
+}
+
+/// A study, a device, a case of quarantine, and one of everything that an officer makes, in a tenant.
 fn place(
     vault: &Vault,
     name: &'static str,
     of: Tenant,
     (f, data_set): &(Fixture, Vec<u8>),
-    clinician: &str,
-    dpo: &str,
+    Staff { clinician, dpo, admin }: &Staff,
 ) -> Place {
     let file = file_of(f, data_set);
     store(vault, clinician, &file);
@@ -365,12 +429,13 @@ fn place(
         }
     }
     store(vault, clinician, &strange);
-    let api = |method: &str, path: &str, body: Value| {
+    let by = |token: &str, method: &str, path: &str, body: Value| {
         let url = format!("{}/api/v1/{path}", vault.up.http.base);
-        let bearer = format!("Bearer {dpo}");
+        let bearer = format!("Bearer {token}");
         let body = if body.is_null() { Vec::new() } else { body.to_string().into_bytes() };
         vault.http().send_with(method, &url, &[("authorization", &bearer)], body)
     };
+    let api = |method: &str, path: &str, body: Value| by(dpo, method, path, body);
     let case = || api("GET", "quarantine", Value::Null).json()[0]["case"].as_str().map(str::to_owned);
     assert!(
         until(Duration::from_secs(30), || case().is_some()),
@@ -379,7 +444,39 @@ fn place(
     );
     let added =
         api("POST", "devices", json!({ "name": "room-1", "level": "certificate", "aet": format!("ROOM{of:?}") }));
-    assert_eq!(added.status, 201, "{}", added.text());
+    let made = |word: &'static str, field: &str, answer: Answer| {
+        assert!([200, 201].contains(&answer.status), "{word}: {}", answer.text());
+        (word, answer.json()[field].as_str().expect("an id").to_owned())
+    };
+    let somebody =
+        json!({ "login": format!("somebody.{of:?}").to_lowercase(), "name": "Somebody", "role": "reception" });
+    let invited = made("{person}", "id", by(admin, "POST", "people", somebody));
+    let related = json!({ "person": invited.1, "patient_id": "P-4711" });
+    // First: what is held, asked for or under a rule is not ordered to be erased.
+    let study = |rest: Value| {
+        let mut body = json!({ "level": "study", "study": f.study });
+        body.as_object_mut().expect("an object").extend(rest.as_object().cloned().unwrap_or_default());
+        body
+    };
+    let order =
+        made("{erasure}", "id", api("POST", "erasures", study(json!({ "ground": "unlawful", "reason": "a test" }))));
+    let rule = json!({
+        "id": format!("rule-{of:?}").to_lowercase(), "country": "DE", "years": 10, "since": "examination", "source": "a test",
+    });
+    let request = json!({ "type": "access", "patient_id": "P-4711", "channel": "letter" });
+    let nameless = json!({ "study": f.study, "preset": "vendor-support" });
+    let things = BTreeMap::from([
+        ("{case}", case().expect("it was there")),
+        order,
+        made("{device}", "id", added),
+        made("{matter}", "matter", api("POST", "care/relations", related)),
+        made("{export}", "id", api("POST", "exports", study(json!({ "sealed": false })))),
+        made("{job}", "id", api("POST", "deidentifications", nameless)),
+        made("{request}", "id", api("POST", "cases", request)),
+        made("{rule}", "id", api("PUT", "retention/rules", rule)),
+        made("{hold}", "id", api("POST", "holds", json!({ "study": f.study, "reason": "a claim" }))),
+        invited,
+    ]);
     Place {
         name,
         of: Some(of),
@@ -387,8 +484,7 @@ fn place(
         study: f.study.clone(),
         series: f.series.clone(),
         instance: f.instance.clone(),
-        device: added.json()["id"].as_str().expect("an id").to_owned(),
-        case: case().expect("it was there"),
+        things,
     }
 }
 
