@@ -109,8 +109,9 @@ impl Place {
             ("{language}", "en"),
             ("{number}", "0"),
             ("{provider}", "none"),
-            // Passkeys are made by a browser.
+            // Passkeys are made by a browser; a correction would change what the others are about.
             ("{passkey}", NOBODY),
+            ("{rectification}", NOBODY),
         ];
         let things = THINGS.iter().map(|word| (*word, self.thing(word)));
         let address =
