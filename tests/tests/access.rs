@@ -146,6 +146,7 @@ const TABLE: &[Row] = &[
     row("POST", "/api/v1/rectifications", Report(400)),
     row("POST", "/api/v1/rectifications/preview", Report(400)),
     row("GET", "/api/v1/rectifications/{rectification}", Report(404)),
+    row("DELETE", "/api/v1/rectifications/{rectification}", Report(404)),
     row("POST", "/api/v1/rectifications/{rectification}/run", Report(404)),
     row("GET", "/api/v1/erasures", Administer(200)),
     row("POST", "/api/v1/erasures", Report(400)),

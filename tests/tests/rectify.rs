@@ -244,9 +244,12 @@ fn a_vault_that_is_killed_on_the_way_goes_on_and_comes_to_the_end() {
     let (status, order) = post(&vault, "/api/v1/rectifications", &asked);
     assert_eq!(status, 201, "{order}");
     let id = order["id"].as_str().unwrap().to_owned();
+    let mut on_the_way = 0;
     for _ in 0..3 {
+        on_the_way += usize::from(rectify(&vault, &["show", &id]).1["done_at_ms"].is_null());
         vault.kill_vault();
     }
+    assert!(on_the_way > 0, "it was at its end before it was killed");
     let mut last = Value::Null;
     let done = until(LONG, || {
         last = rectify(&vault, &["show", &id]).1;

@@ -93,7 +93,7 @@ pub fn routes(app: App) -> Router {
         .route("/api/v1/erasures/{erasure}/recipients", get(erase::recipients).put(erase::tell))
         .route("/api/v1/rectifications", get(rectify::list).post(rectify::order))
         .route("/api/v1/rectifications/preview", post(rectify::preview))
-        .route("/api/v1/rectifications/{rectification}", get(rectify::show))
+        .route("/api/v1/rectifications/{rectification}", get(rectify::show).delete(rectify::give_up))
         .route("/api/v1/rectifications/{rectification}/run", post(rectify::run))
         .route("/api/v1/exports", get(export::list).post(export::begin))
         .route("/api/v1/exports/{export}", get(export::show).delete(export::take_back))

@@ -126,6 +126,17 @@ pub(crate) async fn run(State(app): State<App>, caller: Caller, Path(id): Path<S
     Ok(not_kept(Json(body(&order))))
 }
 
+/// `DELETE /api/v1/rectifications/{rectification}`: gives up what is left of one that cannot come to its end.
+pub(crate) async fn give_up(
+    State(app): State<App>,
+    caller: Caller,
+    Path(id): Path<String>,
+) -> Result<Response, Problem> {
+    let permit = officer(&caller)?;
+    let order = app.engine.give_up_rectification(&permit, named(&id)?).await.map_err(|e| problem(&e))?;
+    Ok(not_kept(Json(body(&order))))
+}
+
 /// Which images, and what is right of them.
 fn meant(bytes: &[u8]) -> Result<(WhatToRectify, Truth, Asked), Problem> {
     let form = || {

@@ -17,6 +17,7 @@
 
 mod certificate;
 mod desk;
+mod notices;
 mod order;
 mod part;
 mod receipts;

@@ -82,11 +82,23 @@ impl Engine {
             done_at: None,
         };
         shared.check_fit(tenant, &order).await?;
+        // From here on it is finished, whoever hangs up: an order that is written down is carried on.
+        let (engine, permit, reason) = (self.clone(), permit.clone(), reason.to_owned());
+        let work = async move { engine.place_rectification(&permit, &meant, order, &reason).await };
+        shared.tasks.spawn(work).await.map_err(|_| RectifyError::Stopping)?
+    }
+
+    /// Records and writes down an order, and begins it.
+    async fn place_rectification(
+        &self,
+        permit: &Permit<Administer>,
+        meant: &Meant,
+        order: Rectification,
+        reason: &str,
+    ) -> Result<Rectification, RectifyError> {
+        let (shared, tenant) = (&self.shared, permit.tenant());
         for study in &meant.studies {
-            let mut entry = shared.rectify_entry(tenant, permit.actor(), Event::PatientRecord, "rectification-ordered");
-            entry.subject = shared.subject_token(tenant, &crate::patient_key(study));
-            entry.study = Some(study.study_ref);
-            entry.counts = Counts { studies: 1, ..Counts::default() };
+            let mut entry = shared.about_rectified(tenant, permit.actor(), study, "rectification-ordered");
             let said = Detail { reason, ..Detail::of(study) };
             let detail = shared.detail(tenant, entry.subject, entry.entry_id, &said).await?;
             entry.detail = detail.bytes;
@@ -94,12 +106,41 @@ impl Engine {
         }
         shared.keep_rectification(tenant, &order).await?;
         // An erasure that was ordered meanwhile did not see this one, which is written down now: one of the two does.
-        if let Err(refused) = self.may_be_corrected(permit, &meant).await {
+        if let Err(refused) = self.may_be_corrected(permit, meant).await {
+            let entry = shared.rectify_entry(tenant, permit.actor(), Event::PatientRecord, "rectification-refused");
+            shared.commit_entry(entry, None).await?;
             shared.own_records(tenant)?.delete(Table::Cases, &Rectification::record_key(order.id)).await?;
             return Err(refused);
         }
         let (running, id) = (shared.clone(), order.id);
         shared.tasks.spawn(async move { running.run_rectification(tenant, id).await });
+        Ok(order)
+    }
+
+    /// Gives up what is left of one that cannot come to its end: what says it already stays so, and nothing waits for the rest.
+    ///
+    /// Cancel safety: a dropped call may have given it up.
+    pub async fn give_up_rectification(
+        &self,
+        permit: &Permit<Administer>,
+        id: RectificationId,
+    ) -> Result<Rectification, RectifyError> {
+        let (shared, tenant) = (&self.shared, permit.tenant());
+        let _turn = shared.rectifying.lock().await;
+        let order = shared.rectification(tenant, id).await?;
+        if order.done_at.is_some() {
+            return Ok(order);
+        }
+        for study in &order.left {
+            let mut entry =
+                shared.rectify_entry(tenant, permit.actor(), Event::PatientRecord, "rectification-given-up");
+            entry.study = Some(*study);
+            shared.commit_entry(entry, None).await?;
+        }
+        let why = order.why.as_deref().unwrap_or("it had not stopped");
+        let why = Some(format!("given up with {} studies left: {why}", order.left.len()));
+        let order = Rectification { why, left: Vec::new(), ..order }.done(shared.clock.now());
+        shared.keep_rectification(tenant, &order).await?;
         Ok(order)
     }
 

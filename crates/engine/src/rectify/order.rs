@@ -61,7 +61,7 @@ pub struct Rectification {
     pub left: Vec<StudyRef>,
     /// Instances that were corrected in studies that are done.
     pub instances: u64,
-    /// Why it stopped, if it did.
+    /// Why it stopped, or was given up, if it did.
     pub why: Option<String>,
     /// When it was done.
     pub done_at: Option<UnixMillis>,
@@ -87,6 +87,11 @@ impl Rectification {
     /// The study that a part became, by its UID.
     pub fn new_study(&self) -> Option<&Phi<String>> {
         self.split.as_ref().map(|split| &split.study)
+    }
+
+    /// At its end: what was right stands in the studies.
+    pub(super) fn done(self, now: UnixMillis) -> Self {
+        Self { done_at: Some(now), values: Values::new(), split: self.split.map(Split::done), ..self }
     }
 
     pub(super) fn record_key(id: RectificationId) -> Vec<u8> {

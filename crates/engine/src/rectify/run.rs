@@ -1,6 +1,6 @@
 //! The steps of a rectification. Each may be done twice.
 
-use super::{Rectification, RectificationId, RectifyError, attribute::with, instance::Was, split::Split};
+use super::{Rectification, RectificationId, RectifyError, attribute::with, instance::Was};
 use crate::{IngestError, Record, SealedRow, Shared, ingest::MAX_EARLIER, retrieve::ReadBy, subject::Detail};
 use leadglass_audit::{Counts, Event, NewEntry};
 use leadglass_index::{IndexError, InstanceRow, InstanceState, SealUnder, StudyEntry, Table};
@@ -60,9 +60,7 @@ impl Shared {
             self.keep_rectification(tenant, &order).await?;
         }
         if order.done_at.is_none() {
-            order.done_at = Some(self.clock.now());
-            order.values.clear();
-            order.split = order.split.map(Split::done);
+            order = order.done(self.clock.now());
             self.keep_rectification(tenant, &order).await?;
             tracing::info!(%id, instances = order.instances, "a rectification is done");
         }
@@ -191,7 +189,8 @@ impl Shared {
         Ok(rows)
     }
 
-    fn about_rectified(
+    /// An entry about a study, under its patient's token.
+    pub(super) fn about_rectified(
         self: &Arc<Self>,
         tenant: TenantId,
         actor: ActorRef,

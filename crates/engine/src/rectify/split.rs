@@ -5,6 +5,7 @@
 //! it twice makes the same instance. What refers to an old UID, in whatever instance, is left as it is.
 
 use super::RectificationId;
+use leadglass_imaging::derived_uid;
 use leadglass_index::InstanceRow;
 use leadglass_model::{Phi, SopInstanceUid};
 use leadglass_tap::{CoerceError, Coerced, Tag};
@@ -75,17 +76,10 @@ impl Split {
     }
 }
 
-/// The UID that follows from an order and an old one: `2.25.` and the integer of a UUID (PS3.5 §B.2, RFC 9562 §5.8).
+/// The UID that follows from an order and an old one.
 fn uid(id: RectificationId, old: &str) -> String {
-    let digest = blake3::keyed_hash(&blake3::derive_key(UID_LABEL, &id.0), old.as_bytes());
-    let mut uuid = [0; 16];
-    uuid.copy_from_slice(&digest.as_bytes()[..16]);
-    uuid[6] = uuid[6] & 0x0F | 0x80;
-    uuid[8] = uuid[8] & 0x3F | 0x80;
-    format!("2.25.{}", u128::from_be_bytes(uuid))
+    derived_uid(&[b"rectification", &id.0, old.as_bytes()])
 }
-
-const UID_LABEL: &str = "leadglass 2026 uid of what belongs to another study";
 
 #[cfg(test)]
 mod tests {

@@ -407,3 +407,35 @@ async fn a_hidden_instance_that_is_erased_is_not_counted_out_twice() {
     assert!(is_file_of(&house.fetch(&node, &stays).await.unwrap(), &stays));
     node.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_that_cannot_come_to_its_end_holds_an_erasure_up_until_it_is_given_up() {
+    let plan = FaultPlan::new(Fail::Never);
+    let house = House { faults: Some(plan.clone()), ack: Ack::Store, ..House::new() };
+    let node = house.start().await;
+    node.engine.set_erasure(super::erase::AT_ONCE);
+    let (set, hers) = (DataSet::invented(1, 1), DataSet::invented(2, 1));
+    for set in [&set, &hers] {
+        house.send(&node, set, 1).await.unwrap();
+    }
+    let permit = officer(&house, 7);
+    let digest = node.engine.preview_rectification(&permit, &study(&set), &as_patient(&hers)).await.unwrap().digest;
+    // It is looked at, and cannot be written.
+    plan.set(Fail::From(1, When::Before, ErrorKind::Other));
+    let id = node.engine.rectify(&permit, &study(&set), &as_patient(&hers), "", &digest).await.unwrap().id;
+    let stopped = node.engine.run_rectification(&permit, id).await.unwrap();
+    assert!(stopped.done_at.is_none() && stopped.why.is_some());
+    plan.set(Fail::Never);
+    let doomed = WhatToErase::Study(StudyUid::parse(&set.study).unwrap());
+    let refused = node.engine.order_erasure(&permit, &doomed, Ground::Objection, String::new()).await;
+    assert!(matches!(refused, Err(leadglass_engine::EraseError::BeingCorrected)));
+    assert!(node.engine.erasures(&permit).await.unwrap().is_empty());
+
+    let given_up = node.engine.give_up_rectification(&permit, id).await.unwrap();
+    assert!(given_up.done_at.is_some() && given_up.left.is_empty());
+    assert_eq!(node.engine.give_up_rectification(&permit, id).await.unwrap().done_at, given_up.done_at);
+    let erasure = super::erase::order(&node, &permit, &doomed).await;
+    super::erase::run(&node, &permit, erasure).await.unwrap();
+    assert!(matches!(house.fetch(&node, &set).await, Err(RetrieveError::Missing)));
+    node.stop().await;
+}

@@ -13,6 +13,18 @@ fn fresh_machine(old: &Host) -> Host {
     host
 }
 
+/// The same with a backup and the capsules, and the words that restore it.
+fn fresh_with_backup(old: &Host, backup: &str) -> (Host, Vec<String>) {
+    let new = fresh_machine(old);
+    std::fs::copy(backup, new.at("backup.lgkb")).unwrap();
+    copy(&old.data().join("capsules"), &new.dir.path().join("capsules-kept"));
+    let [key, sheet, file, capsules] =
+        ["outside/unseal.key", "sheet.txt", "backup.lgkb", "capsules-kept"].map(|name| new.at(name));
+    let words = ["restore", "--backup", &file, "--from-capsules", &capsules, "--sheet", &sheet];
+    let how = ["--provider", "key-file", "--key-file", &key, "--listen", "127.0.0.1:0"];
+    (new, words.into_iter().chain(how).map(str::to_owned).collect())
+}
+
 async fn assert_opens(host: &Host, running: &Running, made: &[NewKey]) {
     let mut api = host.connect(running, "vault").await;
     let ids: Vec<KeyId> = made.iter().map(|k| k.key_id).collect();
@@ -39,13 +51,8 @@ async fn backup_capsule_and_sheet_open_everything_on_an_empty_machine() {
     let backup = old.done(&["backup"])["path"].as_str().unwrap().to_owned();
     running.kill();
 
-    let new = fresh_machine(&old);
-    std::fs::copy(&backup, new.at("backup.lgkb")).unwrap();
-    copy(&old.data().join("capsules"), &new.dir.path().join("capsules-kept"));
-    let (key, sheet) = (new.at("outside/unseal.key"), new.at("sheet.txt"));
-    let (file, capsules) = (new.at("backup.lgkb"), new.at("capsules-kept"));
-    let mut restore = vec!["restore", "--backup", &file, "--from-capsules", &capsules, "--sheet", &sheet];
-    restore.extend(["--provider", "key-file", "--key-file", &key, "--listen", "127.0.0.1:0"]);
+    let (new, restore) = fresh_with_backup(&old, &backup);
+    let restore: Vec<&str> = restore.iter().map(String::as_str).collect();
     let restored = new.done(&restore);
     assert_eq!(restored["opened"], 5);
     // A second restore would overwrite what stands.
@@ -91,13 +98,8 @@ async fn a_restore_that_is_killed_begins_again() {
     running.kill();
     let mut broken = 0;
     for step in 0.. {
-        let new = fresh_machine(&old);
-        std::fs::copy(&backup, new.at("backup.lgkb")).unwrap();
-        copy(&old.data().join("capsules"), &new.dir.path().join("capsules-kept"));
-        let (key, sheet) = (new.at("outside/unseal.key"), new.at("sheet.txt"));
-        let (file, capsules) = (new.at("backup.lgkb"), new.at("capsules-kept"));
-        let mut restore = vec!["restore", "--backup", &file, "--from-capsules", &capsules, "--sheet", &sheet];
-        restore.extend(["--provider", "key-file", "--key-file", &key, "--listen", "127.0.0.1:0"]);
+        let (new, restore) = fresh_with_backup(&old, &backup);
+        let restore: Vec<&str> = restore.iter().map(String::as_str).collect();
         // So many of its files are there when it dies.
         let files = ["restore-under-way", "keyd.toml", "epoch.json", "keyring.svo", "keys.redb"];
         let Some(seen) = files.get(step) else { break };

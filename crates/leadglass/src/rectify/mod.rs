@@ -84,6 +84,13 @@ enum Command {
         /// The correction.
         id: String,
     },
+    /// Gives up what is left of a correction that cannot come to its end; what says it already stays so.
+    GiveUp {
+        #[command(flatten)]
+        vault: Vault,
+        /// The correction.
+        id: String,
+    },
     /// Carries a correction on that stopped.
     Run {
         #[command(flatten)]
@@ -144,6 +151,12 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         }
         Command::Show { vault, id } => {
             let order = Client::new(&vault)?.get(&at(&id)?).await?;
+            Ok(told(&vault, &order))
+        }
+        Command::GiveUp { vault, id } => {
+            let client = Client::new(&vault)?;
+            let request = client.http.delete(format!("{}{}", client.base, at(&id)?));
+            let order = client.send(request).await?.json().await?;
             Ok(told(&vault, &order))
         }
         Command::Run { vault, id } => {

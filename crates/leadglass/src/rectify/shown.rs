@@ -41,7 +41,9 @@ pub(super) fn order(order: &Value) {
     if let Some(study) = order["new_study"].as_str() {
         print(&format!("new study {study}"));
     }
-    if let Some(why) = order["why"].as_str() {
+    if let (Some(why), false) = (order["why"].as_str(), order["done_at_ms"].is_null()) {
+        print(why);
+    } else if let Some(why) = order["why"].as_str() {
         print(&format!("stopped: {why}; leadglass rectify run {}", text(order, "id")));
     }
 }
