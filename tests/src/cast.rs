@@ -319,46 +319,56 @@ pub fn assemble(vault: &mut Vault) -> (Vec<Caller>, [Place; 4]) {
 
 /// Sessions that the clock ended or locked. The vault, which does not run, is run with short times for them, and stopped; what began
 /// with them keeps them.
-fn outlived(vault: &mut Vault) -> [Caller; 4] {
-    shorten(vault, LONG, SHORT);
+fn outlived(vault: &mut Vault) -> [Caller; 5] {
+    shorten(vault, [LONG, LONG, SHORT]);
     vault.restart();
-    let ended = browsers_until(vault, "old.a", 204);
-    shorten(vault, SHORT, LONG);
+    let ended = browsers_that_ended(vault, "old.a");
+    shorten(vault, [SHORT, SHORT, LONG]);
     vault.restart();
-    let unused = browsers_until(vault, "old.b", 200);
-    shorten(vault, LONG, LONG);
+    let unused = browsers_that_ended(vault, "old.b");
+    shorten(vault, [SHORT, LONG, LONG]);
+    vault.restart();
+    let locked = cookie_of(&joined_as(vault, "old.c", "clinician").0);
+    let is_locked = || told(vault, &locked) == (200, true);
+    assert!(until(Duration::from_secs(60), is_locked), "not locked: {:?}", told(vault, &locked));
+    shorten(vault, [LONG, LONG, LONG]);
     halt(vault);
     let nobody = |name, proof| Caller { name, who: None, proof };
     [
         nobody("a person's session past its limit", Proof::Person(ended.0)),
         nobody("a token's session past its limit", Proof::Person(ended.1)),
-        nobody("a person's session that was not used", Proof::Locked(unused.0)),
+        nobody("a person's session that was not used", Proof::Person(unused.0)),
+        nobody("a person's session that is locked", Proof::Locked(locked)),
         nobody("a token's session that was not used", Proof::Person(unused.1)),
     ]
 }
 
-/// The cookies of a person and of a token's holder, once both are signed in no more; the person is told so with this status.
-fn browsers_until(vault: &Vault, login: &str, status: u16) -> (String, String) {
+/// The cookies of a person and of a token's holder, once neither is signed in any more.
+fn browsers_that_ended(vault: &Vault, login: &str) -> (String, String) {
     let person = cookie_of(&joined_as(vault, login, "clinician").0);
     let token = sign_in(vault, &vault.up.tokens.clinician);
-    let told = |cookie: &str| {
-        let headers = [("cookie", cookie), ("sec-fetch-site", "same-origin")];
-        let answer = vault.http().send_with("GET", &session(vault), &headers, Vec::new());
-        let locked = answer.status == 200 && answer.json()["locked"] == true;
-        (answer.status, locked)
-    };
-    let is_over = || told(&person) == (status, status == 200) && told(&token).0 == 204;
-    assert!(until(Duration::from_secs(60), is_over), "still signed in: {:?}, {:?}", told(&person), told(&token));
+    let is_over = || told(vault, &person).0 == 204 && told(vault, &token).0 == 204;
+    let said = || (told(vault, &person), told(vault, &token));
+    assert!(until(Duration::from_secs(60), is_over), "still signed in: {:?}", said());
     (person, token)
 }
 
-/// How long a browser stays signed in from the next start on.
-fn shorten(vault: &Vault, idle: &str, absolute: &str) {
+/// What the vault says of a session: the status, and whether it is locked.
+fn told(vault: &Vault, cookie: &str) -> (u16, bool) {
+    let headers = [("cookie", cookie), ("sec-fetch-site", "same-origin")];
+    let answer = vault.http().send_with("GET", &session(vault), &headers, Vec::new());
+    let locked = answer.status == 200 && answer.json()["locked"] == true;
+    (answer.status, locked)
+}
+
+/// How long a browser stays signed in from the next start on: until it is locked, until it ends unused, and in any case.
+fn shorten(vault: &Vault, [lock, idle, absolute]: [&str; 3]) {
     let file = vault.folder().join("config/vault.toml");
     let text = fs::read_to_string(&file).expect("the vault's configuration");
     let (before, after) = text.split_once("[sessions]\n").expect("it says how long sessions last");
     let rest = after.split_once("\n[").map_or(String::new(), |(_, rest)| format!("[{rest}"));
-    let text = format!("{before}[sessions]\nidle = {idle:?}\nabsolute = {absolute:?}\nfrom_tokens = true\n\n{rest}");
+    let times = format!("lock = {lock:?}\nidle = {idle:?}\nabsolute = {absolute:?}");
+    let text = format!("{before}[sessions]\n{times}\nfrom_tokens = true\n\n{rest}");
     fs::write(&file, text).expect("the configuration is writable");
 }
 

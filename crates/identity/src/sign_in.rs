@@ -13,7 +13,7 @@ use crate::{
     totp::{SEED_BYTES, Totp},
 };
 use leadglass_model::ActorRef;
-use leadglass_records::{Seat, SessionGrant, SessionReference, SessionTimes};
+use leadglass_records::{Seat, SessionGrant, SessionReference};
 use serde_json::Value;
 use std::net::IpAddr;
 use subtle::ConstantTimeEq;
@@ -205,7 +205,7 @@ impl People {
         after(&mut person, device);
         person.last = now.0;
         let times = person.principal(entry.tenant, entry.id).session_times();
-        let times = times.map(|(idle, absolute)| SessionTimes { idle, absolute }).ok_or(IdentityError::Refused)?;
+        let times = times.ok_or(IdentityError::Refused)?;
         self.write(&entry, person, leadglass_records::Expected::Version(entry.version)).await?;
         let seat = Seat { tenant: entry.tenant, person: entry.id, device };
         let begun = self.0.sessions.begin_at(seat, times, arrival.address).await?;

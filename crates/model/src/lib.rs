@@ -15,6 +15,7 @@ mod id;
 mod permit;
 mod phi;
 mod receipt;
+mod times;
 mod uid;
 
 pub use actor::{ActorRef, Purpose, Role};
@@ -26,4 +27,5 @@ pub use id::{EntryId, IdError, KeyGen, KeyId, ObjectId, ReceiverId, StudyRef, Te
 pub use permit::{Access, Administer, Audit, Emergency, ManagePeople, Permit, Read, Restrict, Review, Search, Store};
 pub use phi::Phi;
 pub use receipt::{Acknowledged, Durable, Indexed};
+pub use times::SessionTimes;
 pub use uid::{SeriesUid, SopClassUid, SopInstanceUid, StudyUid, TransferSyntaxUid, UidError};

@@ -12,9 +12,8 @@ pub use table::Rights;
 
 use leadglass_model::{
     Access, ActorRef, Administer, Audit, Emergency, Fault, ManagePeople, Permit, Purpose, Read, Restrict, Review, Role,
-    Search, Store, TenantId,
+    Search, SessionTimes, Store, TenantId,
 };
-use std::time::Duration;
 
 /// Somebody whose identity was proven: by a token, a certificate, a device entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -110,8 +109,8 @@ impl Principal {
         matches!(self.role, Role::Dpo | Role::Admin)
     }
 
-    /// How long a browser stays signed in: without use, and in any case. `None`: the role has no browser.
-    pub const fn session_times(&self) -> Option<(Duration, Duration)> {
+    /// How long a browser stays signed in. `None`: the role has no browser.
+    pub const fn session_times(&self) -> Option<SessionTimes> {
         self.rights().signed_in
     }
 
@@ -203,7 +202,13 @@ mod tests {
     fn a_device_has_no_browser_and_who_decides_is_signed_out_sooner() {
         assert_eq!(principal(Role::Device).session_times(), None);
         let times = |role| principal(role).session_times().unwrap();
-        assert!(times(Role::Dpo) < times(Role::Clinician) && times(Role::Admin).1 < times(Role::Clinician).1);
+        assert!(
+            times(Role::Dpo) < times(Role::Clinician) && times(Role::Admin).absolute < times(Role::Clinician).absolute
+        );
+        for role in Role::ALL.into_iter().filter(|role| *role != Role::Device) {
+            let SessionTimes { lock, idle, absolute } = times(role);
+            assert!(lock < idle && idle < absolute, "{role}: first it is locked, then it ends");
+        }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The table: role by role, what it may do and for which purpose. What does not stand here is refused.
 
-use leadglass_model::{Purpose, Role};
+use leadglass_model::{Purpose, Role, SessionTimes};
 use std::time::Duration;
 
 /// What one role may do.
@@ -18,10 +18,10 @@ pub struct Rights {
     pub administers: bool,
     /// Reads the log.
     pub audits: bool,
-    /// How long a browser stays signed in: without use, and in any case. `None`: the role has no browser.
+    /// How long a browser stays signed in. `None`: the role has no browser.
     ///
     /// Source: OWASP session management; shorter for who may decide about others' data.
-    pub signed_in: Option<(Duration, Duration)>,
+    pub signed_in: Option<SessionTimes>,
 }
 
 impl Rights {
@@ -59,6 +59,13 @@ impl Rights {
 
 /// What a data protection officer opens studies for.
 const ON_RECORD: &[Purpose] = &[Purpose::SubjectRequest, Purpose::LegalClaim, Purpose::StorageCheck];
-const MINUTE: u64 = 60;
-const AT_THE_CHAIR: (Duration, Duration) = (Duration::from_secs(30 * MINUTE), Duration::from_secs(10 * 60 * MINUTE));
-const AT_THE_DESK: (Duration, Duration) = (Duration::from_secs(15 * MINUTE), Duration::from_secs(4 * 60 * MINUTE));
+const AT_THE_CHAIR: SessionTimes = times(10, 30, 10 * 60);
+const AT_THE_DESK: SessionTimes = times(5, 15, 4 * 60);
+
+/// Of minutes.
+const fn times(lock: u64, idle: u64, absolute: u64) -> SessionTimes {
+    const fn minutes(number: u64) -> Duration {
+        Duration::from_secs(60 * number)
+    }
+    SessionTimes { lock: minutes(lock), idle: minutes(idle), absolute: minutes(absolute) }
+}

@@ -4,8 +4,8 @@
 
 #![allow(clippy::print_stdout, reason = "a measurement prints")]
 
-use leadglass_model::{Role, SystemClock, SystemEntropy, TenantId};
-use leadglass_records::{NewToken, Records, SessionTimes, Use};
+use leadglass_model::{Role, SessionTimes, SystemClock, SystemEntropy, TenantId};
+use leadglass_records::{NewToken, Records, Use};
 use std::{
     sync::Arc,
     time::{Duration, Instant},
@@ -20,7 +20,11 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let records = Records::open(&dir.path().join("records.redb"), Arc::new(SystemClock), Arc::new(SystemEntropy))?;
     let (tokens, sessions) = (records.tokens(), records.sessions()?);
     let tenant = TenantId::from_bytes([1; 16]);
-    let times = SessionTimes { idle: Duration::from_secs(900), absolute: Duration::from_secs(36_000) };
+    let times = SessionTimes {
+        lock: Duration::from_secs(300),
+        idle: Duration::from_secs(900),
+        absolute: Duration::from_secs(36_000),
+    };
     let mut references = Vec::with_capacity(SESSIONS);
     for _ in 0..SESSIONS {
         let new = NewToken { tenant, role: Role::Clinician, label: "a person".to_owned(), expires: None };

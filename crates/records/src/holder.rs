@@ -1,7 +1,7 @@
 //! Whom a session belongs to: a token, or a person at one of his devices; how long it lasts; and how it lies on disk.
 
 use crate::TokenGrant;
-use leadglass_model::{ActorRef, TenantId, UnixMillis};
+use leadglass_model::{ActorRef, SessionTimes, TenantId, UnixMillis};
 use std::{net::IpAddr, time::Duration};
 
 /// Who people are now. It is asked each time, so what it answers holds at once.
@@ -61,22 +61,6 @@ pub struct SessionInfo {
     pub from: Option<IpAddr>,
 }
 
-/// How long a session lasts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct SessionTimes {
-    /// Without use.
-    pub idle: Duration,
-    /// In any case.
-    pub absolute: Duration,
-}
-
-impl SessionTimes {
-    /// The shorter of each.
-    pub(crate) fn within(self, most: &Self) -> Self {
-        Self { idle: self.idle.min(most.idle), absolute: self.absolute.min(most.absolute) }
-    }
-}
-
 /// A session that goes on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SessionGrant {
@@ -90,7 +74,7 @@ pub struct SessionGrant {
     pub begun: UnixMillis,
     /// When it ends in any case.
     pub ends: UnixMillis,
-    /// When it ends without further use.
+    /// When it is locked without further use; a token's ends then.
     pub idle_ends: UnixMillis,
 }
 
@@ -146,15 +130,21 @@ pub(crate) struct Row {
     /// Since when it has been locked.
     #[n(7)]
     pub(crate) locked: Option<u64>,
+    /// How long after its last use a person's session ends; rows of before there was this field end with `ends`.
+    #[n(8)]
+    over_ms: Option<u64>,
 }
 
 impl Row {
-    pub(crate) fn new(holder: Holder, session: [u8; 16], begun: u64, ends: u64, idle_ms: u64) -> Self {
-        let (token, seat) = match holder {
-            Holder::Token(hash) => (Some(hash), None),
-            Holder::Person(seat) => (None, Some(seat)),
+    pub(crate) fn new(holder: Holder, session: [u8; 16], now: u64, times: &SessionTimes) -> Self {
+        let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        let (token, seat, idle, over_ms) = match holder {
+            Holder::Token(hash) => (Some(hash), None, times.idle, None),
+            Holder::Person(seat) => (None, Some(seat), times.lock.min(times.idle), Some(millis(times.idle))),
         };
-        Self { token, session, begun, ends, idle_ms, seen: begun, seat, locked: None }
+        let ends = now.saturating_add(millis(times.absolute));
+        let idle_ms = millis(idle);
+        Self { token, session, begun: now, ends, idle_ms, seen: now, seat, locked: None, over_ms }
     }
 
     /// Nobody, if the row is not one of ours.
@@ -184,8 +174,14 @@ impl Row {
         self
     }
 
+    /// When it is locked, or a token's is over.
     pub(crate) fn idle_ends(&self, seen: u64) -> u64 {
         seen.saturating_add(self.idle_ms).min(self.ends)
+    }
+
+    /// When it is over, locked or not.
+    pub(crate) fn over(&self, seen: u64) -> u64 {
+        self.over_ms.map_or(self.ends, |over| seen.saturating_add(over).min(self.ends))
     }
 }
 

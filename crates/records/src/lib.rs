@@ -27,7 +27,7 @@ mod table;
 mod tokens;
 
 pub use error::{OpenError, RecordError, TokenError};
-pub use holder::{Nobody, PersonRoll, Seat, SessionGrant, SessionInfo, SessionTimes, Use};
+pub use holder::{Nobody, PersonRoll, Seat, SessionGrant, SessionInfo, Use};
 pub use records::{Expected, Fresh, MAX_KEY_BYTES, MAX_SCAN, MAX_VALUE_BYTES, Record, Records, TenantRecords};
 pub use sealed::RecordKey;
 pub use sessions::{SessionReference, Sessions};

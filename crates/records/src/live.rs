@@ -27,9 +27,10 @@ impl Live {
 
     /// Whether it goes on.
     pub(crate) fn standing(&self, now: u64) -> Standing {
-        let unused = now >= self.row.idle_ends(self.seen.load(Ordering::Relaxed));
+        let seen = self.seen.load(Ordering::Relaxed);
+        let unused = now >= self.row.idle_ends(seen);
         let is_persons = matches!(self.holder, Holder::Person(_));
-        if now >= self.row.ends || (unused && !is_persons) {
+        if now >= self.row.over(seen) || (unused && !is_persons) {
             Standing::Over
         } else if unused || self.locked.load(Ordering::Relaxed) {
             self.locked.store(true, Ordering::Relaxed);

@@ -1,5 +1,5 @@
 //! A person's session that was not used for too long is locked: it speaks for nobody until he shows who he is, and goes on then
-//! under another reference. Its absolute end stays where it was.
+//! under another reference. Its absolute end stays where it was; whoever stays away for longer signs in anew.
 
 use crate::{
     SessionGrant, SessionReference, Sessions, TokenError, TokenGrant,
@@ -11,7 +11,7 @@ use leadglass_model::UnixMillis;
 use std::sync::atomic::Ordering;
 
 impl Sessions {
-    /// Whose session this is, if it is locked.
+    /// Whose session this is, if it is locked; `ends` says until when he may come back.
     pub fn locked(&self, reference: &str) -> Result<Option<SessionGrant>, TokenError> {
         let Some(hash) = hash_of(reference) else { return Ok(None) };
         let now = self.0.clock.now().0;
@@ -20,7 +20,8 @@ impl Sessions {
             self.0.live.write().remove(&hash);
             return Ok(None);
         };
-        Ok(Some(granted(grant, &holder, &row)))
+        let ends = UnixMillis(row.over(row.seen));
+        Ok(Some(SessionGrant { ends, ..granted(grant, &holder, &row) }))
     }
 
     /// Locks a person's session now, because he asked for it; durable when it answers. `false`: there is none that could be unlocked
@@ -75,11 +76,18 @@ impl Sessions {
         Ok(Some((reference, granted(grant, &holder, &row))))
     }
 
-    /// A session, if it stands as that.
+    /// A session, if it stands as that. One that is over is forgotten, so that it stays so though the clock be set back.
     fn at(&self, hash: &Hash, now: u64, wanted: Standing) -> Option<(Row, Holder)> {
-        let live = self.0.live.read();
-        let session = live.get(hash)?;
-        (session.standing(now) == wanted).then(|| (session.row.clone(), session.holder))
+        let (standing, row, holder) = {
+            let live = self.0.live.read();
+            let session = live.get(hash)?;
+            let seen = session.seen.load(Ordering::Relaxed);
+            (session.standing(now), session.row.clone().seen_at(seen), session.holder)
+        };
+        if standing == Standing::Over {
+            self.0.live.write().remove(hash);
+        }
+        (standing == wanted).then_some((row, holder))
     }
 }
 

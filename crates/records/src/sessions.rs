@@ -5,20 +5,20 @@
 //! or the roll of people does, each time, so a token that is revoked or has expired ends its sessions at once, and so does
 //! a person's leaving; another role holds at once.
 //!
-//! A session that is not used for its idle time ends, if a token began it; a person's is locked ([`Sessions::unlock`]).
+//! A session that is not used for its idle time ends, if a token began it; a person's is locked first ([`Sessions::unlock`]).
 //!
 //! All sessions are held in memory; beginnings and ends are durable, the last use is written by [`Sessions::settle`] only. A
 //! session that ended stays ended though the clock be set back: it leaves the memory when its end is seen.
 
 use crate::{
-    PersonRoll, Seat, SessionGrant, SessionInfo, SessionTimes, TokenError, TokenGrant, Tokens, Use,
+    PersonRoll, Seat, SessionGrant, SessionInfo, TokenError, TokenGrant, Tokens, Use,
     database::{SESSIONS, Store},
     holder::{Holder, Row},
     live::{Live, Standing},
     tokens,
 };
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use leadglass_model::{Clock, Entropy, UnixMillis};
+use leadglass_model::{Clock, Entropy, SessionTimes, UnixMillis};
 use parking_lot::{Mutex, RwLock};
 use redb::ReadableTable;
 use sha2::{Digest, Sha256};
@@ -26,7 +26,6 @@ use std::{
     collections::HashMap,
     net::IpAddr,
     sync::{Arc, OnceLock, atomic::Ordering},
-    time::Duration,
 };
 use zeroize::Zeroizing;
 
@@ -255,10 +254,8 @@ impl Sessions {
         let mut session = [0; 16];
         self.0.entropy.fill(&mut session);
         let now = self.0.clock.now();
-        let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         let times = self.0.most.get().map_or(times, |most| times.within(most));
-        let ends = now.0.saturating_add(millis(times.absolute));
-        let row = Row::new(holder, session, now.0, ends, millis(times.idle));
+        let row = Row::new(holder, session, now.0, &times);
         let (reference, hash) = self.fresh_reference();
         let _turn = self.0.writing.lock();
         let surplus = self.surplus(&holder)?;

@@ -2,14 +2,15 @@
 
 #![allow(clippy::unwrap_used, reason = "the helpers of a test end where they fail, as the test does")]
 
-use leadglass_model::{ActorRef, MockClock, Role, SystemEntropy, TenantId, UnixMillis};
-use leadglass_records::{PersonRoll, Records, Seat, SessionTimes, Sessions, TokenGrant, Tokens, Use};
+use leadglass_model::{ActorRef, MockClock, Role, SessionTimes, SystemEntropy, TenantId, UnixMillis};
+use leadglass_records::{PersonRoll, Records, Seat, Sessions, TokenGrant, Tokens, Use};
 use parking_lot::Mutex;
 use std::{path::Path, sync::Arc, time::Duration};
 
 const TENANT: TenantId = TenantId::from_bytes([1; 16]);
 const START: UnixMillis = UnixMillis(1_000_000);
-const TIMES: SessionTimes = SessionTimes { idle: Duration::from_secs(60), absolute: Duration::from_secs(600) };
+const TIMES: SessionTimes =
+    SessionTimes { lock: Duration::from_secs(60), idle: Duration::from_secs(180), absolute: Duration::from_secs(600) };
 const SEAT: Seat = Seat { tenant: TENANT, person: ActorRef([7; 16]), device: [8; 16] };
 
 /// One person, in this role; nobody when there is none.
@@ -58,7 +59,8 @@ async fn a_persons_session_is_locked_when_it_is_not_used_and_goes_on_under_anoth
     clock.advance_secs(61);
     assert!(!lives(&sessions, &first));
     let locked = sessions.locked(&first).unwrap().unwrap();
-    assert_eq!((locked.session, locked.seat, locked.ends), (begun.session, Some(SEAT), begun.ends));
+    assert_eq!((locked.session, locked.seat), (begun.session, Some(SEAT)));
+    assert_eq!(locked.ends, START.plus_secs(180), "until when he may come back");
     assert!(sessions.of_people(|_| true).is_empty(), "nobody works with it");
 
     // Neither a restart nor a clock that is set back opens it.
@@ -86,6 +88,35 @@ async fn a_persons_session_is_locked_when_it_is_not_used_and_goes_on_under_anoth
     early.advance_secs(600);
     assert!(!is_locked(&sessions, third.reveal()), "the absolute end stays");
     assert!(!sessions.lock(third.reveal()).await.unwrap());
+}
+
+/// Whoever is away for longer than a locked session waits signs in anew, whatever locked it, though the node was started again or the
+/// clock was set back.
+#[tokio::test]
+async fn a_locked_session_ends_when_nobody_comes_back_to_it() {
+    let (dir, clock) = (tempfile::tempdir().unwrap(), Arc::new(MockClock::at(START)));
+    let path = dir.path().join("records.redb");
+    let (house, _, sessions) = open(&path, &clock);
+    let mut begun = Vec::new();
+    for _ in 0..4 {
+        begun.push(sessions.begin_at(SEAT, TIMES, None).await.unwrap().unwrap().0.reveal().to_owned());
+    }
+    let [by_hand, by_time, worked, looked_at] = &begun[..] else { unreachable!() };
+    assert!(sessions.lock(by_hand).await.unwrap());
+    clock.advance_secs(50);
+    assert!(lives(&sessions, worked), "his end is 50 s later");
+    clock.advance_secs(129);
+    assert!([by_hand, by_time, worked].iter().all(|reference| is_locked(&sessions, reference)));
+    assert!(is_locked(&sessions, looked_at), "to look at a locked session is no use of it");
+    clock.advance_secs(1);
+    assert!(![by_hand, by_time].iter().any(|reference| is_locked(&sessions, reference)));
+    assert!(sessions.unlock(looked_at).await.unwrap().is_none());
+
+    sessions.settle().await.unwrap();
+    drop((house, sessions));
+    let (_house, _, sessions) = open(&path, &Arc::new(MockClock::at(START)));
+    assert!(![by_hand, by_time, looked_at].iter().any(|reference| is_locked(&sessions, reference)), "it stays over");
+    assert!(is_locked(&sessions, worked));
 }
 
 #[tokio::test]

@@ -1,12 +1,13 @@
 //! Sessions of browsers on a real file.
 
-use leadglass_model::{Clock, MockClock, Role, SystemEntropy, TenantId, UnixMillis};
-use leadglass_records::{NewToken, Records, SessionTimes, Sessions, Token, TokenInfo, Tokens, Use};
+use leadglass_model::{Clock, MockClock, Role, SessionTimes, SystemEntropy, TenantId, UnixMillis};
+use leadglass_records::{NewToken, Records, Sessions, Token, TokenInfo, Tokens, Use};
 use std::{path::Path, sync::Arc, time::Duration};
 
 const TENANT: TenantId = TenantId::from_bytes([1; 16]);
 const START: UnixMillis = UnixMillis(1_000_000);
-const TIMES: SessionTimes = SessionTimes { idle: Duration::from_secs(60), absolute: Duration::from_secs(600) };
+const TIMES: SessionTimes =
+    SessionTimes { lock: Duration::from_secs(20), idle: Duration::from_secs(60), absolute: Duration::from_secs(600) };
 
 fn open(path: &Path, clock: &Arc<MockClock>) -> (Tokens, Sessions) {
     let records = Records::open(path, clock.clone(), Arc::new(SystemEntropy)).expect("the records open");
@@ -48,7 +49,11 @@ async fn a_house_shortens_what_a_role_may_and_lengthens_nothing() {
     let (dir, clock) = (tempfile::tempdir().unwrap(), Arc::new(MockClock::at(START)));
     let (tokens, sessions) = open(&dir.path().join("records.redb"), &clock);
     let (token, _) = token(&tokens).await;
-    sessions.shorten(SessionTimes { idle: Duration::from_secs(3_600), absolute: Duration::from_secs(100) });
+    sessions.shorten(SessionTimes {
+        lock: Duration::from_secs(3_600),
+        idle: Duration::from_secs(3_600),
+        absolute: Duration::from_secs(100),
+    });
     let (reference, begun) = sessions.begin(token.reveal(), |_| Some(TIMES)).await.unwrap().unwrap();
     assert_eq!((begun.idle_ends, begun.ends), (START.plus_secs(60), START.plus_secs(100)));
     clock.advance_secs(59);

@@ -1,7 +1,7 @@
 //! How long a browser stays signed in at most, and by what.
 
 use anyhow::ensure;
-use leadglass_records::SessionTimes;
+use leadglass_model::SessionTimes;
 use serde::{Deserialize, Serialize};
 use std::{ops::RangeInclusive, time::Duration};
 
@@ -9,7 +9,10 @@ use std::{ops::RangeInclusive, time::Duration};
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Sessions {
-    /// Without use: then a person shows once more who he is, and a token's session ends.
+    /// Without use: then a person shows once more who he is.
+    #[serde(with = "humantime_serde")]
+    pub lock: Duration,
+    /// Without use: then it ends.
     #[serde(with = "humantime_serde")]
     pub idle: Duration,
     /// In any case.
@@ -23,7 +26,7 @@ pub struct Sessions {
 
 impl Default for Sessions {
     fn default() -> Self {
-        Self { idle: *BOUNDS.end(), absolute: *BOUNDS.end(), from_tokens: None }
+        Self { lock: *BOUNDS.end(), idle: *BOUNDS.end(), absolute: *BOUNDS.end(), from_tokens: None }
     }
 }
 
@@ -35,7 +38,7 @@ impl Sessions {
 
     /// What must hold beyond the types.
     pub fn check(&self) -> anyhow::Result<()> {
-        for (name, time) in [("idle", self.idle), ("absolute", self.absolute)] {
+        for (name, time) in [("lock", self.lock), ("idle", self.idle), ("absolute", self.absolute)] {
             ensure!(BOUNDS.contains(&time), "sessions.{name}: 1s to 24h");
         }
         Ok(())
@@ -44,7 +47,7 @@ impl Sessions {
 
 impl From<&Sessions> for SessionTimes {
     fn from(sessions: &Sessions) -> Self {
-        Self { idle: sessions.idle, absolute: sessions.absolute }
+        Self { lock: sessions.lock, idle: sessions.idle, absolute: sessions.absolute }
     }
 }
 
@@ -59,8 +62,8 @@ mod tests {
     fn times_are_bounded() {
         let checked = |text: &str| toml::from_str::<Sessions>(text).unwrap().check().map_err(|error| error.to_string());
         assert_eq!(checked(""), Ok(()));
-        assert_eq!(checked("idle = '5m'\nabsolute = '8h'"), Ok(()));
-        for bad in ["idle = '500ms'", "absolute = '25h'"] {
+        assert_eq!(checked("lock = '2m'\nidle = '5m'\nabsolute = '8h'"), Ok(()));
+        for bad in ["lock = '500ms'", "idle = '500ms'", "absolute = '25h'"] {
             assert!(checked(bad).is_err_and(|error| error.ends_with("1s to 24h")), "{bad}");
         }
     }

@@ -25,7 +25,7 @@ use leadglass_engine::{Person, Signing};
 use leadglass_identity::SignedIn;
 use leadglass_model::Fault;
 use leadglass_policy::Principal;
-use leadglass_records::{SessionGrant, SessionTimes, TokenError, TokenGrant, Use};
+use leadglass_records::{SessionGrant, TokenError, TokenGrant, Use};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::net::SocketAddr;
@@ -140,7 +140,7 @@ async fn begin_with_token(app: &App, parts: &Parts, token: &str) -> Result<Respo
     let times = |grant: &TokenGrant| {
         let times = Principal { tenant: grant.tenant, actor: grant.actor, role: grant.role }.session_times();
         is_person = times.is_some();
-        times.map(|(idle, absolute)| SessionTimes { idle, absolute })
+        times
     };
     let begun = app.sessions.begin(token.trim(), times).await.map_err(|error| unknown(&error))?;
     let Some((reference, session)) = begun else {
