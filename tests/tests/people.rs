@@ -218,8 +218,10 @@ fn people_sign_in_through_their_practices_own_provider_with_the_role_of_their_gr
             secret.path().display().to_string()
         )
     };
-    let vault =
-        Vault::with_config(&(config("praxis", "") + &config("strong", "amr = [\"otp\"]\nstrong_amr = [\"hwk\"]")));
+    let vault = Vault::with_config(
+        &(config("praxis", "asks_for_second_factor = true")
+            + &config("strong", "amr = [\"otp\"]\nstrong_amr = [\"hwk\"]")),
+    );
     let depart = |browser: &mut Browser<'_>, id: &str| {
         let answer = browser.keep("POST", &format!("/api/v1/session/providers/{id}"), &Value::Null);
         assert_eq!(answer.status, 200, "{}", answer.text());

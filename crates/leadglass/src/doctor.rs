@@ -66,6 +66,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     findings.extend(doors::look(&config));
     findings.push(tokens::look(&config).await);
     findings.push(people::second_factor(&config));
+    findings.extend(people::providers(&config));
     findings.extend(vault::look(&config));
     findings.extend(repository::look(&config).await);
     findings.push(backups::look(&config.data, SystemClock.now()));

@@ -41,6 +41,10 @@ pub struct Oidc {
     /// What it must say in `amr`, one of these: `otp`, `hwk`, `mfa` (RFC 8176).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub amr: Vec<String>,
+    /// Without `acr` and `amr` nobody here sees a second factor. Whoever says that this provider lets nobody in without one
+    /// answers for it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub asks_for_second_factor: bool,
     /// What it must say in `acr`, one of these, of whoever becomes an administrator or a data protection officer: where a passkey
     /// was shown there, as it would be here (`phr`, `phrh`). It is asked for it, too.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -90,6 +94,11 @@ impl Oidc {
         let issuer: reqwest::Url =
             self.issuer.parse().with_context(|| format!("oidc {id}: the issuer is no address"))?;
         ensure!(issuer.scheme() == "https" || self.is_here(), "oidc {id}: the issuer is asked over https only");
+        ensure!(
+            self.asks_for_second_factor || !(self.acr.is_empty() && self.amr.is_empty()),
+            "oidc {id}: staff sign in with a second factor. Say in amr or acr by which word the provider tells of one, such as \
+             amr = [\"otp\", \"hwk\", \"mfa\"], or asks_for_second_factor = true if it lets nobody in without"
+        );
         ensure!(!self.roles.is_empty(), "oidc {id}: no [[oidc.roles]], so nobody could sign in");
         for given in &self.roles {
             let role = given.role;
@@ -109,13 +118,24 @@ impl Oidc {
 mod tests {
     use super::*;
 
+    fn provider(issuer: &str, role: &str, more: &str) -> String {
+        format!(
+            "id = 'p'\nname = 'P'\nissuer = '{issuer}'\nclient_id = 'c'\nroles = [{{ group = 'g', role = '{role}' }}]\n{more}\n"
+        )
+    }
+
+    #[test]
+    fn somebody_answers_for_a_second_factor() {
+        let check = |more: &str| {
+            toml::from_str::<Oidc>(&provider("https://login.example", "clinician", more)).unwrap().check(&[]).is_ok()
+        };
+        assert!(!check("") && !check("strong_amr = ['hwk']") && !check("asks_for_second_factor = false"));
+        assert!(check("amr = ['mfa']") && check("acr = ['phr']") && check("asks_for_second_factor = true"));
+    }
+
     #[test]
     fn a_provider_is_asked_over_tls_and_gives_no_device_a_role() {
-        let text = |issuer: &str, role: &str| {
-            format!(
-                "id = \"p\"\nname = \"P\"\nissuer = \"{issuer}\"\nclient_id = \"c\"\nroles = [{{ group = \"g\", role = \"{role}\" }}]\n"
-            )
-        };
+        let text = |issuer: &str, role: &str| provider(issuer, role, "amr = ['otp']");
         let check = |issuer: &str, role: &str| toml::from_str::<Oidc>(&text(issuer, role)).unwrap().check(&[]).is_ok();
         assert!(check("https://login.example/realms/p", "clinician") && check("http://127.0.0.1:8080", "admin"));
         for (issuer, role) in [

@@ -3,7 +3,7 @@
 //! The records are sealed, so the running vault is asked.
 
 use super::{Finding, running::Running};
-use crate::config::Config;
+use crate::config::{Config, Oidc};
 use serde_json::Value;
 
 /// Whether one secret alone makes a browser an administrator's.
@@ -16,6 +16,18 @@ pub(super) fn second_factor(config: &Config) -> Finding {
             "Whoever finds one in a script or a backup is signed in as what it was made for, an administrator perhaps.",
         )
         .fix("leadglass person invite for each person, then leave [sessions] from_tokens out")
+}
+
+/// Providers whose word about a second factor is not heard.
+pub(super) fn providers(config: &Config) -> Option<Finding> {
+    let unheard = |oidc: &&Oidc| oidc.acr.is_empty() && oidc.amr.is_empty();
+    let names: Vec<_> = config.oidc.iter().filter(unheard).map(|oidc| oidc.id.as_str()).collect();
+    let sentence = format!("Whether people showed a second factor is not heard from: {}.", named(&names));
+    (!names.is_empty()).then(|| {
+        Finding::yellow("oidc-second-factor", sentence)
+            .why("If the provider ever lets somebody in with a password alone, nobody here notices.")
+            .fix("in [[oidc]]: amr = [\"otp\", \"hwk\", \"mfa\"], or what the provider says")
+    })
 }
 
 pub(super) async fn look(running: &Running) -> Vec<Finding> {
@@ -105,6 +117,19 @@ mod tests {
         assert_eq!(second_factor(&config).light, Light::Green);
         config.sessions.from_tokens = Some(true);
         assert_eq!(second_factor(&config).light, Light::Yellow);
+    }
+
+    #[test]
+    fn a_provider_that_does_not_tell_of_a_second_factor_is_named() {
+        let mut config = crate::up::tests::vault_config();
+        assert!(providers(&config).is_none());
+        let text = |more: &str| {
+            format!("id = 'p'\nname = 'P'\nissuer = 'https://p.example'\nclient_id = 'c'\nroles = []\n{more}")
+        };
+        config.oidc = vec![toml::from_str(&text("amr = ['mfa']")).unwrap()];
+        assert!(providers(&config).is_none());
+        config.oidc.push(toml::from_str(&text("asks_for_second_factor = true")).unwrap());
+        assert!(providers(&config).unwrap().sentence.ends_with(": p."));
     }
 
     #[test]
