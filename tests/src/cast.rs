@@ -329,8 +329,8 @@ fn outlived(vault: &mut Vault) -> [Caller; 5] {
     shorten(vault, [SHORT, LONG, LONG]);
     vault.restart();
     let locked = cookie_of(&joined_as(vault, "old.c", "clinician").0);
-    let is_locked = || told(vault, &locked) == (200, true);
-    assert!(until(Duration::from_secs(60), is_locked), "not locked: {:?}", told(vault, &locked));
+    let is_locked = || standing(vault, &locked) == (200, true);
+    assert!(until(Duration::from_secs(60), is_locked), "not locked: {:?}", standing(vault, &locked));
     shorten(vault, [LONG, LONG, LONG]);
     halt(vault);
     let nobody = |name, proof| Caller { name, who: None, proof };
@@ -347,14 +347,14 @@ fn outlived(vault: &mut Vault) -> [Caller; 5] {
 fn browsers_that_ended(vault: &Vault, login: &str) -> (String, String) {
     let person = cookie_of(&joined_as(vault, login, "clinician").0);
     let token = sign_in(vault, &vault.up.tokens.clinician);
-    let is_over = || told(vault, &person).0 == 204 && told(vault, &token).0 == 204;
-    let said = || (told(vault, &person), told(vault, &token));
+    let is_over = || standing(vault, &person).0 == 204 && standing(vault, &token).0 == 204;
+    let said = || (standing(vault, &person), standing(vault, &token));
     assert!(until(Duration::from_secs(60), is_over), "still signed in: {:?}", said());
     (person, token)
 }
 
 /// What the vault says of a session: the status, and whether it is locked.
-fn told(vault: &Vault, cookie: &str) -> (u16, bool) {
+fn standing(vault: &Vault, cookie: &str) -> (u16, bool) {
     let headers = [("cookie", cookie), ("sec-fetch-site", "same-origin")];
     let answer = vault.http().send_with("GET", &session(vault), &headers, Vec::new());
     let locked = answer.status == 200 && answer.json()["locked"] == true;

@@ -170,6 +170,7 @@ const TABLE: &[Row] = &[
     row("GET", "/api/v1/devices", Administer(200)),
     row("POST", "/api/v1/devices", Administer(400)),
     row("DELETE", "/api/v1/devices/{id}", Administer(404)),
+    row("PUT", "/api/v1/devices/{id}/bounds", Administer(404)),
     row("POST", "/api/v1/devices/{id}/certificate", Administer(404)),
     // Who may store is told that an empty body is no form; who may not is told that.
     row("POST", "/api/v1/uploads", Store(415)),

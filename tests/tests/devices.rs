@@ -237,6 +237,43 @@ fn a_device_sends_only_the_kinds_it_was_enrolled_for() {
 }
 
 #[test]
+fn a_device_sends_no_more_and_nothing_larger_than_somebody_set_and_both_are_recorded() {
+    let mut vault = Vault::with_config(NOBODY);
+    let (ct, dx) = (Fixture::named("ct-1.dcm"), Fixture::named("dx.dcm"));
+    let (small, large) = (ct.data_set(), dx.data_set());
+    assert!(small.len() < large.len());
+    let least = small.len().to_string();
+    let known = ["--level", "address", "--aet", "SENSOR", "--address", "127.0.0.1", "--most-bytes", &least];
+    let added = device(&vault, &[&["add", "sensor"][..], &known].concat());
+    assert_eq!((added["most_bytes"].as_u64(), added["most_an_hour"].as_u64()), (Some(small.len() as u64), None));
+    let who = Callers { calling: "SENSOR".to_owned(), called: vault.up.dicom.aet.clone() };
+    let send = |vault: &Vault, f: &Fixture, mut data_set: &[u8]| {
+        let wanted = [(f.sop_class.as_str(), f.transfer_syntax.as_str())];
+        let mut association = Association::open(vault.dicom(), &who, &wanted).unwrap().unwrap();
+        association.store(&f.sop_class, &f.instance, &f.transfer_syntax, &mut data_set).unwrap().status
+    };
+    // To the byte; what is larger has left nothing.
+    assert_eq!(send(&vault, &ct, &small), 0);
+    assert_eq!((send(&vault, &dx, &large), vault.file_of(&dx).err()), (0xC000, Some(404)));
+    device(&vault, &["bounds", "sensor", "--most-an-hour", "1"]);
+    assert!(try_device(&vault, &["bounds", "sensor", "--most-an-hour", "0"]).status.code() == Some(1));
+    // The hour may end in between: then one more is let in, and no further one.
+    let answers = [send(&vault, &dx, &large), send(&vault, &dx, &large), send(&vault, &dx, &large)];
+    assert!(answers.contains(&0xA700), "out of resources, to be sent again later: {answers:?}");
+    vault.restart();
+    device(&vault, &["bounds", "sensor"]);
+    assert_eq!(send(&vault, &dx, &large), 0, "as it was set last, without a limit");
+    assert!(vault.data_set_of(&dx) == large);
+    for word in ["device-size", "device-rate", "device-bounded"] {
+        assert!(audited(&vault, word), "{word} stands in no entry");
+    }
+    let list = device(&vault, &["list"]);
+    let ours = list.as_array().unwrap().iter().find(|d| d["name"] == "sensor").unwrap();
+    assert_eq!(ours["usual"]["learning"], true);
+    assert!(ours["usual"]["largest_bytes"].as_u64() >= Some(large.len() as u64), "{ours}");
+}
+
+#[test]
 fn a_revoked_device_is_cut_off_in_the_middle_of_an_image() {
     let vault = Vault::with_config(NOBODY);
     let f = Fixture::named("ct-1.dcm");

@@ -6,7 +6,7 @@
 use crate::{Engine, Record, Shared, breadth::Usual};
 use leadglass_audit::{CodeWord, Event, NewEntry, Outcome};
 use leadglass_index::IndexError;
-use leadglass_model::{ActorRef, EntryId, Fault, ObjectId, UnixMillis};
+use leadglass_model::{ActorRef, EntryId, Fault, ObjectId, ReceiverId, UnixMillis};
 use parking_lot::Mutex;
 use std::sync::Arc;
 use tokio::sync::broadcast;
@@ -32,6 +32,8 @@ pub enum AlarmKind {
     BreakGlass,
     /// One person's login is in use at more devices, in more places at once, than one person has.
     SharedLogin,
+    /// A device sends much more, or much larger instances, than it did when it was learnt.
+    Device,
 }
 
 /// An alarm for those who carry it further.
@@ -64,7 +66,7 @@ impl Default for Alarms {
 
 impl AlarmKind {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Integrity,
         Self::Index,
         Self::Log,
@@ -74,6 +76,7 @@ impl AlarmKind {
         Self::Breadth,
         Self::BreakGlass,
         Self::SharedLogin,
+        Self::Device,
     ];
 
     /// The word in metrics and entries.
@@ -88,6 +91,7 @@ impl AlarmKind {
             Self::Breadth => "unusual-breadth",
             Self::BreakGlass => "break-glass",
             Self::SharedLogin => "shared-login",
+            Self::Device => "unusual-device",
         }
     }
 
@@ -96,7 +100,7 @@ impl AlarmKind {
             Self::Integrity | Self::Index => Event::IntegrityAlarm,
             Self::Log | Self::Fork | Self::Unmatched => Event::LogAlarm,
             Self::Budget => Event::BudgetHit,
-            Self::Breadth | Self::BreakGlass | Self::SharedLogin => Event::SecurityAlert,
+            Self::Breadth | Self::BreakGlass | Self::SharedLogin | Self::Device => Event::SecurityAlert,
         }
     }
 }
@@ -119,6 +123,11 @@ impl Engine {
     /// Somebody's login seems to be shared: an alarm. Once for each time that it begins; the caller sees to that.
     pub fn alarm_shared_login(&self, person: ActorRef) {
         self.shared.alarm_about(AlarmKind::SharedLogin, person);
+    }
+
+    /// A device sends much more than it did: an alarm. At most once an hour; the caller sees to that.
+    pub fn alarm_unusual_device(&self, device: ReceiverId) {
+        self.shared.alarm_about(AlarmKind::Device, ActorRef(*device.as_bytes()));
     }
 }
 

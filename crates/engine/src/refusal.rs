@@ -33,6 +33,8 @@ pub enum EnrolmentChange {
     Added,
     /// It got a certificate, or another one.
     Certified,
+    /// How much it may send was changed, or is learnt anew.
+    Bounded,
     /// Its enrolment ended.
     Revoked,
 }
@@ -43,6 +45,7 @@ impl EnrolmentChange {
         match self {
             Self::Added => "device-added",
             Self::Certified => "device-certified",
+            Self::Bounded => "device-bounded",
             Self::Revoked => "device-revoked",
         }
     }

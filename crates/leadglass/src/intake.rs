@@ -1,21 +1,42 @@
 //! The joint between the DICOM edge and the engine.
 
+use crate::devices::{Habits, Taken};
 use async_trait::async_trait;
 use bytes::Bytes;
 use leadglass_dimse::{Incoming, Intake, IntakeRefusal, StoreRequest};
-use leadglass_engine::{Announced, Engine, IngestError, Source, Transfer};
-use leadglass_model::{Acknowledged, ActorRef, Fault, Phi, Role};
+use leadglass_engine::{Announced, Engine, IngestError, Refusals, Refused, Source, Transfer};
+use leadglass_model::{Acknowledged, ActorRef, Fault, Phi, ReceiverId, Role, TenantId};
 use leadglass_policy::Principal;
 use std::sync::Arc;
 
 /// Takes what devices store into the engine.
 #[derive(Debug)]
-pub struct Door(pub Engine);
+pub struct Door {
+    /// Where it goes.
+    pub engine: Engine,
+    /// How much each device may send.
+    pub habits: Arc<Habits>,
+    /// Who hears of a device that sends too much.
+    pub refusals: Refusals,
+}
 
 struct Arriving {
     transfer: Transfer,
     request_id: String,
     device: Arc<str>,
+    size: Size,
+}
+
+/// How large an instance is so far, and who is told when it is too large.
+struct Size {
+    bytes: u64,
+    most: u64,
+    tenant: TenantId,
+    receiver: ReceiverId,
+    engine: Engine,
+    habits: Arc<Habits>,
+    refusals: Refusals,
+    refused: Refused,
 }
 
 #[async_trait]
@@ -30,24 +51,62 @@ impl Intake for Door {
             .store()
             .map_err(|_| IntakeRefusal::new(Fault::Denied, "not-allowed", "This device may not store here."))?;
         let calling = Phi::new(calling_ae.as_str().to_owned());
+        let refused = Refused {
+            tenant: Some(device.tenant),
+            actor: Some(actor),
+            address: peer.ip(),
+            calling: calling.clone(),
+            reason: TOO_LARGE,
+        };
+        let Ok(Taken { most_bytes, unusual }) = self.habits.begin(device.tenant, device.receiver) else {
+            self.refusals.note(Refused { reason: TOO_MANY, ..refused });
+            let sentence = "This device has sent as many instances in this hour as it may.";
+            return Err(counted(&device.label, &request_id, Fault::Busy, TOO_MANY, sentence));
+        };
+        if unusual {
+            self.engine.alarm_unusual_device(device.receiver);
+        }
         let source =
             Source::new(&permit, device.receiver, calling, Phi::new(peer.ip().to_string())).with_level(device.level);
         let announced = Announced { sop_class, sop_instance, transfer_syntax };
-        let transfer =
-            self.0.begin(Arc::new(source), announced).map_err(|error| refusal(&error, &request_id, &device.label))?;
-        Ok(Box::new(Arriving { transfer, request_id, device: device.label }))
+        let transfer = self
+            .engine
+            .begin(Arc::new(source), announced)
+            .map_err(|error| refusal(&error, &request_id, &device.label))?;
+        let size = Size {
+            bytes: 0,
+            most: most_bytes,
+            tenant: device.tenant,
+            receiver: device.receiver,
+            engine: self.engine.clone(),
+            habits: self.habits.clone(),
+            refusals: self.refusals.clone(),
+            refused,
+        };
+        Ok(Box::new(Arriving { transfer, request_id, device: device.label, size }))
     }
 }
 
 #[async_trait]
 impl Incoming for Arriving {
     async fn write(&mut self, piece: Bytes) -> Result<(), IntakeRefusal> {
+        let Size { bytes, most, refusals, refused, .. } = &mut self.size;
+        *bytes += piece.len() as u64;
+        if *bytes > *most {
+            refusals.note(refused.clone());
+            let sentence = "The instance is larger than what this device may send.";
+            return Err(counted(&self.device, &self.request_id, Fault::BadInput, TOO_LARGE, sentence));
+        }
         self.transfer.write(piece).await.map_err(|error| refusal(&error, &self.request_id, &self.device))
     }
 
     async fn finish(self: Box<Self>) -> Result<Acknowledged, IntakeRefusal> {
-        let Self { transfer, request_id, device } = *self;
-        transfer.finish().await.map_err(|error| refusal(&error, &request_id, &device))
+        let Self { transfer, request_id, device, size } = *self;
+        let receipt = transfer.finish().await.map_err(|error| refusal(&error, &request_id, &device))?;
+        if size.habits.arrived(size.tenant, size.receiver, size.bytes) {
+            size.engine.alarm_unusual_device(size.receiver);
+        }
+        Ok(receipt)
     }
 }
 
@@ -62,3 +121,13 @@ fn refusal(error: &IngestError, request: &str, device: &str) -> IntakeRefusal {
     metrics::counter!("leadglass_instances_total", "outcome" => error.code()).increment(1);
     IntakeRefusal::new(error.fault(), error.code(), error.advice())
 }
+
+/// What its device's bounds refuse.
+fn counted(device: &str, request: &str, fault: Fault, code: &'static str, sentence: &'static str) -> IntakeRefusal {
+    tracing::warn!(request, device, code, "an instance was not taken: {code}");
+    metrics::counter!("leadglass_instances_total", "outcome" => code).increment(1);
+    IntakeRefusal::new(fault, code, sentence)
+}
+
+const TOO_MANY: &str = "device-rate";
+const TOO_LARGE: &str = "device-size";

@@ -202,8 +202,9 @@ async fn listen_dicom(
         private_sop_classes: rules(&config.dicom.private_sop_classes)?,
         private_transfer_syntaxes: rules(&config.dicom.private_transfer_syntaxes)?,
     };
-    let services: Vec<Arc<dyn Service>> =
-        vec![Arc::new(Echo), Arc::new(Storage::new(policy, Arc::new(Door(node.engine.clone()))))];
+    let door = Door { engine: node.engine.clone(), habits: book.habits(), refusals: refusals.clone() };
+    connections.spawn(book.habits().keep(stop.clone()));
+    let services: Vec<Arc<dyn Service>> = vec![Arc::new(Echo), Arc::new(Storage::new(policy, Arc::new(door)))];
     let limits = Limits {
         associations: config.limits.associations,
         associations_per_ip: config.limits.associations_per_address,

@@ -110,6 +110,7 @@ pub fn routes(app: App) -> Router {
         .route("/api/v1/breach/scope", post(breach::scope))
         .route("/api/v1/devices", get(devices::list).post(devices::add))
         .route("/api/v1/devices/{id}", delete(devices::revoke))
+        .route("/api/v1/devices/{id}/bounds", put(devices::bound))
         .route("/api/v1/devices/{id}/certificate", post(devices::certify))
         .route("/api/v1/uploads", upload::Desk::new().route())
         .route("/api/v1/session", get(session::look).post(session::begin).put(session::turn).delete(session::end))

@@ -27,6 +27,10 @@ pub trait DeviceDesk: Send + Sync + 'static {
     /// Ends an enrolment, and the device's open associations with it.
     async fn revoke(&self, permit: &Permit<Administer>, id: ReceiverId) -> Result<(), DeskError>;
 
+    /// Sets how much a device may send at most.
+    async fn bound(&self, permit: &Permit<Administer>, id: ReceiverId, new: NewBounds)
+    -> Result<DeviceView, DeskError>;
+
     /// Issues a certificate over the public key of a signing request (PKCS#10, PEM).
     async fn certify(
         &self,
@@ -97,6 +101,12 @@ pub struct NewDevice {
     /// Transfer syntaxes that it may use, written in the same way; empty: all.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub transfer_syntaxes: Vec<String>,
+    /// Bytes of one instance's data set; left out: the vault learns what is usual.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub most_bytes: Option<u64>,
+    /// Instances within one hour of the clock; left out: the vault learns what is usual.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub most_an_hour: Option<u32>,
     /// Its certificate, PEM, when another authority issued it; its public key is what counts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub certificate: Option<String>,
@@ -117,6 +127,8 @@ impl NewDevice {
             port: None,
             sop_classes: Vec::new(),
             transfer_syntaxes: Vec::new(),
+            most_bytes: None,
+            most_an_hour: None,
             certificate: None,
             fingerprint: None,
         }
@@ -146,6 +158,12 @@ pub struct DeviceView {
     pub sop_classes: Vec<String>,
     /// Transfer syntaxes that it may use; empty: all.
     pub transfer_syntaxes: Vec<String>,
+    /// Bytes that one instance may have; beyond it is refused.
+    pub most_bytes: Option<u64>,
+    /// Instances that it may send in an hour; beyond they are refused.
+    pub most_an_hour: Option<u32>,
+    /// What it usually sends; `null` before its first instance.
+    pub usual: Option<DeviceUsual>,
     /// The keys it may prove, the newest last.
     pub keys: Vec<DeviceKey>,
     /// When it was enrolled; `null` for one of the configuration file.
@@ -154,6 +172,34 @@ pub struct DeviceView {
     pub revoked_ms: Option<u64>,
     /// `records`, or `configuration`: then the file is the place to change it.
     pub source: &'static str,
+}
+
+/// What a device usually sends, as it was learnt in its first fortnight. Much more of it is stored and is an alarm.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct DeviceUsual {
+    /// Since when it was learnt.
+    pub since_ms: u64,
+    /// Whether it still is.
+    pub learning: bool,
+    /// Bytes of the largest instance.
+    pub largest_bytes: u64,
+    /// Instances in the busiest hour.
+    pub busiest_hour: u32,
+}
+
+/// How much a device may send from now on.
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NewBounds {
+    /// Bytes of one instance's data set; `null` or left out: any.
+    #[serde(default)]
+    pub most_bytes: Option<u64>,
+    /// Instances within one hour of the clock; `null` or left out: any.
+    #[serde(default)]
+    pub most_an_hour: Option<u32>,
+    /// What is usual is learnt anew, for another fortnight.
+    #[serde(default)]
+    pub learn: bool,
 }
 
 /// A key that a device may prove.
@@ -219,6 +265,19 @@ pub(crate) async fn revoke(
     let id = id.parse().map_err(|_| Problem::not_found())?;
     app.devices.revoke(&permit, id).await?;
     Ok(Json(json!({ "id": id, "revoked": true })).into_response())
+}
+
+/// `PUT /api/v1/devices/{id}/bounds`
+pub(crate) async fn bound(
+    State(app): State<App>,
+    caller: Caller,
+    Path(id): Path<String>,
+    Small(body): Small,
+) -> Result<Response, Problem> {
+    let permit = caller.administer()?;
+    let id = id.parse().map_err(|_| Problem::not_found())?;
+    let new = read(&body, r#"Send {"most_bytes":…,"most_an_hour":…,"learn":false}; null means any."#)?;
+    Ok(Json(app.devices.bound(&permit, id, new).await?).into_response())
 }
 
 /// `POST /api/v1/devices/{id}/certificate`

@@ -50,7 +50,9 @@ mod wado;
 mod wado_uri;
 
 pub use app::{App, Caller, monitor_routes, routes};
-pub use devices::{CertificateRequest, Certified, DeskError, DeviceDesk, DeviceKey, DeviceView, NewDevice};
+pub use devices::{
+    CertificateRequest, Certified, DeskError, DeviceDesk, DeviceKey, DeviceUsual, DeviceView, NewBounds, NewDevice,
+};
 pub use doorman::Crowd;
 pub use front::Fronts;
 pub use head::Hosts;

@@ -1,6 +1,6 @@
 //! `leadglass device add`
 
-use super::{client, line};
+use super::{bounds::size, client, line};
 use crate::admin::{Vault, print};
 use anyhow::Context;
 use leadglass_model::EnrolmentLevel;
@@ -47,6 +47,12 @@ pub(super) struct Args {
     /// A transfer syntax it may use, in the same way.
     #[arg(long, value_name = "UID")]
     transfer_syntax: Vec<String>,
+    /// The largest instance it may send: 20MB, 2GiB. Without it, what is usual is learnt in its first fortnight.
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    most_bytes: Option<u64>,
+    /// How many instances it may send within an hour of the clock. Without it, what is usual is learnt.
+    #[arg(long, value_name = "N")]
+    most_an_hour: Option<u32>,
     /// Its certificate (PEM), issued by another authority that the vault trusts. The public key in it is what counts.
     #[arg(long, value_name = "FILE")]
     certificate: Option<PathBuf>,
@@ -70,6 +76,8 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
         port: args.port,
         sop_classes: args.sop_class,
         transfer_syntaxes: args.transfer_syntax,
+        most_bytes: args.most_bytes,
+        most_an_hour: args.most_an_hour,
         certificate: args.certificate.as_ref().map(read).transpose()?,
         fingerprint: args.fingerprint,
     };

@@ -1,6 +1,7 @@
 //! `leadglass device`: who may send, asked and changed in a running vault over HTTPS.
 
 mod add;
+mod bounds;
 mod certificate;
 mod list;
 
@@ -21,6 +22,9 @@ A vault takes images from enrolled devices only. How sure it can be of one is it
   1 address      AE title and network address together; both can be forged on the device's own network.
   0 open         anybody. Refused unless the configuration says dicom.open_devices = true.
 
+How much a device usually sends is learnt in its first fortnight. Later, four times as much in an hour, or an instance four times
+as large, is stored and is an alarm; `device bounds` sets a limit beyond which it is refused.
+
 A device only sends: whatever its level, it can read nothing. Changes hold at once, and each is an entry in the audit log,
 as is every caller that is turned away. They need a running vault, and a token of the role dpo or admin.")]
 pub struct Args {
@@ -38,6 +42,8 @@ enum Command {
     List(list::Args),
     /// Ends a device's enrolment at once; what it is sending is cut off.
     Revoke(list::RevokeArgs),
+    /// Says how much a device may send, or has what is usual learnt anew.
+    Bounds(bounds::Args),
     /// Gives a device a certificate for one year: with a new key, or over a signing request of its own.
     Certificate(certificate::Args),
 }
@@ -48,6 +54,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         Command::Add(args) => add::run(args).await,
         Command::List(args) => list::run(&args).await,
         Command::Revoke(args) => list::revoke(&args).await,
+        Command::Bounds(args) => bounds::run(&args).await,
         Command::Certificate(args) => certificate::run(&args).await,
     }
 }
@@ -86,6 +93,8 @@ fn line(device: &Value) -> String {
     };
     let file = if device["source"] == "configuration" { "  (configuration file)" } else { "" };
     let (name, aet, address) = (text("name"), text("aet"), text("address"));
+    let state =
+        [state, bounds::words(device)].into_iter().filter(|words| !words.is_empty()).collect::<Vec<_>>().join(", ");
     let line = format!("{}  {name:<24} {level:<14} AE {aet:<16} from {address:<18} {state}{file}", text("id"));
     line.trim_end().to_owned()
 }

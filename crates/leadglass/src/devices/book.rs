@@ -8,6 +8,7 @@ use super::{
     authority::{Authorities, unreadable},
     doors::Doors,
     enrolment::{BoundKey, Enrolment, Wanted, bad, days_between},
+    habits::{Bounds, Habits},
     roll::{Entry, Roll},
     x509,
 };
@@ -19,7 +20,9 @@ use leadglass_model::{
     Administer, Clock, EnrolmentLevel, Fault, Permit, ReceiverId, SystemClock, SystemEntropy, TenantId, UnixMillis,
 };
 use leadglass_records::{Expected, Table, TenantRecords};
-use leadglass_web::{CertificateRequest, Certified, DeskError, DeviceDesk, DeviceKey, DeviceView, NewDevice};
+use leadglass_web::{
+    CertificateRequest, Certified, DeskError, DeviceDesk, DeviceKey, DeviceView, NewBounds, NewDevice,
+};
 use std::{
     path::PathBuf,
     sync::{Arc, OnceLock},
@@ -38,6 +41,7 @@ struct Shelf {
     engine: Engine,
     tenants: Vec<Tenant>,
     roll: Arc<Roll>,
+    habits: Arc<Habits>,
     /// Devices of the configuration file, for the list.
     configured: Vec<Device>,
     /// Level 0 may be enrolled.
@@ -76,6 +80,9 @@ impl Book {
             let authorities = Authorities::open(records.clone(), &SystemClock, &SystemEntropy).await?;
             tenants.push(Tenant { id, records, authorities });
         }
+        let configured: Vec<_> = config.devices.iter().map(|device| device.id).collect();
+        let records = tenants.iter().map(|tenant| tenant.records.clone()).collect();
+        let habits = Habits::open(records, roll.clone(), &configured, Arc::new(SystemClock)).await?;
         let ca = config.dicom.tls.as_ref().and_then(|tls| tls.ca.as_ref());
         let read =
             |path: &PathBuf| std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()));
@@ -84,6 +91,7 @@ impl Book {
             engine,
             tenants,
             roll,
+            habits: Arc::new(habits),
             configured: config.devices.clone(),
             open_devices: config.dicom.open_devices,
             server_authority,
@@ -98,6 +106,11 @@ impl Book {
     /// What the gate asks.
     pub fn roll(&self) -> Arc<Roll> {
         self.0.roll.clone()
+    }
+
+    /// What whoever takes instances in asks.
+    pub fn habits(&self) -> Arc<Habits> {
+        self.0.habits.clone()
     }
 
     /// The certificates of all tenants' authorities, PEM.
@@ -169,7 +182,12 @@ impl DeviceDesk for Book {
         devices.sort_by_key(|device| (device.revoked.is_some(), device.name.clone(), device.enrolled));
         let seen = |key: &[u8; 32]| shelf.roll.seen(key);
         let configured = shelf.configured.iter().filter(|d| d.tenants.is_empty() || d.tenants.contains(&tenant));
-        configured.map(view_of_configured).chain(devices.iter().map(|device| device.view(now, seen))).collect()
+        let mut views: Vec<_> =
+            configured.map(view_of_configured).chain(devices.iter().map(|device| device.view(now, seen))).collect();
+        for view in &mut views {
+            view.usual = shelf.habits.usual(tenant, view.id);
+        }
+        views
     }
 
     async fn add(&self, permit: &Permit<Administer>, new: NewDevice) -> Result<DeviceView, DeskError> {
@@ -180,6 +198,16 @@ impl DeviceDesk for Book {
     async fn revoke(&self, permit: &Permit<Administer>, id: ReceiverId) -> Result<(), DeskError> {
         let permit: Permit<Administer> = permit.clone();
         self.change(move |shelf| async move { shelf.revoke(&permit, id).await }).await
+    }
+
+    async fn bound(
+        &self,
+        permit: &Permit<Administer>,
+        id: ReceiverId,
+        new: NewBounds,
+    ) -> Result<DeviceView, DeskError> {
+        let permit: Permit<Administer> = permit.clone();
+        self.change(move |shelf| async move { shelf.bound(&permit, id, new).await }).await
     }
 
     async fn certify(
@@ -267,6 +295,24 @@ impl Shelf {
         self.write(permit, &device, EnrolmentChange::Revoked, Expected::Version(entry.version)).await?;
         self.close_if_unused(device.port).await;
         Ok(())
+    }
+
+    async fn bound(
+        &self,
+        permit: &Permit<Administer>,
+        id: ReceiverId,
+        new: NewBounds,
+    ) -> Result<DeviceView, DeskError> {
+        let entry = self.roll.by_id(permit.tenant(), id).filter(|entry| entry.device.revoked.is_none());
+        let Entry { mut device, version, .. } = entry.ok_or_else(DeskError::missing)?;
+        device.bounds = Bounds { most_bytes: new.most_bytes, most_an_hour: new.most_an_hour };
+        device.bounds.check()?;
+        self.write(permit, &device, EnrolmentChange::Bounded, Expected::Version(version)).await?;
+        if new.learn {
+            self.habits.forget(device.tenant, id).await?;
+        }
+        let view = device.view(SystemClock.now(), |key| self.roll.seen(key));
+        Ok(DeviceView { usual: self.habits.usual(device.tenant, id), ..view })
     }
 
     async fn certify(
@@ -388,6 +434,9 @@ fn view_of_configured(device: &Device) -> DeviceView {
         port: None,
         sop_classes: Vec::new(),
         transfer_syntaxes: Vec::new(),
+        most_bytes: None,
+        most_an_hour: None,
+        usual: None,
         keys: device.fingerprint.iter().map(key).collect(),
         enrolled_ms: None,
         revoked_ms: None,

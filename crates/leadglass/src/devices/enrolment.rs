@@ -2,6 +2,7 @@
 //!
 //! It lies in the vault's records as JSON, sealed under its tenant's record key; its random id is the record's key.
 
+use super::habits::Bounds;
 use leadglass_dimse::{AddressRule, AeTitle, Allowed, UidRule};
 use leadglass_model::{EnrolmentLevel, ReceiverId, TenantId, UnixMillis};
 use leadglass_web::{DeskError, DeviceKey, DeviceView, NewDevice};
@@ -29,6 +30,8 @@ pub struct Enrolment {
     pub port: Option<u16>,
     /// What it may send.
     pub allowed: Pins,
+    /// How much it may send at most.
+    pub bounds: Bounds,
     /// The keys it may prove, the newest last.
     pub keys: Vec<BoundKey>,
     /// Hashes of keys that it proved once and that others took the place of, the latest last. They are good for nobody.
@@ -150,6 +153,8 @@ impl Wanted {
         }
         let fingerprint = fingerprint.as_deref().map(parse_fingerprint).transpose()?;
         let allowed = Pins::parse(new.sop_classes, new.transfer_syntaxes)?;
+        let bounds = Bounds { most_bytes: new.most_bytes, most_an_hour: new.most_an_hour };
+        bounds.check()?;
         let keys = Vec::new();
         let device = Enrolment {
             id,
@@ -161,12 +166,23 @@ impl Wanted {
             called,
             port,
             allowed,
+            bounds,
             keys,
             past_keys: Vec::new(),
             enrolled: now,
             revoked: None,
         };
         Ok(Self { device, certificate, fingerprint })
+    }
+}
+
+impl Bounds {
+    /// Zero would be a device that sends nothing.
+    pub fn check(&self) -> Result<(), DeskError> {
+        if self.most_bytes == Some(0) || self.most_an_hour == Some(0) {
+            return Err(bad("bounds", "A device that may send nothing is one to be revoked: bounds begin at 1."));
+        }
+        Ok(())
     }
 }
 
@@ -228,6 +244,9 @@ impl Enrolment {
             port: self.port,
             sop_classes: self.allowed.sop_classes.clone(),
             transfer_syntaxes: self.allowed.transfer_syntaxes.clone(),
+            most_bytes: self.bounds.most_bytes,
+            most_an_hour: self.bounds.most_an_hour,
+            usual: None,
             keys: self.keys.iter().map(key).collect(),
             enrolled_ms: Some(self.enrolled.0),
             revoked_ms: self.revoked.map(|at| at.0),
@@ -247,6 +266,8 @@ impl Enrolment {
             port: self.port,
             sop_classes: self.allowed.sop_classes.clone(),
             transfer_syntaxes: self.allowed.transfer_syntaxes.clone(),
+            most_bytes: self.bounds.most_bytes,
+            most_an_hour: self.bounds.most_an_hour,
             keys: self.keys.clone(),
             past_keys: self.past_keys.iter().copied().map(Digest).collect(),
             enrolled: self.enrolled,
@@ -270,6 +291,7 @@ impl Enrolment {
             called: title(row.called)?,
             port: row.port,
             allowed: Pins::parse(row.sop_classes, row.transfer_syntaxes).ok()?,
+            bounds: Bounds { most_bytes: row.most_bytes, most_an_hour: row.most_an_hour },
             keys: row.keys,
             past_keys: row.past_keys.into_iter().map(|Digest(sha256)| sha256).collect(),
             enrolled: row.enrolled,
@@ -295,6 +317,10 @@ struct Row {
     port: Option<u16>,
     sop_classes: Vec<String>,
     transfer_syntaxes: Vec<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    most_bytes: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    most_an_hour: Option<u32>,
     keys: Vec<BoundKey>,
     /// Records of before there was this field do not have it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

@@ -1,6 +1,6 @@
 //! The roll: all devices in memory, as the last change left them. The gate asks it for every association.
 
-use super::enrolment::Enrolment;
+use super::{enrolment::Enrolment, habits::Bounds};
 use leadglass_model::{ReceiverId, TenantId, UnixMillis};
 use parking_lot::{Mutex, RwLock};
 use std::collections::HashMap;
@@ -70,6 +70,13 @@ impl Roll {
     /// A device of a tenant.
     pub fn by_id(&self, tenant: TenantId, id: ReceiverId) -> Option<Entry> {
         self.entries.read().iter().find(|entry| entry.device.id == id && entry.device.tenant == tenant).cloned()
+    }
+
+    /// What a device may send at most; one of the configuration file has no bounds.
+    pub fn bounds(&self, tenant: TenantId, id: ReceiverId) -> Bounds {
+        let entries = self.entries.read();
+        let of = entries.iter().find(|entry| entry.device.id == id && entry.device.tenant == tenant);
+        of.map_or_else(Bounds::default, |entry| entry.device.bounds)
     }
 
     /// The first device that is enrolled and fits.
