@@ -243,6 +243,7 @@ fn body_of(row: &Row) -> Vec<u8> {
     let body = match row.route.strip_prefix("/api/v1/").unwrap_or_default() {
         "quarantine/{case}" => json!({ "verdict": "release" }),
         "devices/{id}/certificate" => json!({ "csr": REQUEST }),
+        "devices/{id}/bounds" => json!({ "most_an_hour": 100 }),
         "people/{id}/role" => json!({ "role": "reception" }),
         "reviews/{review}" => json!({ "decision": "justified" }),
         "cases/{request}/identity" => json!({ "seen": "confirmed", "how": "came to the desk" }),
