@@ -12,9 +12,11 @@ asked:
 - `CT frame, gzip offered`: the same as a browser asks;
 - `DX frame`: 18 MB; `XA frame`: 1 MB of a 200 MB multi-frame;
 - `metadata`: of the series of 500 slices, gzip offered; `rendered`: a CT frame as JPEG;
-- `series`: all of it in one multipart answer, by curl.
+- `series`: all of it in one multipart answer, by curl;
+- `opening`: one small image of another study each time, over 8 connections by curl: each is a key and an entry of the log.
 
-`orthanchttps` is Orthanc with nginx in front of it, both counted; `null` and `nullhttps` are the same vault with a cipher that copies (`benches/null.sh` builds it): what opening costs.
+`orthanchttps` is Orthanc with nginx in front of it, both counted; `null` and `nullhttps` are the same vault with a cipher that copies (`benches/null.sh` builds it): what
+opening costs; `nolog` with no entry for whoever opens a study (`benches/null.sh log`).
 
 Prints medians of the rounds: requests/s, p50 and p99, MB/s, and the server's CPU a request. A run with a failed request ends
 the bench. Needs: release binaries, wrk, curl, Orthanc with its DICOMweb plugin, pydicom, numpy.
@@ -79,6 +81,23 @@ def curl(url, headers, ca):
     return {"requests": 1, "seconds": float(seconds), "bytes": int(size), "p50": 1000 * float(seconds), "p99": 1000 * float(seconds)}
 
 
+def curl_once(folder, origin, paths, headers, connections):
+    """Each path once."""
+    file = folder / "curl"
+    file.write_text("".join(f'url = "{origin}{path}"\noutput = "/dev/null"\n' for path in paths))
+    words = ["curl", "-q", "-sS", "--parallel", "--parallel-immediate", "--parallel-max", str(connections), "--fail", "-K", file,
+             "-w", "%{time_total} %{size_download}\n"]
+    for name, value in headers.items():
+        words += ["-H", f"{name}: {value}"]
+    began = time.perf_counter()
+    lines = subprocess.run(words, check=True, capture_output=True, text=True).stdout.split("\n")
+    seconds = time.perf_counter() - began
+    found = sorted((float(line.split()[0]), int(line.split()[1])) for line in lines if line)
+    times = [1000 * took for took, _ in found]
+    return {"requests": len(found), "seconds": seconds, "bytes": sum(size for _, size in found),
+            "p50": statistics.median(times), "p99": times[int(0.99 * len(times))]}
+
+
 def instances(folder):
     found = [pydicom.dcmread(f, stop_before_pixels=True) for f in sorted(folder.glob("**/*.dcm"))]
     return [f"/studies/{d.StudyInstanceUID}/series/{d.SeriesInstanceUID}/instances/{d.SOPInstanceUID}" for d in found]
@@ -86,7 +105,7 @@ def instances(folder):
 
 def questions(data, sets):
     """Name, connections → paths and headers."""
-    named = {label: instances(data / folder) for folder, label in sets.items() if not folder.startswith("io")}
+    named = {label: instances(data / folder) for folder, label in sets.items()}
     ct, dx, xa = (next(v for k, v in named.items() if k.startswith(word)) for word in ("CT", "DX", "XA"))
     series = ct[0].rsplit("/instances/", 1)[0]
     ct = [path for path in ct if path.startswith(series)]
@@ -99,6 +118,8 @@ def questions(data, sets):
     yield "XA frame", 1, [f"{xa[0]}/frames/{n}" for n in (3, 50, 97)], octets
     yield "metadata", 1, [f"{series}/metadata"], {"Accept": "application/dicom+json", "Accept-Encoding": "gzip"}
     yield from (("rendered", c, [f"{path}/rendered" for path in ct], {"Accept": "image/jpeg"}) for c in (1, 8))
+    studies = {path.split("/")[2]: path for path in named["intra-oral"]}
+    yield "opening", 8, [f"{path}/frames/1" for path in studies.values()], octets
     yield "series", 0, [series], {"Accept": "multipart/related; type=\"application/dicom\"; transfer-syntax=*"}
 
 
@@ -160,6 +181,15 @@ class NullHttps(Https):
         super().__init__(work, peers.ROOT / "target/null/release")
 
 
+class NoLog(Plain):
+    """The vault without an entry for whoever opens a study; `benches/null.sh log` builds it."""
+
+    name = "Leadglass, no log"
+
+    def __init__(self, work):
+        super().__init__(work, peers.ROOT / "target/null-log/release")
+
+
 def main():
     words = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     peers.arguments(words)
@@ -171,7 +201,7 @@ def main():
         raise SystemExit("wrk is missing: Debian package wrk")
     data, sets = peers.data_set(given)
     asked = [q for q in questions(data, sets) if not given.ask or q[0].startswith(tuple(given.ask.split(",")))]
-    kinds = [k for k in (Plain, Null, Https, NullHttps, Orthanc, OrthancHttps) if k.__name__.lower() in given.only.split(",")]
+    kinds = [k for k in (Plain, Null, NoLog, Https, NullHttps, Orthanc, OrthancHttps) if k.__name__.lower() in given.only.split(",")]
     folder = Path(tempfile.mkdtemp(prefix="wado-", dir=given.work))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     servers, results = [], {}
@@ -180,7 +210,7 @@ def main():
             server = kind(folder / kind.__name__)
             servers.append(server)
             for part in sets:
-                if not part.startswith("io"):
+                if not part.startswith("io") or any(q[0] == "opening" for q in asked):
                     send(server, data / part, 1)
             server.settle()
         for round_ in range(given.rounds):
@@ -191,7 +221,11 @@ def main():
                     origin, prefix = root.rsplit("/", 1)
                     headers = dict(headers, **({"Authorization": f"Bearer {token}"} if token else {}))
                     before = peers.cpu_seconds(server.pids)
-                    if connections:
+                    if name == "opening":
+                        # Of each round other ones: what was opened a moment ago is not opened again.
+                        once = paths[round_::given.rounds]
+                        found = curl_once(folder, origin, [f"/{prefix}{p}" for p in once], headers, connections)
+                    elif connections:
                         # A server that reads all of the 200 MB for a frame of them answers within seconds.
                         seconds = max(given.seconds, 12) if name == "XA frame" else given.seconds
                         found = wrk(folder, origin, [f"/{prefix}{p}" for p in paths], headers, connections, seconds)
