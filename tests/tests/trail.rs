@@ -147,10 +147,20 @@ fn a_report_of_fifty_accesses_shows_exactly_fifty_and_whoever_doubts_it_can_chec
     assert_eq!((&found["unmatched"], &found["waiting"]), (&json!([]), &json!(0)));
     assert_eq!(alarms(&vault, "unmatched-unwrap"), 0);
 
+    let mut exported = Vec::new();
     for (form, word) in [("csv", "110103"), ("dicom", "<AuditMessage>"), ("fhir", "\"AuditEvent\"")] {
-        let (code, said) = audit(&vault, &["export", "--data", &data, "--format", form]);
+        let file = path(form);
+        let (code, _) = audit(&vault, &["export", "--data", &data, "--format", form, "--out", &file]);
+        let said = fs::read_to_string(&file).unwrap();
         assert!(code == 0 && said.matches(word).count() >= 50, "{form}: {said:.300}");
+        assert!(said.contains("110100"), "what the node itself did stands there, too: {form}");
+        exported.push(file);
     }
+    // Each form as another program reads it.
+    let judged = run_python(JUDGE, &exported);
+    assert!(judged.status.success(), "{}", peers::said(&judged));
+    let numbers: Vec<usize> = serde_json::from_slice(&judged.stdout).unwrap();
+    assert!(numbers[0] >= 50 && numbers.windows(2).all(|two| two[1] >= two[0]), "{numbers:?}");
 
     // The log itself, from outside: while the vault runs, and after it stopped.
     assert!(until(SOON, || metric(&vault, "leadglass_audit_cosigned_entries") > 75), "it was not cosigned");
@@ -162,6 +172,55 @@ fn a_report_of_fifty_accesses_shows_exactly_fifty_and_whoever_doubts_it_can_chec
     let (code, said) = audit(&vault, &["verify", &log, "--json"]);
     assert_eq!(code, 3, "without keys nobody can be sure: {said}");
 }
+
+/// Reads the three forms of an export with a CSV reader, with an XML parser against what PS3.15 A.5.1 demands, and with the FHIR R4
+/// model of AuditEvent; says how many entries each has.
+const JUDGE: &str = r"
+import csv, json, re, sys
+import xml.etree.ElementTree as xml
+from fhir.resources.R4B.auditevent import AuditEvent
+
+rows = list(csv.reader(open(sys.argv[1], newline='', encoding='utf-8'), strict=True))
+assert all(len(row) == len(rows[0]) for row in rows), 'a line with other columns'
+assert not any(cell[:1] in tuple('=+-@') for row in rows for cell in row), 'a cell that a spreadsheet calculates'
+events = [AuditEvent.model_validate_json(line) for line in open(sys.argv[3], encoding='utf-8')]
+assert len({event.id for event in events}) == len(events)
+
+# Children in order with their least and most number, and the attributes that must be there (PS3.15 A.5.1).
+CODE = ({}, ['csd-code', 'codeSystemName', 'originalText'])
+WANTED = {
+    'AuditMessage': ({'EventIdentification': (1, 1), 'ActiveParticipant': (1, 99), 'AuditSourceIdentification': (1, 1),
+                      'ParticipantObjectIdentification': (0, 99)}, []),
+    'EventIdentification': ({'EventID': (1, 1), 'EventTypeCode': (0, 99), 'PurposeOfUse': (0, 99)},
+                            ['EventDateTime', 'EventOutcomeIndicator']),
+    'ActiveParticipant': ({'RoleIDCode': (0, 99)}, ['UserID', 'UserIsRequestor']),
+    'AuditSourceIdentification': ({}, ['AuditSourceID']),
+    'ParticipantObjectIdentification': ({'ParticipantObjectIDTypeCode': (1, 1), 'ParticipantObjectName': (1, 1)},
+                                        ['ParticipantObjectID']),
+    'ParticipantObjectName': ({}, []),
+    'EventID': CODE, 'PurposeOfUse': CODE, 'RoleIDCode': CODE, 'ParticipantObjectIDTypeCode': CODE,
+}
+
+def look(element):
+    children, attributes = WANTED[element.tag]
+    assert all(element.get(name) for name in attributes), (element.tag, element.attrib)
+    assert all(element.attrib.values()), (element.tag, element.attrib)
+    assert element.tag != 'ParticipantObjectName' or element.text
+    order = [list(children).index(child.tag) for child in element]
+    assert order == sorted(order), element.tag
+    for name, (least, most) in children.items():
+        assert least <= len(element.findall(name)) <= most, (element.tag, name)
+    for child in element:
+        look(child)
+
+messages = [xml.fromstring(line) for line in open(sys.argv[2], encoding='utf-8')]
+for message in messages:
+    look(message)
+    event = message.find('EventIdentification')
+    assert event.get('EventActionCode') in 'CRUDE' and event.get('EventOutcomeIndicator') in ('0', '4', '8', '12')
+    assert re.fullmatch(r'\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z', event.get('EventDateTime'))
+print(json.dumps([len(rows) - 1, len(messages), len(events)]))
+";
 
 /// Reads a PDF as somebody else's program does, and says the text of each page.
 const READ: &str = r"

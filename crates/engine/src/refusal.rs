@@ -191,9 +191,13 @@ impl Refusals {
 }
 
 impl Shared {
+    /// The tenant of a node that has one.
+    pub(crate) fn only_tenant(&self) -> Option<TenantId> {
+        if let [tenant] = self.tenants.as_slice() { Some(*tenant) } else { None }
+    }
+
     async fn record_refusal(self: &Arc<Self>, refused: &Refused, number: u64) -> Result<(), AccessError> {
-        let only = if let [tenant] = self.tenants.as_slice() { Some(*tenant) } else { None };
-        let tenant = refused.tenant.or(only);
+        let tenant = refused.tenant.or(self.only_tenant());
         let id = EntryId::random(&*self.entropy);
         let mut entry = NewEntry::new(id, self.clock.now(), Event::UserAuthentication, Outcome::Refused);
         entry.tenant = tenant;

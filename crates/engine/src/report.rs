@@ -2,7 +2,7 @@
 
 use crate::{AccessError, Engine, KeyLogError, Reconciled, Record, Shared, ingest::PatientKey};
 use leadglass_audit::{
-    Entry, Event, NewEntry, OpenError, Outcome, ReadError, SubjectToken,
+    Entry, EntryLine, Event, NewEntry, OpenError, Outcome, ReadError, SubjectToken,
     report::{AccessReport, FORMAT, ProvenEntry, table},
 };
 use leadglass_journal::CommitError;
@@ -104,6 +104,14 @@ impl Engine {
     /// What is more than usual, from now on.
     pub fn set_breadth(&self, bounds: crate::Breadth) {
         self.shared.alarms.usual.lock().set(bounds);
+    }
+
+    /// Whether an entry is a tenant's to read: its own, what the node itself did, and on a node of one tenant all of it. What somebody
+    /// did for whom no entry says is another tenant's perhaps.
+    pub fn is_for(&self, tenant: TenantId, entry: &EntryLine) -> bool {
+        let nobodys = entry.tenant.is_empty();
+        let is_only = self.shared.only_tenant() == Some(tenant);
+        entry.tenant == tenant.to_string() || (nobodys && (is_only || entry.actor.is_empty()))
     }
 
     /// Leaves of the log from `from` on, at most a few hundred, as an export reads them; empty at its end. With the size

@@ -39,23 +39,26 @@ pub(super) fn message(entry: &EntryLine) -> String {
     if !entry.client.is_empty() {
         participant(&mut xml, &entry.client, false, "");
     }
-    let _ = write!(
-        xml,
-        "<AuditSourceIdentification AuditSourceID=\"leadglass\" AuditEnterpriseSiteID=\"{}\"/>",
-        escape(&entry.tenant)
-    );
+    xml.push_str("<AuditSourceIdentification AuditSourceID=\"leadglass\"");
+    if !entry.tenant.is_empty() {
+        let _ = write!(xml, " AuditEnterpriseSiteID=\"{}\"", escape(&entry.tenant));
+    }
+    xml.push_str("/>");
     let object = |xml: &mut String, id: &str, kind: (u8, u8), code: (&str, &str)| {
         if !id.is_empty() {
             let _ = write!(
                 xml,
                 "<ParticipantObjectIdentification ParticipantObjectID=\"{}\" ParticipantObjectTypeCode=\"{}\" \
                  ParticipantObjectTypeCodeRole=\"{}\"><ParticipantObjectIDTypeCode csd-code=\"{}\" \
-                 codeSystemName=\"99LEADGLASS\" originalText=\"{}\"/></ParticipantObjectIdentification>",
+                 codeSystemName=\"99LEADGLASS\" originalText=\"{}\"/><ParticipantObjectName>{}</ParticipantObjectName>\
+                 </ParticipantObjectIdentification>",
                 escape(id),
                 kind.0,
                 kind.1,
                 code.0,
-                code.1
+                code.1,
+                // The schema wants a name; nobody's stands here.
+                escape(id),
             );
         }
     };

@@ -26,9 +26,12 @@ pub(super) fn event(entry: &EntryLine) -> Value {
         "recorded": words::time(entry.time_ms),
         "outcome": dicom::outcome(&entry.outcome).to_string(),
         "agent": agents,
-        "source": { "site": entry.tenant, "observer": { "display": "leadglass" } },
+        "source": { "observer": { "display": "leadglass" } },
     });
-    // FHIR knows no empty lists.
+    // FHIR knows no empty lists and texts.
+    if !entry.tenant.is_empty() {
+        resource["source"]["site"] = json!(entry.tenant);
+    }
     if !entities.is_empty() {
         resource["entity"] = Value::Array(entities);
     }
