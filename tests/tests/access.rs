@@ -180,6 +180,7 @@ const TABLE: &[Row] = &[
     row("POST", "/api/v1/session/passkey", Anybody(200)),
     row("GET", "/api/v1/session/providers", Anybody(200)),
     row("POST", "/api/v1/session/providers/{provider}", Anybody(404)),
+    row("GET", "/devices", Anybody(200)),
     row("GET", "/people", Anybody(200)),
     row("GET", "/provider", Anybody(200)),
     // Nothing is sent.

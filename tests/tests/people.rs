@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "the helpers of a test end where they fail, as the test does")]
 
-use leadglass_tests::devices::entries_with;
+use leadglass_tests::devices::{device, entries_with};
 use leadglass_tests::http::Answer;
 use leadglass_tests::peers::{python, said};
 use leadglass_tests::person::{Browser, PASSWORD, browser_is_here, code, joined, person};
@@ -342,6 +342,9 @@ fn a_passkey_is_made_and_opens_the_vault_in_a_browser() {
     }
     let vault = Vault::up();
     let link = person(&vault, &["invite", "boss", "--role", "admin"])["link"].as_str().unwrap().to_owned();
+    let sensor = ["--level", "address", "--aet", "SENSOR3", "--address", "10.20.1.17"];
+    device(&vault, &[&["add", "sensor-3"][..], &sensor].concat());
+    device(&vault, &["add", "ct-1"]);
     let by_password = person(&vault, &["invite", "erika"])["link"].as_str().unwrap().to_owned();
     let output = Command::new(python())
         .arg(workspace_root().join("tests/browser/people.py"))

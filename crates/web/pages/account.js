@@ -44,6 +44,7 @@ async function show() {
     $("passkeys").replaceChildren(...account.own_passkeys.map(passkey));
     $("tokens").replaceChildren(...account.tokens.map(token));
     $("manage").hidden = account.role !== "admin";
+    $("things").hidden = !["admin", "dpo"].includes(account.role);
     $("tokens-card").hidden = ["admin", "dpo"].includes(account.role);
     $("keyhost-card").hidden = !["admin", "dpo"].includes(account.role);
     $("keyhost-passkey").replaceChildren(...account.own_passkeys.map((each) =>

@@ -1,5 +1,6 @@
 // Who works here, for whoever manages that: invite, change a role, end an access, say that a device is lost.
 
+import { action, change, say, showsAfter, when } from "./desk.js";
 import { $, element } from "./dom.js";
 import { ask, get } from "./server.js";
 import { signOut, watch } from "./session.js";
@@ -12,39 +13,7 @@ const FINDINGS = {
   "left-with-tokens": "a token was not ended",
 };
 
-function say(text, bad = true) {
-  $("message").textContent = text;
-  $("message").className = text && bad ? "note bad" : "note";
-}
-
-const when = (ms) => (ms ? new Date(ms).toLocaleString() : "never");
 const roles = (chosen) => ROLES.map((role) => element("option", { value: role, selected: role === chosen }, role));
-
-async function change(button, work) {
-  button.disabled = true;
-  say("");
-  try {
-    await work();
-    await show();
-  } catch (error) {
-    say(error.message);
-  }
-  button.disabled = false;
-}
-
-// What cannot be taken back asks once more, in its own place.
-function action(name, label, work, sure = false) {
-  const button = element("button", { class: "button", type: "button", "aria-label": label }, name);
-  button.addEventListener("click", () => {
-    if (sure && !button.dataset.asked) {
-      button.dataset.asked = "yes";
-      button.textContent = `${name}: sure?`;
-      return;
-    }
-    change(button, work);
-  });
-  return button;
-}
 
 function link(invited) {
   $("link").textContent = new URL(invited.path, location.href).href;
@@ -115,5 +84,6 @@ $("invite").addEventListener("submit", (event) => {
   });
 });
 $("out").addEventListener("click", signOut);
+showsAfter(show);
 watch();
 show();

@@ -150,6 +150,7 @@ pub fn routes(app: App) -> Router {
         .route("/api/v1/restrictions/lift", post(care::lift))
         .route("/", get(pages::sign_in))
         .route("/invitation", get(pages::invitation))
+        .route("/devices", get(pages::devices))
         .route("/people", get(pages::people))
         .route("/provider", get(pages::provider))
         .route("/account", get(pages::account))

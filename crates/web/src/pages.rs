@@ -37,6 +37,11 @@ pub(crate) async fn people() -> Response {
     page(include_str!("../pages/people.html"))
 }
 
+/// `GET /devices`: what may send, for whoever decides about that.
+pub(crate) async fn devices() -> Response {
+    page(include_str!("../pages/devices.html"))
+}
+
 /// `GET /provider`: the way back from a practice's own sign-in service.
 pub(crate) async fn provider() -> Response {
     page(include_str!("../pages/provider.html"))
@@ -95,6 +100,8 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; i
 const ASSETS: &[(&str, &str)] = &[
     ("base.css", include_str!("../pages/base.css")),
     ("icon.svg", include_str!("../pages/icon.svg")),
+    ("desk.js", include_str!("../pages/desk.js")),
+    ("devices.js", include_str!("../pages/devices.js")),
     ("dom.js", include_str!("../pages/dom.js")),
     ("dicom.js", include_str!("../pages/dicom.js")),
     ("server.js", include_str!("../pages/server.js")),
@@ -130,9 +137,10 @@ const ASSETS: &[(&str, &str)] = &[
 mod tests {
     use super::*;
 
-    const PAGES: [&str; 8] = [
+    const PAGES: [&str; 9] = [
         include_str!("../pages/account.html"),
         include_str!("../pages/approve.html"),
+        include_str!("../pages/devices.html"),
         include_str!("../pages/invitation.html"),
         include_str!("../pages/people.html"),
         include_str!("../pages/provider.html"),
