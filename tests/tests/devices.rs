@@ -10,6 +10,7 @@ use leadglass_tests::scratch;
 use leadglass_tests::scu::{Association, Callers, EXPLICIT_LE, Refused, VERIFICATION, pdata, pdv};
 use leadglass_tests::site::{drained, metric};
 use leadglass_tests::vault::Vault;
+use serde_json::Value;
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener};
@@ -255,13 +256,18 @@ fn a_device_sends_no_more_and_nothing_larger_than_somebody_set_and_both_are_reco
     // To the byte; what is larger has left nothing.
     assert_eq!(send(&vault, &ct, &small), 0);
     assert_eq!((send(&vault, &dx, &large), vault.file_of(&dx).err()), (0xC000, Some(404)));
-    device(&vault, &["bounds", "sensor", "--most-an-hour", "1"]);
+    // One limit more leaves the other one as it is.
+    let both = device(&vault, &["bounds", "sensor", "--most-an-hour", "2"]);
+    assert_eq!((both["most_bytes"].as_u64(), both["most_an_hour"].as_u64()), (Some(small.len() as u64), Some(2)));
+    device(&vault, &["bounds", "sensor", "--no-limits", "--most-an-hour", "1"]);
     assert!(try_device(&vault, &["bounds", "sensor", "--most-an-hour", "0"]).status.code() == Some(1));
     // The hour may end in between: then one more is let in, and no further one.
     let answers = [send(&vault, &dx, &large), send(&vault, &dx, &large), send(&vault, &dx, &large)];
     assert!(answers.contains(&0xA700), "out of resources, to be sent again later: {answers:?}");
     vault.restart();
-    device(&vault, &["bounds", "sensor"]);
+    let still = device(&vault, &["bounds", "sensor", "--learn"]);
+    assert_eq!((still["most_an_hour"].as_u64(), &still["usual"]), (Some(1), &Value::Null), "learnt anew, and no freer");
+    device(&vault, &["bounds", "sensor", "--no-limits"]);
     assert_eq!(send(&vault, &dx, &large), 0, "as it was set last, without a limit");
     assert!(vault.data_set_of(&dx) == large);
     for word in ["device-size", "device-rate", "device-bounded"] {

@@ -184,7 +184,7 @@ impl Shared {
                 opening.detail = detail.bytes;
                 self.commit_entry(opening, detail.wrap).await?;
             }
-            self.notice_breadth(permit.actor(), subject);
+            self.notice_breadth(permit.tenant(), permit.actor(), subject);
             Ok::<_, AccessError>(Arc::new(Access {
                 entry,
                 purpose: permit.purpose(),

@@ -6,7 +6,7 @@
 use crate::{Engine, Record, Shared, breadth::Usual};
 use leadglass_audit::{CodeWord, Event, NewEntry, Outcome};
 use leadglass_index::IndexError;
-use leadglass_model::{ActorRef, EntryId, Fault, ObjectId, ReceiverId, UnixMillis};
+use leadglass_model::{ActorRef, EntryId, Fault, ObjectId, ReceiverId, TenantId, UnixMillis};
 use parking_lot::Mutex;
 use std::sync::Arc;
 use tokio::sync::broadcast;
@@ -121,13 +121,13 @@ impl Engine {
     }
 
     /// Somebody's login seems to be shared: an alarm. Once for each time that it begins; the caller sees to that.
-    pub fn alarm_shared_login(&self, person: ActorRef) {
-        self.shared.alarm_about(AlarmKind::SharedLogin, person);
+    pub fn alarm_shared_login(&self, tenant: TenantId, person: ActorRef) {
+        self.shared.alarm_about(AlarmKind::SharedLogin, tenant, person);
     }
 
     /// A device sends much more than it did: an alarm. At most once an hour; the caller sees to that.
-    pub fn alarm_unusual_device(&self, device: ReceiverId) {
-        self.shared.alarm_about(AlarmKind::Device, ActorRef(*device.as_bytes()));
+    pub fn alarm_unusual_device(&self, tenant: TenantId, device: ReceiverId) {
+        self.shared.alarm_about(AlarmKind::Device, tenant, ActorRef(*device.as_bytes()));
     }
 }
 
@@ -148,20 +148,20 @@ impl Shared {
         self.raise(kind, None);
     }
 
-    /// An alarm about what somebody does.
-    pub(crate) fn alarm_about(self: &Arc<Self>, kind: AlarmKind, actor: ActorRef) {
+    /// An alarm about what somebody of a tenant does: its officer reads of it in the log.
+    pub(crate) fn alarm_about(self: &Arc<Self>, kind: AlarmKind, tenant: TenantId, actor: ActorRef) {
         tracing::error!(kind = kind.as_str(), %actor, "alarm: {actor}");
-        self.raise(kind, Some(actor));
+        self.raise(kind, Some((tenant, actor)));
     }
 
     /// Counts it, tells it, and puts an entry into the audit log. The entry is written behind the caller's back: who found
     /// the damage is refused either way.
-    fn raise(self: &Arc<Self>, kind: AlarmKind, actor: Option<ActorRef>) {
+    fn raise(self: &Arc<Self>, kind: AlarmKind, about: Option<(TenantId, ActorRef)>) {
         metrics::counter!("leadglass_alarms_total", "kind" => kind.as_str()).increment(1);
         let (id, now) = (EntryId::random(&*self.entropy), self.clock.now());
         let mut entry = NewEntry::new(id, now, kind.event(), Outcome::Failed);
         entry.code = CodeWord::parse(kind.as_str());
-        entry.actor = actor;
+        (entry.tenant, entry.actor) = about.unzip();
         // Nobody may be listening.
         let _ = self.alarms.raised.send(Raised { kind, at: now, entry: id });
         let shared = self.clone();

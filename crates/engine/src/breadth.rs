@@ -6,7 +6,7 @@
 
 use crate::{AlarmKind, Shared};
 use leadglass_audit::SubjectToken;
-use leadglass_model::{ActorRef, UnixMillis};
+use leadglass_model::{ActorRef, TenantId, UnixMillis};
 use std::{
     collections::{HashMap, HashSet, VecDeque},
     sync::Arc,
@@ -79,11 +79,11 @@ impl Usual {
 
 impl Shared {
     /// An access was opened.
-    pub(crate) fn notice_breadth(self: &Arc<Self>, actor: ActorRef, subject: Option<SubjectToken>) {
+    pub(crate) fn notice_breadth(self: &Arc<Self>, tenant: TenantId, actor: ActorRef, subject: Option<SubjectToken>) {
         let Some(subject) = subject else { return };
         let now = self.clock.now();
         if self.alarms.usual.lock().count(actor, subject, now) {
-            self.alarm_about(AlarmKind::Breadth, actor);
+            self.alarm_about(AlarmKind::Breadth, tenant, actor);
         }
     }
 }

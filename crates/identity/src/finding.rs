@@ -1,7 +1,7 @@
 //! What whoever runs a practice should look at: logins that seem to be shared, and accounts that nobody uses any more.
 
 use crate::{People, State, person::Person};
-use leadglass_model::ActorRef;
+use leadglass_model::{ActorRef, TenantId};
 use leadglass_records::SessionInfo;
 use serde::Serialize;
 use std::collections::{BTreeMap, HashSet};
@@ -22,11 +22,11 @@ pub enum Finding {
 
 impl People {
     /// Who is signed in at more devices, in more places at once, than anybody carries with him.
-    pub fn surely_shared(&self) -> Vec<ActorRef> {
+    pub fn surely_shared(&self) -> Vec<(TenantId, ActorRef)> {
         let now = self.0.clock.now().0;
-        let mut all: BTreeMap<ActorRef, Vec<SessionInfo>> = BTreeMap::new();
+        let mut all: BTreeMap<(TenantId, ActorRef), Vec<SessionInfo>> = BTreeMap::new();
         for info in self.0.sessions.of_people(|_| true) {
-            all.entry(info.seat.person).or_default().push(info);
+            all.entry((info.seat.tenant, info.seat.person)).or_default().push(info);
         }
         let many = |sessions: &[SessionInfo]| is_at_more_than(ONE_PERSONS, sessions, now);
         all.into_iter().filter(|(_, sessions)| many(sessions)).map(|(person, _)| person).collect()
@@ -66,7 +66,7 @@ const ONE_PERSONS: usize = 2;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use leadglass_model::{TenantId, UnixMillis};
+    use leadglass_model::UnixMillis;
     use leadglass_records::Seat;
     use std::net::IpAddr;
 

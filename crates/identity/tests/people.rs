@@ -337,7 +337,7 @@ async fn who_finds_an_open_browser_makes_no_way_in_and_an_unused_or_shared_login
     assert_eq!(house.people.surely_shared(), [], "a computer and a phone");
     let third = Arrival { address: Some(IpAddr::from([192, 0, 2, 8])), ..arrival() };
     house.people.sign_in("erika", password(), &codes[1], third).await.unwrap();
-    assert_eq!(house.people.surely_shared(), [id]);
+    assert_eq!(house.people.surely_shared(), [(house.tenant, id)]);
     house.clock.advance_secs(601);
     assert_eq!(house.people.surely_shared(), []);
     assert!(matches!(house.people.begin_adding(&owner), Err(IdentityError::StepUp)));

@@ -1,16 +1,16 @@
 //! The joint between the DICOM edge and the engine.
 
-use crate::devices::{Habits, Taken};
+use crate::devices::{Habits, Turn};
 use async_trait::async_trait;
 use bytes::Bytes;
 use leadglass_dimse::{Incoming, Intake, IntakeRefusal, StoreRequest};
 use leadglass_engine::{Announced, Engine, IngestError, Refusals, Refused, Source, Transfer};
-use leadglass_model::{Acknowledged, ActorRef, Fault, Phi, ReceiverId, Role, TenantId};
+use leadglass_model::{Acknowledged, ActorRef, Fault, Phi, Role};
 use leadglass_policy::Principal;
 use std::sync::Arc;
 
 /// Takes what devices store into the engine.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Door {
     /// Where it goes.
     pub engine: Engine,
@@ -24,18 +24,11 @@ struct Arriving {
     transfer: Transfer,
     request_id: String,
     device: Arc<str>,
-    size: Size,
-}
-
-/// How large an instance is so far, and who is told when it is too large.
-struct Size {
+    turn: Turn,
+    /// Bytes so far.
     bytes: u64,
-    most: u64,
-    tenant: TenantId,
-    receiver: ReceiverId,
-    engine: Engine,
-    habits: Arc<Habits>,
-    refusals: Refusals,
+    /// Who is told when they are too many, or unusually many.
+    door: Door,
     refused: Refused,
 }
 
@@ -58,14 +51,11 @@ impl Intake for Door {
             calling: calling.clone(),
             reason: TOO_LARGE,
         };
-        let Ok(Taken { most_bytes, unusual }) = self.habits.begin(device.tenant, device.receiver) else {
+        let Ok(turn) = self.habits.begin(device.tenant, device.receiver) else {
             self.refusals.note(Refused { reason: TOO_MANY, ..refused });
             let sentence = "This device has sent as many instances in this hour as it may.";
-            return Err(counted(&device.label, &request_id, Fault::Busy, TOO_MANY, sentence));
+            return Err(beyond(&device.label, &request_id, Fault::Busy, TOO_MANY, sentence));
         };
-        if unusual {
-            self.engine.alarm_unusual_device(device.receiver);
-        }
         let source =
             Source::new(&permit, device.receiver, calling, Phi::new(peer.ip().to_string())).with_level(device.level);
         let announced = Announced { sop_class, sop_instance, transfer_syntax };
@@ -73,38 +63,29 @@ impl Intake for Door {
             .engine
             .begin(Arc::new(source), announced)
             .map_err(|error| refusal(&error, &request_id, &device.label))?;
-        let size = Size {
-            bytes: 0,
-            most: most_bytes,
-            tenant: device.tenant,
-            receiver: device.receiver,
-            engine: self.engine.clone(),
-            habits: self.habits.clone(),
-            refusals: self.refusals.clone(),
-            refused,
-        };
-        Ok(Box::new(Arriving { transfer, request_id, device: device.label, size }))
+        let (door, device) = (self.clone(), device.label);
+        Ok(Box::new(Arriving { transfer, request_id, device, turn, bytes: 0, door, refused }))
     }
 }
 
 #[async_trait]
 impl Incoming for Arriving {
     async fn write(&mut self, piece: Bytes) -> Result<(), IntakeRefusal> {
-        let Size { bytes, most, refusals, refused, .. } = &mut self.size;
-        *bytes += piece.len() as u64;
-        if *bytes > *most {
-            refusals.note(refused.clone());
+        self.bytes += piece.len() as u64;
+        if self.bytes > self.turn.most_bytes {
+            self.door.refusals.note(self.refused.clone());
             let sentence = "The instance is larger than what this device may send.";
-            return Err(counted(&self.device, &self.request_id, Fault::BadInput, TOO_LARGE, sentence));
+            return Err(beyond(&self.device, &self.request_id, Fault::BadInput, TOO_LARGE, sentence));
         }
         self.transfer.write(piece).await.map_err(|error| refusal(&error, &self.request_id, &self.device))
     }
 
     async fn finish(self: Box<Self>) -> Result<Acknowledged, IntakeRefusal> {
-        let Self { transfer, request_id, device, size } = *self;
+        let Self { transfer, request_id, device, turn, bytes, door, .. } = *self;
+        let source = turn.device();
         let receipt = transfer.finish().await.map_err(|error| refusal(&error, &request_id, &device))?;
-        if size.habits.arrived(size.tenant, size.receiver, size.bytes) {
-            size.engine.alarm_unusual_device(size.receiver);
+        if turn.arrived(bytes) {
+            door.engine.alarm_unusual_device(source.0, source.1);
         }
         Ok(receipt)
     }
@@ -122,8 +103,8 @@ fn refusal(error: &IngestError, request: &str, device: &str) -> IntakeRefusal {
     IntakeRefusal::new(error.fault(), error.code(), error.advice())
 }
 
-/// What its device's bounds refuse.
-fn counted(device: &str, request: &str, fault: Fault, code: &'static str, sentence: &'static str) -> IntakeRefusal {
+/// What the bounds of its device refuse.
+fn beyond(device: &str, request: &str, fault: Fault, code: &'static str, sentence: &'static str) -> IntakeRefusal {
     tracing::warn!(request, device, code, "an instance was not taken: {code}");
     metrics::counter!("leadglass_instances_total", "outcome" => code).increment(1);
     IntakeRefusal::new(fault, code, sentence)

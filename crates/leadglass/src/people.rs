@@ -46,9 +46,9 @@ pub async fn watch(people: People, engine: Engine, stop: CancellationToken) {
             _ = tick.tick() => {}
         }
         told.retain(|_, at| at.elapsed() < TELL_AGAIN);
-        for person in people.surely_shared() {
+        for (tenant, person) in people.surely_shared() {
             told.entry(person).or_insert_with(|| {
-                engine.alarm_shared_login(person);
+                engine.alarm_shared_login(tenant, person);
                 Instant::now()
             });
         }

@@ -192,7 +192,7 @@ impl Engine {
         };
         put(shared.records_of(tenant)?, id, &held, Expected::Absent).await?;
         shared.care.emergencies.begin(key, ends, begun);
-        shared.alarm_about(AlarmKind::BreakGlass, actor);
+        shared.alarm_about(AlarmKind::BreakGlass, tenant, actor);
         Ok(EmergencyBegun { review: id, ends })
     }
 

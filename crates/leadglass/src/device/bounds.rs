@@ -11,13 +11,13 @@ use std::process::ExitCode;
 /// Says how much a device may send.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-What is not given has no limit; the vault then tells of what is unusual for the device.
+What is not given stays as it was. Without a limit the vault tells of what is unusual for the device.
 
 Examples:
   A sensor that sends small images, a few an hour:
     leadglass device bounds sensor-3 --most-bytes 20MB --most-an-hour 120 --data DIR
   A CT that got a new protocol: what is usual is learnt anew, and nothing is refused:
-    leadglass device bounds ct-1 --learn --data DIR")]
+    leadglass device bounds ct-1 --no-limits --learn --data DIR")]
 pub(super) struct Args {
     #[command(flatten)]
     vault: Vault,
@@ -29,6 +29,9 @@ pub(super) struct Args {
     /// How many instances it may send within an hour of the clock.
     #[arg(long, value_name = "N")]
     most_an_hour: Option<u32>,
+    /// The limits that it had are no more; those given beside this are its only ones.
+    #[arg(long)]
+    no_limits: bool,
     /// What is usual is learnt anew, for another fortnight.
     #[arg(long)]
     learn: bool,
@@ -38,7 +41,14 @@ pub(super) struct Args {
 pub(super) async fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let client = client(&args.vault)?;
     let id = id_of(&client, &args.name).await?;
-    let new = NewBounds { most_bytes: args.most_bytes, most_an_hour: args.most_an_hour, learn: args.learn };
+    let devices = client.get("/api/v1/devices").await?;
+    let before = devices.as_array().into_iter().flatten().find(|device| device["id"] == *id && !args.no_limits);
+    let had = |field: &str| before.and_then(|device| device[field].as_u64());
+    let new = NewBounds {
+        most_bytes: args.most_bytes.or(had("most_bytes")),
+        most_an_hour: args.most_an_hour.or(had("most_an_hour").and_then(|most| u32::try_from(most).ok())),
+        learn: args.learn,
+    };
     let request = client.http.put(format!("{}/api/v1/devices/{id}/bounds", client.base)).json(&new);
     let device: Value = client.send(request).await?.json().await.context("the answer does not parse")?;
     print(&if args.vault.json { device.to_string() } else { line(&device) });

@@ -7,8 +7,8 @@
 use super::{
     authority::{Authorities, unreadable},
     doors::Doors,
-    enrolment::{BoundKey, Enrolment, Wanted, bad, days_between},
-    habits::{Bounds, Habits},
+    enrolment::{BoundKey, Bounds, Enrolment, Wanted, bad, days_between},
+    habits::Habits,
     roll::{Entry, Roll},
     x509,
 };

@@ -2,7 +2,6 @@
 //!
 //! It lies in the vault's records as JSON, sealed under its tenant's record key; its random id is the record's key.
 
-use super::habits::Bounds;
 use leadglass_dimse::{AddressRule, AeTitle, Allowed, UidRule};
 use leadglass_model::{EnrolmentLevel, ReceiverId, TenantId, UnixMillis};
 use leadglass_web::{DeskError, DeviceKey, DeviceView, NewDevice};
@@ -60,6 +59,15 @@ pub struct Pins {
     pub transfer_syntaxes: Vec<String>,
     /// Both, for the negotiation.
     pub rules: Allowed,
+}
+
+/// The most that somebody lets a device send.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Bounds {
+    /// Bytes of one instance's data set.
+    pub most_bytes: Option<u64>,
+    /// Instances within one hour of the clock.
+    pub most_an_hour: Option<u32>,
 }
 
 /// A public key that a device is known by.

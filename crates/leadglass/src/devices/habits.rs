@@ -4,7 +4,7 @@
 //! somebody set for a device is refused beyond. What nobody set is learnt in the device's first fortnight; beyond that it is stored
 //! all the same, since a lost image harms a patient, and somebody is told.
 
-use super::{authority::unreadable, roll::Roll};
+use super::{authority::unreadable, enrolment::Bounds, roll::Roll};
 use anyhow::Context;
 use leadglass_model::{Clock, ReceiverId, TenantId, UnixMillis};
 use leadglass_records::{Expected, Table, TenantRecords};
@@ -14,15 +14,6 @@ use serde::{Deserialize, Serialize};
 use std::{collections::HashMap, sync::Arc, time::Duration};
 use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
-
-/// The most that somebody lets a device send.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Bounds {
-    /// Bytes of one instance's data set.
-    pub most_bytes: Option<u64>,
-    /// Instances within one hour of the clock.
-    pub most_an_hour: Option<u32>,
-}
 
 /// What was seen of a device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -54,15 +45,18 @@ pub struct Habits {
     roll: Arc<Roll>,
     clock: Arc<dyn Clock>,
     devices: Mutex<HashMap<(TenantId, ReceiverId), Habit>>,
+    /// Whoever writes rows holds it, so that what was forgotten is not written again.
+    writing: tokio::sync::Mutex<()>,
 }
 
-/// One instance, as far as its device's bounds say.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Taken {
+/// One instance on its way. Whatever does not arrive, for whosever fault, is no instance and gives its place in the hour back.
+pub struct Turn {
     /// It may have no more bytes.
     pub most_bytes: u64,
-    /// Somebody has to be told: it is more than usual.
-    pub unusual: bool,
+    habits: Arc<Habits>,
+    device: (TenantId, ReceiverId),
+    hour: u64,
+    has_arrived: bool,
 }
 
 /// The device sent as many instances in this hour as it may.
@@ -88,25 +82,22 @@ impl Habits {
                 }
             }
         }
-        Ok(Self { records, roll, clock, devices: Mutex::new(devices) })
+        let (devices, writing) = (Mutex::new(devices), tokio::sync::Mutex::default());
+        Ok(Self { records, roll, clock, devices, writing })
     }
 
     /// A device begins one more instance.
-    pub fn begin(&self, tenant: TenantId, device: ReceiverId) -> Result<Taken, TooMany> {
+    pub fn begin(self: &Arc<Self>, tenant: TenantId, device: ReceiverId) -> Result<Turn, TooMany> {
         let bounds = self.roll.bounds(tenant, device);
         let now = self.clock.now();
-        let mut devices = self.devices.lock();
-        let habit = devices.entry((tenant, device)).or_insert_with(|| Habit::of(Usual::begun(now)));
-        let unusual = habit.count(bounds, now)?;
-        Ok(Taken { most_bytes: bounds.most_bytes.unwrap_or(u64::MAX), unusual })
-    }
-
-    /// An instance of a device came to its end. `true`: somebody has to be told how large it is.
-    pub fn arrived(&self, tenant: TenantId, device: ReceiverId, bytes: u64) -> bool {
-        let is_set = self.roll.bounds(tenant, device).most_bytes.is_some();
-        let now = self.clock.now();
-        let mut devices = self.devices.lock();
-        devices.get_mut(&(tenant, device)).is_some_and(|habit| habit.measure(bytes, is_set, now))
+        let hour = {
+            let mut devices = self.devices.lock();
+            let habit = devices.entry((tenant, device)).or_insert_with(|| Habit::of(Usual::begun(now)));
+            habit.begin(bounds, now)?;
+            habit.hour
+        };
+        let most_bytes = bounds.most_bytes.unwrap_or(u64::MAX);
+        Ok(Turn { most_bytes, habits: self.clone(), device: (tenant, device), hour, has_arrived: false })
     }
 
     /// What is known of a device; `None` before its first instance.
@@ -122,6 +113,7 @@ impl Habits {
 
     /// Learns a device anew: from its next instance on.
     pub async fn forget(&self, tenant: TenantId, device: ReceiverId) -> Result<(), DeskError> {
+        let _turn = self.writing.lock().await;
         self.devices.lock().remove(&(tenant, device));
         let Some(records) = self.records.iter().find(|records| records.tenant() == tenant) else { return Ok(()) };
         let gone = records.delete(Table::Settings, &key(device)).await;
@@ -140,6 +132,7 @@ impl Habits {
     }
 
     async fn settle(&self) {
+        let _turn = self.writing.lock().await;
         let mut unsaved = Vec::new();
         for (name, habit) in &mut *self.devices.lock() {
             if std::mem::take(&mut habit.unsaved) {
@@ -180,8 +173,8 @@ impl Habit {
         Self { usual, hour: 0, count: 0, told: false, unsaved: false }
     }
 
-    /// One more instance. `true`: somebody has to be told, once an hour.
-    fn count(&mut self, bounds: Bounds, now: UnixMillis) -> Result<bool, TooMany> {
+    /// One more instance takes its place in the hour.
+    fn begin(&mut self, bounds: Bounds, now: UnixMillis) -> Result<(), TooMany> {
         let hour = now.0 / HOUR_MS;
         if self.hour != hour {
             (self.hour, self.count, self.told) = (hour, 0, false);
@@ -190,25 +183,46 @@ impl Habit {
             return Err(TooMany);
         }
         self.count = self.count.saturating_add(1);
-        if self.usual.is_learning(now) {
-            if self.count > self.usual.busiest {
-                (self.usual.busiest, self.unsaved) = (self.count, true);
-            }
-            return Ok(false);
-        }
-        let much = self.usual.busiest.saturating_mul(TIMES).max(NEVER_MANY);
-        Ok(bounds.most_an_hour.is_none() && self.count > much && !std::mem::replace(&mut self.told, true))
+        Ok(())
     }
 
-    fn measure(&mut self, bytes: u64, is_set: bool, now: UnixMillis) -> bool {
+    /// It arrived. `true`: it, or their number, is unusual, and nobody was told in this hour.
+    fn arrived(&mut self, bytes: u64, bounds: Bounds, now: UnixMillis) -> bool {
+        let Usual { largest, busiest, .. } = self.usual;
         if self.usual.is_learning(now) {
-            if bytes > self.usual.largest {
-                (self.usual.largest, self.unsaved) = (bytes, true);
-            }
+            (self.usual.largest, self.usual.busiest) = (largest.max(bytes), busiest.max(self.count));
+            self.unsaved |= (self.usual.largest, self.usual.busiest) != (largest, busiest);
             return false;
         }
-        let much = self.usual.largest.saturating_mul(TIMES.into()).max(NEVER_LARGE);
-        !is_set && bytes > much && !std::mem::replace(&mut self.told, true)
+        let many = bounds.most_an_hour.is_none() && self.count > busiest.saturating_mul(TIMES).max(NEVER_MANY);
+        let large = bounds.most_bytes.is_none() && bytes > largest.saturating_mul(TIMES.into()).max(NEVER_LARGE);
+        (many || large) && !std::mem::replace(&mut self.told, true)
+    }
+}
+
+impl Turn {
+    /// Whose it is.
+    pub const fn device(&self) -> (TenantId, ReceiverId) {
+        self.device
+    }
+
+    /// The instance is stored. `true`: it is more than usual, and somebody has to be told.
+    pub fn arrived(mut self, bytes: u64) -> bool {
+        self.has_arrived = true;
+        let bounds = self.habits.roll.bounds(self.device.0, self.device.1);
+        let now = self.habits.clock.now();
+        self.habits.devices.lock().get_mut(&self.device).is_some_and(|habit| habit.arrived(bytes, bounds, now))
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        if !self.has_arrived
+            && let Some(habit) = self.habits.devices.lock().get_mut(&self.device)
+            && habit.hour == self.hour
+        {
+            habit.count = habit.count.saturating_sub(1);
+        }
     }
 }
 
@@ -266,18 +280,15 @@ mod tests {
     }
 
     impl House {
-        async fn habits(&self) -> Habits {
-            Habits::open(vec![self.records.clone()], self.roll.clone(), &[], self.clock.clone()).await.unwrap()
+        async fn habits(&self) -> Arc<Habits> {
+            let habits = Habits::open(vec![self.records.clone()], self.roll.clone(), &[], self.clock.clone()).await;
+            Arc::new(habits.unwrap())
         }
     }
 
     /// How many of these instances somebody is told of.
-    fn send(habits: &Habits, number: u32, bytes: u64) -> usize {
-        let told = |_| {
-            let begun = habits.begin(TENANT, CT).unwrap().unusual;
-            habits.arrived(TENANT, CT, bytes) || begun
-        };
-        (0..number).filter(|n| told(*n)).count()
+    fn send(habits: &Arc<Habits>, number: u32, bytes: u64) -> usize {
+        (0..number).filter(|_| habits.begin(TENANT, CT).unwrap().arrived(bytes)).count()
     }
 
     #[tokio::test]
@@ -322,8 +333,26 @@ mod tests {
         assert_eq!(send(&habits, 1, 1), 0);
         house.clock.advance_secs(FORTNIGHT);
         assert_eq!(send(&habits, 300, 1 << 30), 0, "the bounds were set by somebody who knows the device");
-        assert_eq!(habits.begin(TENANT, CT), Err(TooMany));
+        assert!(habits.begin(TENANT, CT).is_err());
         house.clock.advance_secs(3_600);
-        assert_eq!(habits.begin(TENANT, CT).unwrap(), Taken { most_bytes: 1 << 30, unusual: false });
+        assert_eq!(habits.begin(TENANT, CT).unwrap().most_bytes, 1 << 30);
+    }
+
+    /// A sender that is told to come again, because the vault is full, does not lose its hour by that.
+    #[tokio::test]
+    async fn what_did_not_arrive_gives_its_place_back_within_its_hour() {
+        let house = house(Bounds { most_an_hour: Some(2), ..Bounds::default() });
+        let habits = house.habits().await;
+        for _ in 0..5 {
+            drop(habits.begin(TENANT, CT).unwrap());
+        }
+        assert_eq!(habits.usual(TENANT, CT).unwrap().busiest_hour, 0, "nothing arrived");
+        let under_way = [habits.begin(TENANT, CT).unwrap(), habits.begin(TENANT, CT).unwrap()];
+        assert!(habits.begin(TENANT, CT).is_err(), "what is under way counts");
+        house.clock.advance_secs(3_600);
+        assert_eq!(send(&habits, 1, 1), 0);
+        drop(under_way);
+        assert_eq!(send(&habits, 1, 1), 0);
+        assert!(habits.begin(TENANT, CT).is_err(), "those of the hour before give nothing back in this one");
     }
 }

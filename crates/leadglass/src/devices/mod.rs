@@ -21,7 +21,7 @@ pub use book::{Book, SOON_DAYS};
 pub use doors::Doors;
 pub use enrolment::parse_fingerprint;
 pub use gate::{Gate, Rules};
-pub use habits::{Habits, Taken};
+pub use habits::{Habits, Turn};
 pub use tls::acceptor;
 pub use x509::shown_pem;
 

@@ -1,6 +1,6 @@
 //! The roll: all devices in memory, as the last change left them. The gate asks it for every association.
 
-use super::{enrolment::Enrolment, habits::Bounds};
+use super::enrolment::{Bounds, Enrolment};
 use leadglass_model::{ReceiverId, TenantId, UnixMillis};
 use parking_lot::{Mutex, RwLock};
 use std::collections::HashMap;
