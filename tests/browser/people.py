@@ -113,6 +113,12 @@ with chromium() as browser:
     sensor.locator("summary").click()
     expect(sensor.get_by_label("At most so many images an hour")).to_have_value("120")
     page.screenshot(path=shots / "devices.png")
+    # What is no number is no limit taken away.
+    sensor.get_by_label("At most so many images an hour").fill("0")
+    sensor.get_by_role("button", name="Set the limits").click()
+    page.reload()
+    sensor.locator("summary").click()
+    expect(sensor.get_by_label("At most so many images an hour")).to_have_value("120")
     sensor.get_by_role("button", name="may not send any more").click()
     expect(sensor).not_to_contain_text("revoked")
     sensor.get_by_role("button", name="may not send any more").click()

@@ -1,22 +1,10 @@
 // One's own account: devices, passkeys, recovery codes.
 
+import { action, change, say, showsAfter, when } from "./desk.js";
 import { $, element } from "./dom.js";
 import { makePasskey } from "./passkey.js";
 import { ask, get } from "./server.js";
 import { lock, signOut, watch } from "./session.js";
-
-function say(text, bad = true) {
-  $("message").textContent = text;
-  $("message").className = text && bad ? "note bad" : "note";
-}
-
-const when = (ms) => (ms ? new Date(ms).toLocaleString() : "never");
-
-function action(name, label, work) {
-  const button = element("button", { class: "button", type: "button", "aria-label": label }, name);
-  button.addEventListener("click", () => change(button, work));
-  return button;
-}
 
 function device(each) {
   const here = each.this ? " (this one)" : "";
@@ -57,18 +45,6 @@ async function show() {
   }
 }
 
-async function change(button, work) {
-  button.disabled = true;
-  say("");
-  try {
-    await work();
-    await show();
-  } catch (error) {
-    say(error.message);
-  }
-  button.disabled = false;
-}
-
 $("add").addEventListener("click", () => change($("add"), async () => {
   const made = await makePasskey("/api/v1/account/passkeys");
   await ask("/api/v1/account/passkeys", { method: "POST", json: made });
@@ -100,5 +76,6 @@ $("keyhost").addEventListener("submit", (event) => {
 });
 $("lock").addEventListener("click", lock);
 $("out").addEventListener("click", signOut);
+showsAfter(show);
 watch();
 show();

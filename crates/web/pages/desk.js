@@ -1,4 +1,4 @@
-// Pages of those who decide: what went wrong is said, what cannot be taken back asks once more, and what changed is shown.
+// Pages on which something is changed: what went wrong is said, what cannot be taken back asks once more, and what changed is shown.
 
 import { $, element } from "./dom.js";
 

@@ -29,14 +29,16 @@ function usual(device) {
 }
 
 function limits(device) {
-  const field = (name, label, value) => {
-    const input = element("input", { id: `${name}-${device.id}`, type: "number", min: "1", inputmode: "numeric", value: value ?? "" });
+  const field = (name, label, value, step) => {
+    const input = element("input", { id: `${name}-${device.id}`, type: "number", min: step === "any" ? "0.001" : "1", step });
+    // What is not a number the browser tells; it must not pass for no limit.
+    input.value = value ?? "";
     return [input, element("div", { class: "field" }, element("label", { for: input.id }, label), input)];
   };
-  const [images, first] = field("images", "At most so many images an hour (empty: any)", device.most_an_hour);
-  const [megabytes, second] = field("mb", "At most so many MB each (empty: any)", device.most_bytes && Math.ceil(device.most_bytes / 1e6));
+  const [images, first] = field("images", "At most so many images an hour (empty: any)", device.most_an_hour, "1");
+  const [megabytes, second] = field("mb", "At most so many MB each (empty: any)", device.most_bytes && device.most_bytes / 1e6, "any");
   const send = element("button", { class: "button", type: "submit", "aria-label": `Set the limits of ${device.name}` }, "Set limits");
-  const form = element("form", { novalidate: true }, first, second, send);
+  const form = element("form", {}, first, second, send);
   form.addEventListener("submit", (event) => {
     event.preventDefault();
     const number = (input, factor) => (input.value.trim() ? Math.round(Number(input.value) * factor) : null);
