@@ -270,6 +270,15 @@ impl RightsCase {
 }
 
 impl Stamp {
+    /// The same, behind all that was done in a case: two steps within a millisecond have an order, too.
+    pub(super) fn behind(mut self, case: &RightsCase) -> Self {
+        let last = case.trail().last().map_or(0, |(_, stamp)| stamp.at.0);
+        if (self.at.0..self.at.0 + ONE_MOMENT_MS).contains(&last) {
+            self.at = UnixMillis(last + 1);
+        }
+        self
+    }
+
     pub(super) fn entry_id(&self) -> EntryId {
         let mut id = [0; 16];
         hex::decode_to_slice(&self.entry, &mut id).expect("a stamp's entry is 16 bytes in hexadecimal");
@@ -349,6 +358,8 @@ impl TryFrom<String> for CaseId {
 }
 
 const MAX_NAME_BYTES: usize = 256;
+/// So far a step may stand behind the clock; a clock that was set back by more has its own way.
+const ONE_MOMENT_MS: u64 = 1_000;
 
 #[cfg(test)]
 mod tests {
@@ -369,6 +380,18 @@ mod tests {
             assert!(!shown.contains(text), "{text}");
         }
         assert!(serde_json::from_str::<RightsCase>(&ROW.replace("\"notes\"", "\"more\"")).is_err());
+    }
+
+    #[test]
+    fn steps_within_a_millisecond_have_an_order_and_a_clock_that_was_set_back_has_its_own() {
+        let case: RightsCase = serde_json::from_str(ROW).unwrap();
+        let behind = |last: u64, now: u64| {
+            let mut case = case.clone();
+            case.notes[0].stamp.at = UnixMillis(last);
+            Stamp { at: UnixMillis(now), ..case.opened.clone() }.behind(&case).at.0
+        };
+        assert_eq!([behind(50, 50), behind(51, 50), behind(49, 50), behind(1_049, 50)], [51, 52, 50, 1_050]);
+        assert_eq!(behind(1_050, 50), 50);
     }
 
     #[test]

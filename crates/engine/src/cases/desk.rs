@@ -284,7 +284,7 @@ impl Shared {
         if case.steps() >= MAX_STEPS && code != "case-closed" {
             return Err(CaseError::TooLong);
         }
-        let stamp = self.stamp(permit);
+        let stamp = self.stamp(permit).behind(&case);
         change(&mut case, stamp.clone())?;
         self.record_step(permit, &case, code, &stamp).await?;
         self.keep_case(permit.tenant(), &case, Expected::Version(version)).await?;
