@@ -103,6 +103,22 @@ impl Weed {
         self.s3
     }
 
+    /// What a vault's configuration says to keep its objects here: at [`Weed::s3`], or at a proxy before it.
+    ///
+    /// # Panics
+    /// When the scratch folder is gone.
+    #[must_use]
+    pub fn settings(&self, at: SocketAddr) -> String {
+        let keys = self.scratch.path().join("credentials");
+        let text = format!("[vault]\naws_access_key_id = {KEY}\naws_secret_access_key = {SECRET}\n");
+        fs::write(&keys, text).expect("the scratch folder is writable");
+        format!(
+            "[store.s3]\nendpoint = \"http://{at}\"\nbucket = \"{BUCKET}\"\nprefix = \"vault-1\"\n\
+             credentials = {{ file = \"{}\", profile = \"vault\" }}\n",
+            keys.display()
+        )
+    }
+
     /// Where it speaks S3 over https, if it does, and the PEM to trust.
     ///
     /// # Panics

@@ -8,7 +8,7 @@ use leadglass_tests::process::until;
 use leadglass_tests::proxy::{Proxy, Script, Step};
 use leadglass_tests::site::{drained, instance_path, large, metric};
 use leadglass_tests::vault::Vault;
-use leadglass_tests::weed::{BUCKET, KEY, SECRET, Weed};
+use leadglass_tests::weed::Weed;
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
@@ -25,23 +25,14 @@ struct Site {
     vault: Vault,
     proxy: Proxy,
     _weed: Weed,
-    _node: tempfile::TempDir,
 }
 
 impl Site {
     fn new() -> Self {
         let weed = Weed::start();
         let proxy = Proxy::start(weed.s3(), FAR);
-        let node = tempfile::tempdir().unwrap();
-        let keys = node.path().join("credentials");
-        fs::write(&keys, format!("[vault]\naws_access_key_id = {KEY}\naws_secret_access_key = {SECRET}\n")).unwrap();
-        let vault = Vault::with_config(&format!(
-            "[store.s3]\nendpoint = \"http://{}\"\nbucket = \"{BUCKET}\"\nprefix = \"vault-1\"\n\
-             credentials = {{ file = \"{}\", profile = \"vault\" }}\n",
-            proxy.address(),
-            keys.display()
-        ));
-        Self { vault, proxy, _weed: weed, _node: node }
+        let vault = Vault::with_config(&weed.settings(proxy.address()));
+        Self { vault, proxy, _weed: weed }
     }
 
     /// The vault starts again and holds nothing in memory.

@@ -11,7 +11,7 @@ use leadglass_tests::process::until;
 use leadglass_tests::rows::Rows;
 use leadglass_tests::site::{alarms, drained, halt, instance_path, metric, objects, sibling};
 use leadglass_tests::vault::Vault;
-use leadglass_tests::weed::{BUCKET, KEY, SECRET, Weed};
+use leadglass_tests::weed::Weed;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
@@ -186,15 +186,7 @@ fn an_object_of_a_folder_that_was_changed_is_never_shown() {
 #[test]
 fn an_object_of_a_bucket_that_was_changed_is_never_shown() {
     let weed = Weed::start();
-    let node = tempfile::tempdir().unwrap();
-    let keys = node.path().join("credentials");
-    fs::write(&keys, format!("[vault]\naws_access_key_id = {KEY}\naws_secret_access_key = {SECRET}\n")).unwrap();
-    let vault = Vault::with_config(&format!(
-        "[store.s3]\nendpoint = \"http://{}\"\nbucket = \"{BUCKET}\"\nprefix = \"vault-1\"\n\
-         credentials = {{ file = \"{}\", profile = \"vault\" }}\n",
-        weed.s3(),
-        keys.display()
-    ));
+    let vault = Vault::with_config(&weed.settings(weed.s3()));
     harmed_objects_are_never_shown(&vault, &Shelf::Bucket(&weed));
 }
 

@@ -8,7 +8,7 @@ use leadglass_tests::http::{Answer, Ask};
 use leadglass_tests::process::until;
 use leadglass_tests::site::{alarms, drained, metric, objects};
 use leadglass_tests::vault::Vault;
-use leadglass_tests::weed::{BUCKET, KEY, SECRET, Weed};
+use leadglass_tests::weed::Weed;
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
@@ -131,15 +131,7 @@ fn whoever_may_not_see_the_instance_sees_no_thumbnail_of_it() {
 #[test]
 fn thumbnails_are_kept_in_a_bucket_too() {
     let weed = Weed::start();
-    let scratch = leadglass_tests::scratch();
-    let keys = scratch.path().join("credentials");
-    fs::write(&keys, format!("[vault]\naws_access_key_id = {KEY}\naws_secret_access_key = {SECRET}\n")).unwrap();
-    let vault = Vault::with_config(&format!(
-        "[store.s3]\nendpoint = \"http://{}\"\nbucket = \"{BUCKET}\"\nprefix = \"vault-1\"\n\
-         credentials = {{ file = \"{}\", profile = \"vault\" }}\n",
-        weed.s3(),
-        keys.display()
-    ));
+    let vault = Vault::with_config(&weed.settings(weed.s3()));
     let ct = Fixture::named("ct-1.dcm");
     vault.store_fixture(&ct);
     let picture = thumbnail(&vault, &ct);

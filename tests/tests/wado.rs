@@ -9,7 +9,7 @@ use leadglass_tests::peers::{run_python, said};
 use leadglass_tests::process::{signal, until};
 use leadglass_tests::site::{alarms, ask_plain, large, stored};
 use leadglass_tests::vault::Vault;
-use leadglass_tests::weed::{BUCKET, KEY, SECRET, Weed};
+use leadglass_tests::weed::Weed;
 use rustix::process::Signal;
 use serde_json::Value;
 use std::fs;
@@ -579,20 +579,7 @@ fn without_the_key_service_what_is_open_goes_on_and_the_rest_is_told_to_wait() {
 #[test]
 fn frames_and_metadata_come_from_a_bucket_as_from_a_folder() {
     let weed = Weed::start();
-    let node = tempfile::tempdir().unwrap();
-    let keys = node.path().join("credentials");
-    fs::write(&keys, format!("[vault]\naws_access_key_id = {KEY}\naws_secret_access_key = {SECRET}\n")).unwrap();
-    let mut bucket = Vault::with_config(&format!(
-        r#"
-        [store.s3]
-        endpoint = "http://{}"
-        bucket = "{BUCKET}"
-        prefix = "vault-1"
-        credentials = {{ file = "{}", profile = "vault" }}
-        "#,
-        weed.s3(),
-        keys.display()
-    ));
+    let mut bucket = Vault::with_config(&weed.settings(weed.s3()));
     let folder = Vault::up();
     let mut sent = ["ct-1.dcm", "us-bot.dcm", "us-eot.dcm", "seg.dcm", "sc-deflated.dcm", "mr-bigendian.dcm"]
         .map(|name| (Fixture::named(name), Fixture::named(name).data_set()))
