@@ -15,8 +15,8 @@ asked:
 - `series`: all of it in one multipart answer, by curl;
 - `opening`: one small image of another study each time, over 8 connections by curl: each is a key and an entry of the log.
 
-`orthanchttps` is Orthanc with nginx in front of it, both counted; `null` and `nullhttps` are the same vault with a cipher that copies (`benches/null.sh` builds it): what
-opening costs; `nolog` with no entry for whoever opens a study (`benches/null.sh log`).
+`orthanchttps` is Orthanc with nginx in front of it, both counted; `null` and `nullhttps` are the same vault with a cipher that
+copies (`benches/null.sh` builds it): what opening costs; `nolog` with no entry for whoever opens a study (`benches/null.sh log`).
 
 Prints medians of the rounds: requests/s, p50 and p99, MB/s, and the server's CPU a request. A run with a failed request ends
 the bench. Needs: release binaries, wrk, curl, Orthanc with its DICOMweb plugin, pydicom, numpy.
