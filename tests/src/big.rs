@@ -22,6 +22,8 @@ pub struct BigObject {
     pub series: String,
     /// SOP Instance UID.
     pub instance: String,
+    /// Patient ID.
+    pub patient: String,
     len: u64,
     block: Vec<u8>,
     used: usize,
@@ -83,6 +85,7 @@ impl BigObject {
             study,
             series,
             instance,
+            patient: patient.to_owned(),
             len,
             block: head,
             used: 0,

@@ -388,6 +388,11 @@ fn restricted(vault: &Vault, beside: &Place, (f, data_set): &(Fixture, Vec<u8>),
     let bearer = format!("Bearer {dpo}");
     let answer = vault.http().send_with("POST", &url, &[("authorization", &bearer)], order);
     assert_eq!(answer.status, 200, "{}", answer.text());
+    // An officer opens it because somebody asked, restricted or not.
+    let url = format!("{}/api/v1/cases", vault.up.http.base);
+    let case = json!({ "type": "access", "patient_id": f.patient_id, "channel": "letter" }).to_string().into_bytes();
+    let answer = vault.http().send_with("POST", &url, &[("authorization", &bearer)], case);
+    assert_eq!(answer.status, 201, "{}", answer.text());
     Place {
         name: "a restricted one",
         restricted: true,
@@ -474,16 +479,16 @@ fn place(
     let rule = json!({
         "id": format!("rule-{of:?}").to_lowercase(), "country": "DE", "years": 10, "since": "examination", "source": "a test",
     });
-    let request = json!({ "type": "access", "patient_id": "P-4711", "channel": "letter" });
+    let request = json!({ "type": "access", "patient_id": f.patient_id, "channel": "letter" });
     let nameless = json!({ "study": f.study, "preset": "vendor-support" });
     let things = BTreeMap::from([
         ("{case}", case().expect("it was there")),
         order,
         made("{device}", "id", added),
         made("{matter}", "matter", api("POST", "care/relations", related)),
+        made("{request}", "id", api("POST", "cases", request)),
         made("{export}", "id", api("POST", "exports", study(json!({ "sealed": false })))),
         made("{job}", "id", api("POST", "deidentifications", nameless)),
-        made("{request}", "id", api("POST", "cases", request)),
         made("{rule}", "id", api("PUT", "retention/rules", rule)),
         made("{hold}", "id", api("POST", "holds", json!({ "study": f.study, "reason": "a claim" }))),
         invited,

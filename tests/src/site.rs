@@ -138,6 +138,7 @@ pub fn large(salt: u64, mib: u32) -> (Fixture, Vec<u8>) {
         study: big.study,
         series: big.series,
         instance: big.instance,
+        patient_id: big.patient,
         ..Fixture::named("ct-3.dcm")
     };
     (f, data_set)

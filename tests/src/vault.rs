@@ -334,6 +334,33 @@ impl Vault {
         part10::data_set(&file).to_vec()
     }
 
+    /// The patient asks for what is hers: until that case is closed the officer may open her studies. The case's name.
+    ///
+    /// # Panics
+    /// When no case is opened.
+    pub fn asked_for(&self, patient_id: &str) -> String {
+        let case = serde_json::json!({ "type": "access", "patient_id": patient_id, "channel": "letter" });
+        let opened = self.officer("/api/v1/cases", &case);
+        opened["id"].as_str().expect("a case has a name").to_owned()
+    }
+
+    /// Closes a case, so that it keeps nothing any more.
+    ///
+    /// # Panics
+    /// When it is not closed.
+    pub fn close_case(&self, case: &str) {
+        let closed = self.officer(&format!("/api/v1/cases/{case}/close"), &serde_json::json!({ "reason": "answered" }));
+        assert_eq!(closed["state"], "closed");
+    }
+
+    fn officer(&self, path: &str, body: &serde_json::Value) -> serde_json::Value {
+        let ask = Ask { token: Some(&self.up.tokens.dpo), accept: None, range: None };
+        let answer =
+            self.http.send("POST", &format!("{}{path}", self.up.http.base), ask, body.to_string().into_bytes());
+        assert!(answer.status < 300, "{path}: {}", answer.text());
+        answer.json()
+    }
+
     /// The text of `/metrics`.
     #[must_use]
     pub fn metrics(&self) -> Answer {

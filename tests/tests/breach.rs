@@ -79,6 +79,7 @@ fn the_scope_of_a_scripted_incident_is_what_happened() {
     let [one, two, three, four, five] = [0, 1, 2, 3, 4].map(|n| &studies[n].0);
     drained(&vault);
 
+    vault.asked_for(&three.patient_id);
     // Before the span, within it by two people, behind it. Nobody opens the fifth.
     opens(&vault, four, &vault.up.token);
     let clinician = last_actor(&vault);

@@ -218,6 +218,9 @@ fn a_restricted_study_is_hidden_and_opens_for_the_exceptions_only() {
     };
     assert_eq!(change(&vault, &clinician, ""), 403);
     assert_eq!(change(&vault, &dpo, ""), 200);
+    // Nobody asked for it yet.
+    assert_eq!(code_of(&read(&vault, &dpo)), (403, "case-needed".to_owned()));
+    vault.asked_for(&ct.patient_id);
     let absent = by_token(&vault, &clinician, "GET", "/dicomweb/studies/1.2.3/metadata", &Value::Null);
     let told = |answer: &Answer| {
         let mut body = answer.json();

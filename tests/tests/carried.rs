@@ -287,6 +287,7 @@ fn breadth_budgets_and_emergencies_reach_the_webhook_and_a_fork_is_counted_besid
         .map(|number| {
             let (f, data_set) = Fixture::named("ct-3.dcm").renamed(number);
             assert_eq!(vault.store(&f, &data_set).unwrap().status, 0);
+            vault.asked_for(&f.patient_id);
             f
         })
         .collect();

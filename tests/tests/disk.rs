@@ -170,6 +170,7 @@ fn a_full_disk_of_the_vault_refuses_senders_loses_nothing_and_is_got_over() {
     vault.restart();
     let known = grown(1, NEARLY_A_MIB);
     assert_eq!(vault.store(&known.0, &known.1).unwrap().status, 0);
+    vault.asked_for(&known.0.patient_id);
     drained(&vault);
 
     let filler = Filler::of(&vault.up.data.vault);

@@ -43,6 +43,7 @@ fn ways(vault: &Vault, f: &Fixture) -> Vec<Way> {
 
 /// A package of the study for the data protection officer.
 fn package(vault: &Vault, f: &Fixture) -> Way {
+    vault.asked_for(&f.patient_id);
     let base = format!("{}/api/v1/exports", vault.up.http.base);
     let ask = Ask { token: Some(&vault.up.tokens.dpo), ..Ask::default() };
     let body = json!({ "level": "study", "study": f.study }).to_string().into_bytes();

@@ -111,6 +111,7 @@ fn every_kind_of_instance_goes_out_as_it_came_and_others_read_the_media() {
     for (n, (file, kind)) in kinds.into_iter().enumerate() {
         let (f, data_set) = Fixture::named(file).renamed(n as u64 + 1);
         assert_eq!(vault.store(&f, &data_set).unwrap().status, 0);
+        vault.asked_for(&f.patient_id);
         let (package, unpacked) = (dir.path().join(format!("{n}.zip")), dir.path().join(n.to_string()));
         exported(&vault, &["--study-file", study_file(dir.path(), &f).to_str().unwrap()], &package);
         let found = taken_apart(&package, &unpacked);
@@ -158,6 +159,7 @@ fn a_patient_of_several_studies_and_series_has_a_directory_that_others_make_alik
         .output()
         .unwrap();
     assert!(merged.status.success(), "{}", said(&merged));
+    vault.asked_for(&ct.0.patient_id);
     let (package, unpacked) = (dir.path().join("all.zip"), dir.path().join("all"));
     exported(&vault, &["--patient-file", &patient], &package);
     let found = taken_apart(&package, &unpacked);
@@ -177,6 +179,10 @@ fn a_patient_goes_out_with_the_report_and_stays_unseen_on_the_disk() {
     let patient = dir.path().join("patient.txt");
     fs::write(&patient, &f.patient_id).unwrap();
     let package = dir.path().join("p.zip");
+    // For an officer there is nothing to see before somebody asks.
+    let early = leadglass(&vault).args(["--patient-file", patient.to_str().unwrap(), "--out", "-"]).output().unwrap();
+    assert!(early.stdout.is_empty() && said(&early).contains("No case of this patient is open."), "{}", said(&early));
+    vault.asked_for(&f.patient_id);
     let view = exported(&vault, &["--patient-file", patient.to_str().unwrap()], &package);
     let found = taken_apart(&package, &dir.path().join("p"));
     for name in ["README.TXT", "INDEX.HTM", "INFO/INFO.PDF", "ACCESS/REPORT.JSN", "ACCESS/REPORT.HTM"] {
@@ -214,6 +220,7 @@ fn a_download_that_a_killed_vault_broke_off_goes_on_with_the_same_bytes_in_bound
     let (f, data_set) = large(7, 300);
     assert_eq!(vault.store(&f, &data_set).unwrap().status, 0);
     drop(data_set);
+    vault.asked_for(&f.patient_id);
     let whole = dir.path().join("whole.zip");
     let file = study_file(dir.path(), &f);
     forget_peak(vault.now().pids.vault).unwrap();
@@ -302,6 +309,7 @@ fn another_practice_gets_the_images_as_they_came_and_what_it_does_not_take_is_sa
     let (big, big_set) = large(2, 8);
     for (f, data_set) in sent.iter().chain([&(coded.clone(), coded_set.clone()), &(big.clone(), big_set.clone())]) {
         assert_eq!(vault.store(f, data_set).unwrap().status, 0);
+        vault.asked_for(&f.patient_id);
     }
     let to = |f: &Fixture, peer: &str| {
         let file = study_file(dir.path(), f);

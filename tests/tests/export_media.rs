@@ -165,6 +165,7 @@ fn a_name_that_is_an_attack_stays_a_name_in_everything_that_goes_out() {
 
         let patient = file("patient.txt", &one.patient);
         let (package, unpacked) = (dir.path().join("p.zip"), dir.path().join("p"));
+        vault.asked_for(&one.patient);
         let out = package.to_str().unwrap();
         done(&leadglass(&vault, &["export"], &["--patient-file", &patient, "--out", out]));
         let listed = done(&Command::new("unzip").args(["-Z1", out]).output().expect("unzip is missing: install it"));
@@ -238,6 +239,7 @@ fn stored(vault: &Vault, patient: &str, seeds: std::ops::Range<u64>, mib: u32) {
 /// Exports a patient into a file; `half_way` looks around when half of it came and nothing moves. Answers what the
 /// vault's memory rose to.
 fn exported(vault: &Vault, patient: &Path, package: &Path, half_way: impl FnOnce()) -> u64 {
+    vault.asked_for(fs::read_to_string(patient).unwrap().trim());
     let pid = vault.now().pids.vault;
     forget_peak(pid).unwrap();
     let folder = vault.folder();

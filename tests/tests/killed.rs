@@ -226,6 +226,7 @@ fn under_load_no_answered_read_and_no_acknowledged_store_lacks_its_entry() {
     for number in 1..=10 {
         let (f, data_set) = study(number);
         assert_eq!(vault.store(&f, &data_set).unwrap().status, 0);
+        vault.asked_for(&f.patient_id);
         load.acknowledged(number, (f, data_set));
     }
     let frame = {

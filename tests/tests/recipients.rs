@@ -183,6 +183,7 @@ fn images_go_to_orthanc_by_stow_as_they_came() {
     let others = [Fixture::named("dx-jpegll.dcm").renamed(2), Fixture::named("pdf.dcm").renamed(3), large(4, 300)];
     for (f, data_set) in sent.iter().chain(&others) {
         assert_eq!(vault.store(f, data_set).unwrap().status, 0);
+        vault.asked_for(&f.patient_id);
     }
     let to = |peer: &str, f: &Fixture| {
         let study = paper(dir.path(), "study.txt", &f.study);
@@ -234,6 +235,7 @@ fn a_house_with_little_room_gets_them_in_smaller_requests_and_what_it_refuses_is
     BufReader::new(stubborn.0.stdout.take().unwrap()).read_line(&mut line).unwrap();
     assert_eq!(line.trim(), "open");
 
+    vault.asked_for(&first.patient_id);
     let study = paper(dir.path(), "study.txt", &first.study);
     let (code, told, words) = leadglass(&vault, &["export"], &["--to", "unknown", "--study-file", &study]);
     assert_eq!((code, &told["taken"]), (3, &json!(0)), "without a certificate nobody is let in: {words}");
@@ -262,6 +264,7 @@ fn another_leadglass_takes_them_with_a_token_also_when_it_dies_meanwhile() {
     for (f, data_set) in &sent {
         assert_eq!(vault.store(f, data_set).unwrap().status, 0);
     }
+    vault.asked_for(&first.patient_id);
     let study = paper(dir.path(), "study.txt", &first.study);
     let (code, told, words) = leadglass(&vault, &["export"], &["--to", "stranger", "--study-file", &study]);
     assert_eq!((code, &told["taken"], &told["why"]), (3, &json!(0), &json!(["it answered 401"])), "{words}");
@@ -313,6 +316,7 @@ fn whoever_has_copies_is_named_after_the_erasure_and_peers_get_a_rejection_note(
         assert_eq!(vault.store(f, data_set).unwrap().status, 0);
     }
     let study = paper(dir.path(), "study.txt", &doomed.0.study);
+    let case = vault.asked_for(&doomed.0.patient_id);
     let received = dir.path().join("received");
     let open = Colleague::open(port, &received);
     for peer in ["clinic", "colleague"] {
@@ -338,6 +342,7 @@ fn whoever_has_copies_is_named_after_the_erasure_and_peers_get_a_rejection_note(
     assert_eq!(leadglass(&vault, &["export"], &["--study-file", &study, "--out", own.to_str().unwrap()]).0, 0);
     assert_eq!((told(&own), told(&package)), (3, 0));
 
+    vault.close_case(&case);
     let ordered = ["--study-file", &study, "--ground", "objection"];
     let (_, ordered, _) = leadglass(&vault, &["erase", "order"], &ordered);
     let id = ordered["id"].as_str().unwrap();

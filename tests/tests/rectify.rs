@@ -154,6 +154,7 @@ fn a_misfiled_study_two_numbers_and_a_series_of_somebody_else_go_where_they_belo
     // Looked at first; nothing changes without a yes.
     let package = texts.0.path().join("package.zip");
     let clinic = texts.file("clinic", "Clinic of the North");
+    vault.asked_for(&one.0.patient_id);
     let given = ["export", "--study-file", &study, "--out", package.to_str().unwrap(), "--recipient-file", &clinic];
     let given = run(&vault, &given);
     assert!(given.status.success(), "{}", said(&given));

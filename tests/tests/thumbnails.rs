@@ -144,6 +144,7 @@ fn a_person_who_asks_for_everything_leaves_others_their_pictures() {
     let vault = Vault::up();
     let ct = Fixture::named("ct-1.dcm");
     vault.store_fixture(&ct);
+    vault.asked_for(&ct.patient_id);
     let url = format!("{}/rendered?viewport=1500,1500", vault.instance_url(&ct));
     let greedy = vault.up.token.clone();
     let mut served = 0;

@@ -53,6 +53,7 @@ fn a_report_of_fifty_accesses_shows_exactly_fifty_and_whoever_doubts_it_can_chec
     let studies: Vec<(Fixture, Vec<u8>)> = (1..=25).map(study).collect();
     for (f, data_set) in &studies {
         assert_eq!(vault.store(f, data_set).unwrap().status, 0);
+        vault.asked_for(&f.patient_id);
     }
     // 25 studies by two people; what is looked at again within an access is none of its own.
     for (f, _) in &studies {

@@ -172,6 +172,7 @@ pub(crate) struct Shared {
     pub(crate) exports: export::Exports,
     pub(crate) deidentified: deidentify::Deidentifications,
     pub(crate) case_times: cases::KeepTimes,
+    pub(crate) asked: cases::Asked,
     /// When the log's last entry was written, at the start.
     pub(crate) last_before: Option<leadglass_model::UnixMillis>,
     /// One rectification at a time.

@@ -222,13 +222,15 @@ impl Engine {
             exports: Exports::default(),
             deidentified: crate::deidentify::Deidentifications::default(),
             case_times: crate::cases::KeepTimes::default(),
+            asked: crate::cases::Asked::default(),
             last_before,
             rectifying: tokio::sync::Mutex::default(),
             tasks: tasks.clone(),
             stop: stop.clone(),
         });
-        for subjects in shared.subjects.values() {
+        for (tenant, subjects) in &shared.subjects {
             shared.care.load(subjects.records(), shared.clock.now()).await?;
+            shared.load_asked(*tenant).await?;
         }
         let notices = shared.keys.revocations();
         shared.learn_restrictions(&stop).await;

@@ -6,6 +6,8 @@
 mod cases;
 #[path = "flow/erase.rs"]
 mod erase;
+#[path = "flow/officer.rs"]
+mod officer;
 #[path = "flow/part.rs"]
 mod part;
 #[path = "flow/recipients.rs"]

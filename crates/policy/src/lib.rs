@@ -155,7 +155,7 @@ mod tests {
     #[test]
     fn the_table_is_as_written() {
         use Purpose::*;
-        let record: &'static [Purpose] = &[SubjectRequest, LegalClaim, StorageCheck];
+        let record: &'static [Purpose] = &[SubjectRequest];
         type Row = (Role, &'static [Purpose], &'static [Purpose], bool, bool, bool);
         let table: [Row; 8] = [
             (Role::Device, &[], &[], true, false, false),

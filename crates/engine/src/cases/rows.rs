@@ -35,6 +35,15 @@ impl OpenCase {
 }
 
 impl Shared {
+    /// Learns whose cases are open.
+    pub(crate) async fn load_asked(&self, tenant: TenantId) -> Result<(), RecordError> {
+        let learn = |case| {
+            self.asked.learn(tenant, &case);
+            None::<()>
+        };
+        self.cases_as(tenant, learn).await.map(|_| ())
+    }
+
     /// The open cases of a tenant that keep something.
     pub(crate) async fn open_cases(&self, tenant: TenantId) -> Result<Vec<OpenCase>, RecordError> {
         self.cases_as(tenant, |case| OpenCase::of(&case)).await
@@ -77,6 +86,7 @@ impl Shared {
         let records = self.case_records(tenant).ok_or(CaseError::Missing)?;
         let value = Zeroizing::new(serde_json::to_vec(case).expect("a case has string keys and plain fields"));
         records.put(Table::Cases, &name(case.id), value, expected).await?;
+        self.asked.learn(tenant, case);
         Ok(())
     }
 

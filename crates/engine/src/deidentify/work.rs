@@ -4,7 +4,7 @@ use super::{
     Deidentified, DeidentifiedId, DeidentifyAsked, DeidentifyBy, HeldBack, MAX_NAMELESS, Stays,
     job::{Held, Item, LASTS_S, report},
 };
-use crate::{Announced, ExportError, RetrieveError, Shared, WhatToExport, retrieve};
+use crate::{Announced, ExportError, RetrieveError, Shared, WhatToExport, care::Shown, retrieve};
 use bytes::Bytes;
 use futures::{Stream, TryStreamExt, stream};
 use leadglass_audit::{CodeWord, Counts, Event, NewEntry, Outcome};
@@ -53,7 +53,7 @@ impl Shared {
                 }
                 _ => Target::Study(study.row.uid.clone()),
             };
-            let located = match self.locate(&by.permit, by.session, &target).await {
+            let located = match self.locate_as(&by.permit, by.session, &target, Shown::Nameless).await {
                 Err(RetrieveError::Missing) => continue,
                 located => located?,
             };
@@ -209,7 +209,7 @@ impl Nameless {
         let item = self.held.items.get(number).ok_or(ExportError::Missing)?;
         let (study, series, sop) = item.uids.clone();
         let target = Target::Instance(study, series, sop);
-        let mut found = self.shared.locate(&self.by.permit, self.by.session, &target).await?;
+        let mut found = self.shared.locate_as(&self.by.permit, self.by.session, &target, Shown::Nameless).await?;
         let instance = found.pop().ok_or(ExportError::Changed)?;
         if instance.stamp() != item.stamp {
             return Err(ExportError::Changed);

@@ -124,6 +124,20 @@ impl Shared {
         Ok(held(&now) && !held(&then))
     }
 
+    /// Whether somebody holds a study for a claim.
+    pub(crate) async fn is_claimed(
+        self: &Arc<Self>,
+        tenant: TenantId,
+        study: &StudyEntry,
+    ) -> Result<bool, RetentionError> {
+        let holds = self.holds(tenant).await?;
+        if holds.is_empty() {
+            return Ok(false);
+        }
+        let whose = Whose::of(self, tenant, study);
+        Ok(holds.iter().any(|hold| hold.on.holds(&whose)))
+    }
+
     pub(super) fn token_of(&self, tenant: TenantId, patient: &PatientKey) -> Option<String> {
         Some(hex::encode(self.subject_token(tenant, patient)?.0))
     }

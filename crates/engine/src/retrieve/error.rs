@@ -1,6 +1,6 @@
 //! Why something is not given out.
 
-use crate::access::AccessError;
+use crate::{RetentionError, access::AccessError};
 use leadglass_index::IndexError;
 use leadglass_keys::{KeyRefusal, KeysError, wire::ProblemCode};
 use leadglass_model::{Fault, ObjectId};
@@ -17,6 +17,12 @@ pub enum RetrieveError {
     /// The caller may find the study, and is not known to treat its patient: it opens once a reason is stated.
     #[error("the study opens for a stated reason")]
     ReasonNeeded,
+    /// The caller opens it for a case of its patient, or because somebody holds it for a claim, and there is neither.
+    #[error("no case of the patient is open")]
+    CaseNeeded,
+    /// Whether somebody holds the study for a claim cannot be told.
+    #[error("the holds cannot be read")]
+    Holds(#[source] RetentionError),
     /// The key service does not open the study.
     #[error("the key service refuses the study")]
     Refused(KeyRefusal),
@@ -72,7 +78,8 @@ impl RetrieveError {
     pub fn fault(&self) -> Fault {
         match self {
             Self::Missing => Fault::Missing,
-            Self::ReasonNeeded => Fault::Denied,
+            Self::ReasonNeeded | Self::CaseNeeded => Fault::Denied,
+            Self::Holds(error) => error.fault(),
             // Restricted meanwhile: absent, as it is from the next request on.
             Self::Refused(KeyRefusal::Restricted) => Fault::Missing,
             Self::Refused(refusal) => refusal.fault(),
@@ -94,6 +101,8 @@ impl RetrieveError {
             Self::Keys(error) if error.code() == Some(ProblemCode::OverBudget) => "over-budget",
             Self::Missing => "not-found",
             Self::ReasonNeeded => "reason-needed",
+            Self::CaseNeeded => "case-needed",
+            Self::Holds(_) => "records",
             Self::Refused(_) => "key-refused",
             Self::Keys(_) => "no-key",
             Self::Audit(_) => "not-audited",
@@ -121,6 +130,10 @@ impl RetrieveError {
             Self::ReasonNeeded => {
                 "You are not known to treat this patient. State why you need the study; the reason is recorded."
             }
+            Self::CaseNeeded => {
+                "No case of this patient is open. Open one: you see studies for what a patient asks, or for a claim that holds them."
+            }
+            Self::Holds(_) => "The records cannot be read now; try again in a moment.",
             Self::Refused(_) => "This study may not be opened now: it is restricted, or a budget is used up.",
             Self::Keys(_) => "The key service does not answer; try again in a moment.",
             Self::Audit(_) => "The access cannot be recorded, so it is not served; try again in a moment.",

@@ -7,6 +7,7 @@ use super::{RetrieveError, Target, gunzip::gunzip};
 use crate::{
     Engine, Shared,
     access::{Access, Given},
+    care::Shown,
 };
 use futures::{Stream, StreamExt, TryStreamExt, stream};
 use leadglass_index::{IndexError, InstanceRow, SealedMeta, Table};
@@ -219,7 +220,7 @@ impl Shared {
         session: [u8; 16],
         target: &Target,
     ) -> Result<Metadata, RetrieveError> {
-        let (study, rows, permit) = self.find(permit, target).await?;
+        let (study, rows, permit) = self.find(permit, target, Shown::AsItIs).await?;
         let access = self.access(&permit, session, &study).await.map_err(RetrieveError::Audit)?;
         let asker = Asker::of(&permit);
         let (uid, study_ref) = (study.row.uid.clone(), study.study_ref);

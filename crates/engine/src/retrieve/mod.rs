@@ -39,6 +39,7 @@ use crate::{
     Shared,
     access::{Access, Given},
     alarm::AlarmKind,
+    care::Shown,
 };
 use bytes::Bytes;
 use futures::{Stream, TryStreamExt};
@@ -78,7 +79,18 @@ impl Shared {
         session: [u8; 16],
         target: &Target,
     ) -> Result<Vec<Instance>, RetrieveError> {
-        let (study, rows, permit) = self.find(permit, target).await?;
+        self.locate_as(permit, session, target, Shown::AsItIs).await
+    }
+
+    /// As [`Self::locate`], for what goes on without what names anybody.
+    pub(crate) async fn locate_as(
+        self: &Arc<Self>,
+        permit: &Permit<Read>,
+        session: [u8; 16],
+        target: &Target,
+        shown: Shown,
+    ) -> Result<Vec<Instance>, RetrieveError> {
+        let (study, rows, permit) = self.find(permit, target, shown).await?;
         let access = self.access(&permit, session, &study).await.map_err(RetrieveError::Audit)?;
         let leases = self.leases(&permit, &access, rows.iter().map(|row| row.key_id)).await?;
         rows.into_iter()
@@ -97,6 +109,7 @@ impl Shared {
         self: &Arc<Self>,
         permit: &Permit<Read>,
         target: &Target,
+        shown: Shown,
     ) -> Result<(StudyEntry, Vec<InstanceRow>, Permit<Read>), RetrieveError> {
         let tenant = permit.tenant();
         let study = self.study_of(permit, target)?;
@@ -125,7 +138,7 @@ impl Shared {
         rows.sort_by(|a, b| {
             (&a.series_uid, a.instance_number, &a.sop_uid).cmp(&(&b.series_uid, b.instance_number, &b.sop_uid))
         });
-        let permit = self.may_open(permit, &study, &rows).await?;
+        let permit = self.may_open(permit, &study, &rows, shown).await?;
         Ok((study, rows, permit))
     }
 
@@ -184,7 +197,7 @@ impl Shared {
         target: &Target,
         key: KeyId,
     ) -> Result<Arc<ObjectLease>, RetrieveError> {
-        let (study, _, permit) = self.find(permit, target).await?;
+        let (study, _, permit) = self.find(permit, target, Shown::AsItIs).await?;
         let access = self.access(&permit, session, &study).await.map_err(RetrieveError::Audit)?;
         self.leases(&permit, &access, std::iter::once(key)).await?.remove(&key).ok_or(RetrieveError::Missing)
     }

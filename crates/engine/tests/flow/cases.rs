@@ -31,6 +31,14 @@ async fn granted(node: &Node, permit: &Permit<Administer>, case: &RightsCase, gr
     node.engine.decide_case(permit, case.id, RightsOutcome::Granted, ground, text("Yes.")).await.unwrap();
 }
 
+/// The patient asks for the erasure of all that is hers, and it is granted: an officer may open it, and erase it.
+pub(super) async fn asks_for_erasure(house: &House, node: &Node, set: &DataSet) -> CaseId {
+    let permit = officer(house);
+    let case = opened(node, &permit, CaseType::Erasure, set).await;
+    granted(node, &permit, &case, "17(1)(a)").await;
+    case.id
+}
+
 /// Why an erasure of the study is refused; `None`: it is taken.
 async fn kept(node: &Node, permit: &Permit<Administer>, set: &DataSet, ground: Ground) -> Option<String> {
     let what = WhatToErase::Study(StudyUid::parse(&set.study).unwrap());

@@ -1,6 +1,7 @@
 //! Who got copies of what is erased, and who is told.
 
 use super::{
+    cases::asks_for_erasure,
     erase::{AT_ONCE, officer, order, run},
     *,
 };
@@ -132,6 +133,7 @@ async fn of_a_part_only_those_are_told_who_have_it_and_only_of_it() {
     }
     let (series, instance) = alone(&kept);
     let one = WhatToExport::Instance(study(&kept), series, instance);
+    asks_for_erasure(&house, &node, &kept).await;
     assert_eq!(bring(&house, &node, one, "has-the-other").await, 1);
     assert_eq!(bring(&house, &node, WhatToExport::Study(study(&kept)), "has-both").await, 2);
     assert_eq!(bring(&house, &node, WhatToExport::Study(study(&kept)), "picky").await, 0);
@@ -184,6 +186,7 @@ async fn with_a_patient_a_note_a_study_leaves_before_nobody_can_read_it_any_more
     node.engine.set_courier(Arc::new(Carrier(others.clone())));
     let first = DataSet::invented(1, 1);
     let second = DataSet { patient_id: first.patient_id.clone(), ..DataSet::invented(2, 1) };
+    asks_for_erasure(&house, &node, &first).await;
     for set in [&first, &second] {
         house.send(&node, set, 1).await.unwrap();
         assert_eq!(bring(&house, &node, WhatToExport::Study(study(set)), "house").await, 1);
@@ -213,6 +216,7 @@ async fn who_takes_an_order_back_tells_nobody() {
     for set in [&kept, &doomed] {
         house.send(&node, set, 1).await.unwrap();
     }
+    asks_for_erasure(&house, &node, &kept).await;
     assert_eq!(bring(&house, &node, WhatToExport::Study(study(&kept)), "house").await, 2);
     let permit = officer(&house, 7);
     let id = order(&node, &permit, &WhatToErase::Instance(study(&doomed), alone(&doomed).1)).await;
@@ -237,6 +241,7 @@ async fn what_leaves_while_the_key_host_is_waited_for_is_named_too() {
     let id = order(&node, &permit, &WhatToErase::Study(study(&set))).await;
     node.engine.tell_recipients(&permit, id, Tell::Peers).await.unwrap();
     assert!(matches!(node.engine.run_erasure(&permit, id, None).await, Err(EraseError::KeyHost { .. })));
+    asks_for_erasure(&house, &node, &set).await;
     assert_eq!(bring(&house, &node, WhatToExport::Study(study(&set)), "late").await, 1);
     assert_eq!(run(&node, &permit, id).await.unwrap().stage, Stage::Done);
     assert_eq!(recipients(&house, &node, id).await, [("late".to_owned(), 1, 1, Notice::None)]);
@@ -249,6 +254,7 @@ async fn a_stated_recipient_is_no_word_about_the_patient() {
     let node = house.start().await;
     let set = DataSet::invented(1, 1);
     house.send(&node, &set, 1).await.unwrap();
+    asks_for_erasure(&house, &node, &set).await;
     let asked = |recipient: &str| ExportAsked {
         what: WhatToExport::Study(study(&set)),
         report: None,
@@ -283,6 +289,7 @@ async fn a_slow_peer_holds_up_nobody_else_and_can_be_given_up() {
     for set in [&told, &other] {
         house.send(&node, set, 1).await.unwrap();
     }
+    asks_for_erasure(&house, &node, &told).await;
     assert_eq!(bring(&house, &node, WhatToExport::Study(study(&told)), "slow").await, 1);
     let permit = officer(&house, 7);
     let id = order(&node, &permit, &WhatToErase::Study(study(&told))).await;

@@ -16,7 +16,8 @@ use std::{path::PathBuf, process::ExitCode};
 #[command(after_help = "\
 The package is a ZIP: the images exactly as they came with a DICOMDIR, previews, metadata, who looked, what Art. 15 asks to
 be told, checksums and a signature. What is asked for stands in a file, or is read from standard input: process arguments
-are readable by others. With a token of the data protection officer.
+are readable by others. With a token of the data protection officer, who needs an open case of the patient:
+`leadglass case open access --patient-file id.txt --channel letter`.
 
   leadglass export --patient-file id.txt --out package.zip
   leadglass export --patient-file id.txt --sealed --out package.zip.age   (the passphrase is shown once)
