@@ -6,8 +6,8 @@
 #![allow(clippy::unwrap_used, reason = "the helpers of a test end where they fail, as the test does")]
 
 use Needs::{
-    Account, Administer, Anybody, Audit, Browser, Emergency, Find, Locked, Manage, Officer, Read, Report, Review,
-    Search, Somebody, State, Store,
+    Account, Administer, Anybody, Audit, Browser, Emergency, Export, Find, Locked, Manage, Officer, Package, Read,
+    Report, Review, Search, Somebody, State, Store,
 };
 use leadglass_tests::cast::{self, Caller, Place, Role, told};
 use leadglass_tests::devices::device;
@@ -56,6 +56,11 @@ enum Needs {
     Audit(u16),
     /// The right to audit and to know whom it is about.
     Report(u16),
+    /// The right to make packages; this status, because nothing is sent, or where the address names none of one's own.
+    Package(u16),
+    /// The right to have packages: all of the tenant's, one's own, or those that are to be handed out; this status, where the
+    /// address names none of them.
+    Export(u16),
     /// The right to administer; this status, where the address names nothing that is there.
     Administer(u16),
 }
@@ -157,12 +162,12 @@ const TABLE: &[Row] = &[
     row("GET", "/api/v1/erasures/{erasure}/certificate", Report(404)),
     row("GET", "/api/v1/erasures/{erasure}/recipients", Report(404)),
     row("PUT", "/api/v1/erasures/{erasure}/recipients", Report(404)),
-    row("GET", "/api/v1/exports", Report(200)),
-    row("POST", "/api/v1/exports", Report(400)),
-    row("GET", "/api/v1/exports/{export}", Report(404)),
-    row("DELETE", "/api/v1/exports/{export}", Report(404)),
-    row("GET", "/api/v1/exports/{export}/content", Report(404)),
-    row("POST", "/api/v1/exports/{export}/deliver", Report(404)),
+    row("GET", "/api/v1/exports", Export(200)),
+    row("POST", "/api/v1/exports", Package(400)),
+    row("GET", "/api/v1/exports/{export}", Export(404)),
+    row("DELETE", "/api/v1/exports/{export}", Package(404)),
+    row("GET", "/api/v1/exports/{export}/content", Export(404)),
+    row("POST", "/api/v1/exports/{export}/deliver", Package(404)),
     row("POST", "/api/v1/deidentifications", Report(400)),
     row("DELETE", "/api/v1/deidentifications/{job}", Report(404)),
     row("GET", "/api/v1/deidentifications/{job}/instances/{number}", Report(404)),
@@ -349,6 +354,20 @@ fn expected(needs: Needs, caller: &Caller, place: &Place) -> u16 {
                 403
             }
         }
+        (Package(status), _) => {
+            if has(&[Role::Dpo, Role::Clinician]) {
+                status
+            } else {
+                403
+            }
+        }
+        (Export(status), _) => {
+            if has(&[Role::Dpo, Role::Clinician, Role::Reception]) {
+                status
+            } else {
+                403
+            }
+        }
         (Administer(status), _) => {
             if has(&[Role::Dpo, Role::Admin]) {
                 status
@@ -387,7 +406,9 @@ fn what_one_may_not_see_is_answered_as_what_does_not_exist() {
         for caller in &callers {
             let what = format!("{} {} asked by {}", row.method, row.route, caller.name);
             // Whoever may decide does not do it here: a device that is revoked is no longer there for the next one.
-            let decides = matches!(row.needs, Administer(_) | Report(_) | Manage(_) | Review(_));
+            let is_officer = caller.who.is_some_and(|(_, role)| role == Role::Dpo);
+            let decides = matches!(row.needs, Administer(_) | Report(_) | Manage(_) | Review(_))
+                || (is_officer && matches!(row.needs, Export(_) | Package(_)));
             let may = decides && ![401, 403].contains(&expected(row.needs, caller, &places[2]));
             let is_his = |place: &Place| place.of.is_some() && place.of == caller.who.map(|(tenant, _)| tenant);
             let acts = |place: &Place| may && is_his(place);
@@ -535,6 +556,8 @@ fn described(needs: Needs) -> &'static [&'static str] {
         Review(_) => &["dpo", "auditor", "admin"],
         Audit(_) => &["dpo", "auditor"],
         Report(_) => &["dpo"],
+        Package(_) => &["dpo", "clinician"],
+        Export(_) => &["dpo", "clinician", "reception"],
         Administer(_) | Officer(_) => &["dpo", "admin"],
         Search | Find | Read => &["dicomweb"],
     }

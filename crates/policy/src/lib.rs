@@ -7,8 +7,8 @@
 mod opening;
 mod table;
 
-pub use opening::{CareRule, Facts, Opening, opening, opens_restricted};
-pub use table::Rights;
+pub use opening::{CareRule, Facts, Opening, Use, opening, opens_restricted};
+pub use table::{MayExport, Rights};
 
 use leadglass_model::{
     Access, ActorRef, Administer, Audit, Emergency, Fault, ManagePeople, Permit, Purpose, Read, Restrict, Review, Role,
@@ -67,6 +67,18 @@ impl Principal {
     /// To find studies of the own tenant.
     pub fn search(&self, purpose: Purpose) -> Result<Permit<Search>, Refusal> {
         self.within(self.rights().finds, purpose)
+    }
+
+    /// To take packages out of the house, and which. Whoever hands out opens nothing else with this permit
+    /// ([`Facts::ordered`]).
+    pub fn export(&self) -> Result<(Permit<Read>, MayExport), Refusal> {
+        let exports = self.rights().exports;
+        let permit = match exports {
+            MayExport::Nothing => return Err(Refusal::Role { role: self.role }),
+            MayExport::HandsOut => Permit::grant(self.tenant, self.actor, self.role, Purpose::Care),
+            MayExport::One | MayExport::All => self.read(self.usual_purpose())?,
+        };
+        Ok((permit, exports))
     }
 
     /// To bring instances in.
@@ -180,6 +192,13 @@ mod tests {
             assert_eq!(who.manage_people().is_ok(), role == Role::Admin, "{role} invites people");
             assert_eq!(who.needs_passkey(), administer, "{role} signs in with a passkey");
             assert_eq!(who.audit().is_ok(), audit, "{role} audits");
+            let exports = match role {
+                Role::Dpo => Some((MayExport::All, SubjectRequest)),
+                Role::Clinician => Some((MayExport::One, Care)),
+                Role::Reception => Some((MayExport::HandsOut, Care)),
+                _ => None,
+            };
+            assert_eq!(who.export().ok().map(|(permit, exports)| (exports, permit.purpose())), exports, "{role}");
             assert_eq!(who.emergency().is_ok(), role == Role::Clinician, "{role} opens in emergencies");
             assert_eq!(who.review().is_ok(), audit || administer, "{role} looks at emergencies");
             assert_eq!(who.restrict().is_ok(), role == Role::Dpo, "{role} restricts");

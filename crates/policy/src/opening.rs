@@ -28,8 +28,22 @@ pub struct Facts {
     pub asked_for: bool,
     /// Somebody holds the study for a claim.
     pub claimed: bool,
+    /// Somebody who may see it ordered that it be handed out.
+    pub ordered: bool,
+    /// What becomes of it.
+    pub used: Use,
+}
+
+/// What becomes of what is opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Use {
+    /// Somebody looks at it.
+    #[default]
+    Seen,
+    /// It leaves the house in a package.
+    Taken,
     /// It goes on without what names anybody.
-    pub nameless: bool,
+    Nameless,
 }
 
 /// What follows.
@@ -48,27 +62,32 @@ pub enum Opening {
 /// Whether a study opens to the holder of a permit to read.
 pub fn opening(permit: &Permit<Read>, rule: CareRule, facts: &Facts) -> Opening {
     // A restricted study serves the patient and claims, not research, with or without a name in it.
-    if facts.restricted && (facts.nameless || !opens_restricted(permit.purpose())) {
+    let is_nameless = facts.used == Use::Nameless;
+    if facts.restricted && (is_nameless || !opens_restricted(permit.purpose())) {
         return Opening::Hidden;
     }
     let named = |purpose| Permit::grant(permit.tenant(), permit.actor(), permit.role(), purpose);
-    if permit.role() == Role::Dpo && permit.purpose() == Purpose::SubjectRequest && !facts.nameless {
-        return match facts {
-            Facts { asked_for: true, .. } => Opening::Opens(permit.clone()),
+    if permit.role() == Role::Dpo && !is_nameless {
+        return match permit.purpose() {
+            Purpose::SubjectRequest if facts.asked_for => Opening::Opens(permit.clone()),
             // What is opened because of a claim is called so.
-            Facts { claimed: true, .. } => Opening::Opens(named(Purpose::LegalClaim)),
-            _ => Opening::WantsCase,
+            Purpose::SubjectRequest | Purpose::LegalClaim if facts.claimed => {
+                Opening::Opens(named(Purpose::LegalClaim))
+            }
+            Purpose::SubjectRequest | Purpose::LegalClaim => Opening::WantsCase,
+            _ => Opening::Hidden,
         };
     }
     if permit.purpose() != Purpose::Care {
         return Opening::Opens(permit.clone());
     }
     match permit.role() {
-        // What is opened in an emergency is called so, whatever else would have opened it.
-        Role::Clinician if facts.emergency => Opening::Opens(named(Purpose::BreakGlass)),
+        // What is opened in an emergency is called so, whatever else would have opened it. It never leaves the house.
+        Role::Clinician if facts.emergency && facts.used != Use::Taken => Opening::Opens(named(Purpose::BreakGlass)),
         Role::Clinician if facts.related || rule == CareRule::Practice => Opening::Opens(permit.clone()),
         Role::Clinician => Opening::WantsReason,
         Role::Radiographer if facts.made_lately => Opening::Opens(permit.clone()),
+        Role::Reception if facts.ordered => Opening::Opens(permit.clone()),
         _ => Opening::Hidden,
     }
 }
@@ -93,12 +112,14 @@ mod tests {
         }
     }
 
+    const USES: [Use; 3] = [Use::Seen, Use::Taken, Use::Nameless];
+
     /// All of it: every role, rule and fact.
     #[test]
     fn a_study_opens_to_whom_the_table_says() {
         for role in Role::ALL {
             for rule in [CareRule::Practice, CareRule::Stated] {
-                for bits in 0..128_u8 {
+                for (bits, used) in (0..128_u8).flat_map(|bits| USES.map(|used| (bits, used))) {
                     let facts = Facts {
                         restricted: bits & 1 != 0,
                         related: bits & 2 != 0,
@@ -106,25 +127,34 @@ mod tests {
                         emergency: bits & 8 != 0,
                         asked_for: bits & 16 != 0,
                         claimed: bits & 32 != 0,
-                        nameless: bits & 64 != 0,
+                        ordered: bits & 64 != 0,
+                        used,
                     };
                     let wanted = match role {
                         _ if facts.restricted => "hidden",
-                        Role::Clinician if facts.emergency => "break-glass",
+                        Role::Clinician if facts.emergency && used != Use::Taken => "break-glass",
                         Role::Clinician if facts.related || rule == CareRule::Practice => "care",
                         Role::Clinician => "reason",
                         Role::Radiographer if facts.made_lately => "care",
+                        Role::Reception if facts.ordered => "care",
                         _ => "hidden",
                     };
                     assert_eq!(told(role, Purpose::Care, rule, facts), wanted, "{role} {rule:?} {facts:?}");
                     let request = match role {
-                        _ if facts.restricted && facts.nameless => "hidden",
-                        Role::Dpo if facts.nameless || facts.asked_for => "subject-request",
+                        _ if facts.restricted && used == Use::Nameless => "hidden",
+                        Role::Dpo if used == Use::Nameless || facts.asked_for => "subject-request",
                         Role::Dpo if facts.claimed => "legal-claim",
                         Role::Dpo => "case",
                         _ => "subject-request",
                     };
                     assert_eq!(told(role, Purpose::SubjectRequest, rule, facts), request, "{role} {facts:?}");
+                    if role == Role::Dpo && used != Use::Nameless {
+                        let claim = if facts.claimed { "legal-claim" } else { "case" };
+                        assert_eq!(told(role, Purpose::LegalClaim, rule, facts), claim, "{facts:?}");
+                        for other in [Purpose::StorageCheck, Purpose::Quality] {
+                            assert_eq!(told(role, other, rule, facts), "hidden", "{other} {facts:?}");
+                        }
+                    }
                 }
             }
         }

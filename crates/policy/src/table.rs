@@ -12,6 +12,8 @@ pub struct Rights {
     pub opens: &'static [Purpose],
     /// Finds patients, studies and what they consist of, for these purposes.
     pub finds: &'static [Purpose],
+    /// What it takes out of the house as a package.
+    pub exports: MayExport,
     /// Brings instances in.
     pub stores: bool,
     /// Decides on devices, tokens, people, quarantine.
@@ -24,6 +26,19 @@ pub struct Rights {
     pub signed_in: Option<SessionTimes>,
 }
 
+/// What a role takes out of the house.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MayExport {
+    /// Nothing.
+    Nothing,
+    /// What somebody else ordered to be handed out.
+    HandsOut,
+    /// A study or an instance that it opens.
+    One,
+    /// All of a patient, too, with the report on who looked.
+    All,
+}
+
 impl Rights {
     /// Those of a role.
     pub const fn of(role: Role) -> Self {
@@ -31,6 +46,7 @@ impl Rights {
             role,
             opens: &[],
             finds: &[],
+            exports: MayExport::Nothing,
             stores: false,
             administers: false,
             audits: false,
@@ -38,12 +54,19 @@ impl Rights {
         };
         match role {
             Role::Device => Self { stores: true, signed_in: None, ..nothing },
-            Role::Clinician => Self { opens: &[Purpose::Care], finds: &[Purpose::Care], stores: true, ..nothing },
+            Role::Clinician => Self {
+                opens: &[Purpose::Care],
+                finds: &[Purpose::Care],
+                exports: MayExport::One,
+                stores: true,
+                ..nothing
+            },
             Role::Radiographer => Self { opens: &[Purpose::Care], stores: true, ..nothing },
-            Role::Reception => Self { finds: &[Purpose::Care], stores: true, ..nothing },
+            Role::Reception => Self { finds: &[Purpose::Care], exports: MayExport::HandsOut, stores: true, ..nothing },
             Role::Dpo => Self {
                 opens: ON_RECORD,
                 finds: ON_RECORD,
+                exports: MayExport::All,
                 administers: true,
                 audits: true,
                 signed_in: Some(AT_THE_DESK),

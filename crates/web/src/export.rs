@@ -1,5 +1,5 @@
-//! Exports: begun, listed, downloaded in pieces, taken back (GDPR Art. 15, 20). For the data protection officer. Whom one is
-//! about stands in the body: an address stands in the logs of whatever lies between.
+//! Exports: begun, listed, downloaded in pieces, taken back (GDPR Art. 15, 20). For the data protection officer; a clinician takes
+//! out one study of his, and the reception hands out what was ordered. Whom one is about stands in the body: an address stands in the logs of whatever lies between.
 
 use crate::{
     App, Problem,
@@ -21,7 +21,8 @@ use futures::{FutureExt, StreamExt, future::BoxFuture};
 use leadglass_engine::{
     Delivery, ExportAsked, ExportBy, ExportError, ExportId, ExportView, Previews, RetrieveError, WhatToExport,
 };
-use leadglass_model::{Fault, Permit, Phi, Read, Role, SeriesUid, SopInstanceUid, StudyUid};
+use leadglass_model::{Fault, Permit, Phi, Read, SeriesUid, SopInstanceUid, StudyUid};
+use leadglass_policy::MayExport;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::{collections::BTreeMap, sync::Arc};
@@ -51,6 +52,9 @@ struct Asked {
     /// To whom the package will be handed, if to anybody else than the patient.
     #[serde(default)]
     recipient: Option<String>,
+    /// An order to the reception: to hand it out.
+    #[serde(default)]
+    hand_out: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -70,16 +74,31 @@ struct Begun<'a> {
     passphrase: Option<&'a str>,
 }
 
+/// An export in the list.
+#[derive(Serialize)]
+struct Line<'a> {
+    #[serde(flatten)]
+    view: &'a ExportView,
+    /// Of which studies, as far as they are there.
+    study_uids: Vec<&'a str>,
+}
+
+impl<'a> Line<'a> {
+    fn of(view: &'a ExportView, studies: &'a [StudyUid]) -> Self {
+        Self { view, study_uids: studies.iter().map(|study| study.expose()).collect() }
+    }
+}
+
 /// `POST /api/v1/exports`
 pub(crate) async fn begin(State(app): State<App>, caller: Caller, Small(body): Small) -> Result<Response, Problem> {
-    let by = officer(&app, &caller)?;
+    let by = maker(&app, &caller)?;
     let asked: Asked = serde_json::from_slice(&body).map_err(|_| form())?;
     let report = asked.report.unwrap_or(asked.level == Level::Patient);
-    let (sealed, recipient) = (asked.sealed, asked.recipient.clone());
+    let (sealed, recipient, hand_out) = (asked.sealed, asked.recipient.clone(), asked.hand_out);
     let what = what(asked)?;
-    let report = report.then(|| caller.principal.audit().map_err(|r| denied(&r))).transpose()?;
+    let report = report.then(|| caller.principal.audit()).transpose().map_err(|_| problem(&ExportError::NotYours))?;
     let people = if report.is_some() { people(&app, &by).await? } else { BTreeMap::new() };
-    let asked = ExportAsked { what, report, people, sealed, recipient };
+    let asked = ExportAsked { what, report, people, sealed, recipient, hand_out };
     let begun = app.engine.begin_export(by, asked).await.map_err(|e| problem(&e))?;
     let passphrase = begun.passphrase.as_ref().map(|words| words.as_str());
     let body = Json(Begun { view: &begun.view, passphrase });
@@ -88,14 +107,15 @@ pub(crate) async fn begin(State(app): State<App>, caller: Caller, Small(body): S
 
 /// `GET /api/v1/exports`
 pub(crate) async fn list(State(app): State<App>, caller: Caller) -> Result<Response, Problem> {
-    let by = officer(&app, &caller)?;
-    let views = app.engine.exports(&by.permit).await.map_err(|e| problem(&e))?;
-    Ok(Json(views).into_response())
+    let by = exporter(&app, &caller)?;
+    let found = app.engine.exports(&by).await.map_err(|e| problem(&e))?;
+    let lines: Vec<_> = found.iter().map(|(view, studies)| Line::of(view, studies)).collect();
+    Ok(Json(lines).into_response())
 }
 
 /// `GET /api/v1/exports/{export}`
 pub(crate) async fn show(State(app): State<App>, caller: Caller, Path(id): Path<String>) -> Result<Response, Problem> {
-    let by = officer(&app, &caller)?;
+    let by = exporter(&app, &caller)?;
     Ok(Json(app.engine.export(&by, named(&id)?).await.map_err(|e| problem(&e))?).into_response())
 }
 
@@ -105,8 +125,8 @@ pub(crate) async fn take_back(
     caller: Caller,
     Path(id): Path<String>,
 ) -> Result<Response, Problem> {
-    let by = officer(&app, &caller)?;
-    app.engine.drop_export(&by.permit, named(&id)?).await.map_err(|e| problem(&e))?;
+    let by = maker(&app, &caller)?;
+    app.engine.drop_export(&by, named(&id)?).await.map_err(|e| problem(&e))?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
@@ -117,7 +137,7 @@ pub(crate) async fn content(
     Path(id): Path<String>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let by = officer(&app, &caller)?;
+    let by = exporter(&app, &caller)?;
     let id = named(&id)?;
     let view = app.engine.export(&by, id).await.map_err(|e| problem(&e))?;
     let (total, tag) = (view.bytes, format!("\"{id}\""));
@@ -163,7 +183,7 @@ pub(crate) async fn deliver(
     Path(id): Path<String>,
     Small(body): Small,
 ) -> Result<Response, Problem> {
-    let by = officer(&app, &caller)?;
+    let by = maker(&app, &caller)?;
     let id = named(&id)?;
     let form = |_| {
         Problem::new(Fault::BadInput, "export", r#"Send {"peer":"NAME"}, a name of the configuration's [[peers]]."#)
@@ -206,14 +226,16 @@ impl Previews for Pictures {
     }
 }
 
-fn officer(app: &App, caller: &Caller) -> Result<ExportBy, Problem> {
-    if caller.principal.role != Role::Dpo {
-        let sentence = "Exporting is for the data protection officer.";
-        return Err(Problem::new(Fault::Denied, "not-allowed", sentence));
-    }
-    let permit = caller.read()?;
+fn exporter(app: &App, caller: &Caller) -> Result<ExportBy, Problem> {
+    let (permit, exports) = caller.principal.export().map_err(|refusal| denied(&refusal))?;
     let previews = Arc::new(Pictures { app: app.clone(), caller: *caller, permit: permit.clone() });
-    Ok(ExportBy { permit, session: caller.session, previews })
+    Ok(ExportBy { permit, exports, session: caller.session, previews })
+}
+
+/// As [`exporter`], for whoever makes packages and says where they go.
+fn maker(app: &App, caller: &Caller) -> Result<ExportBy, Problem> {
+    let by = exporter(app, caller)?;
+    if by.exports == MayExport::HandsOut { Err(problem(&ExportError::NotYours)) } else { Ok(by) }
 }
 
 /// Pseudonyms in words, as the report on accesses has them.
@@ -246,7 +268,7 @@ fn form() -> Problem {
     Problem::new(
         Fault::BadInput,
         "export",
-        r#"Send {"level":"patient","patient_id":"…"}, {"level":"study","study":"UID"} or {"level":"instance","study":"UID","series":"UID","instance":"UID"}; "sealed":true for an envelope, "recipient":"…" where it goes to somebody else than the patient."#,
+        r#"Send {"level":"patient","patient_id":"…"}, {"level":"study","study":"UID"} or {"level":"instance","study":"UID","series":"UID","instance":"UID"}; "sealed":true for an envelope, "recipient":"…" where it goes to somebody else than the patient; "hand_out":true where the reception hands it out."#,
     )
 }
 
@@ -264,6 +286,7 @@ pub(crate) fn problem(error: &ExportError) -> Problem {
         | ExportError::Recipient
         | ExportError::RecipientNamesPatient
         | ExportError::Busy
+        | ExportError::NotYours
         | ExportError::Changed => {
             let mut sentence = error.to_string();
             if let Some(first) = sentence.get(..1).map(str::to_uppercase) {

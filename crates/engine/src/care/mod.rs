@@ -18,12 +18,12 @@ pub use relation::{Assigned, Kind, Matter, RelationView};
 pub(crate) use restricted::Restricted;
 pub use restricted::Restriction;
 
-use crate::{Engine, RetrieveError, Shared};
+use crate::{AccessError, Engine, RetrieveError, Shared};
 use emergency::Emergencies;
 use leadglass_audit::{CodeWord, Event, NewEntry, Outcome};
 use leadglass_index::{InstanceRow, StudyEntry};
 use leadglass_model::{Access, ActorRef, EntryId, Permit, Phi, Read, Role, TenantId, UnixMillis};
-use leadglass_policy::{CareRule, Facts, Opening, opening};
+use leadglass_policy::{CareRule, Facts, Opening, Use, opening};
 use leadglass_records::{RecordError, TenantRecords};
 use parking_lot::RwLock;
 use relation::Relations;
@@ -31,15 +31,6 @@ use std::{collections::HashMap, sync::Arc};
 
 /// The name that somebody is called by, as devices might write it.
 pub type NameOf = dyn Fn(ActorRef) -> Option<Phi<String>> + Send + Sync;
-
-/// What becomes of what is read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Shown {
-    /// Somebody sees it, or gets it.
-    AsItIs,
-    /// It goes on without what names anybody.
-    Nameless,
-}
 
 /// What is known about who treats whom.
 #[derive(Default)]
@@ -94,7 +85,7 @@ impl Shared {
         permit: &Permit<Read>,
         study: &StudyEntry,
         rows: &[InstanceRow],
-        shown: Shown,
+        used: Use,
     ) -> Result<Permit<Read>, RetrieveError> {
         let (tenant, actor, now) = (permit.tenant(), permit.actor(), self.clock.now());
         let key = (tenant, actor, self.matter(tenant, study).0);
@@ -111,7 +102,13 @@ impl Shared {
             asked_for: self.asked.holds(tenant, &crate::patient_key(study)),
             claimed: permit.role() == Role::Dpo
                 && self.is_claimed(tenant, study).await.map_err(RetrieveError::Holds)?,
-            nameless: shown == Shown::Nameless,
+            ordered: permit.role() == Role::Reception
+                && self
+                    .is_ordered(tenant, study.study_ref)
+                    .await
+                    .map_err(AccessError::Records)
+                    .map_err(RetrieveError::Audit)?,
+            used,
         };
         match opening(permit, self.care.rule(tenant), &facts) {
             Opening::Opens(permit) => Ok(permit),

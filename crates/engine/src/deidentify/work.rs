@@ -4,13 +4,14 @@ use super::{
     Deidentified, DeidentifiedId, DeidentifyAsked, DeidentifyBy, HeldBack, MAX_NAMELESS, Stays,
     job::{Held, Item, LASTS_S, report},
 };
-use crate::{Announced, ExportError, RetrieveError, Shared, WhatToExport, care::Shown, retrieve};
+use crate::{Announced, ExportError, RetrieveError, Shared, WhatToExport, retrieve};
 use bytes::Bytes;
 use futures::{Stream, TryStreamExt, stream};
 use leadglass_audit::{CodeWord, Counts, Event, NewEntry, Outcome};
 use leadglass_deidentify::{Deidentifier, DeidentifyError, Doubt, Findings, Job, JobKey, Plan};
 use leadglass_index::StudyEntry;
 use leadglass_model::{EntryId, Phi, SopClassUid, SopInstanceUid, StudyRef, TransferSyntaxUid};
+use leadglass_policy::Use;
 use leadglass_tap::part10::write_head;
 use retrieve::{Instance, Target};
 use std::{collections::BTreeSet, pin::Pin, sync::Arc};
@@ -53,7 +54,7 @@ impl Shared {
                 }
                 _ => Target::Study(study.row.uid.clone()),
             };
-            let located = match self.locate_as(&by.permit, by.session, &target, Shown::Nameless).await {
+            let located = match self.locate_as(&by.permit, by.session, &target, Use::Nameless).await {
                 Err(RetrieveError::Missing) => continue,
                 located => located?,
             };
@@ -209,7 +210,7 @@ impl Nameless {
         let item = self.held.items.get(number).ok_or(ExportError::Missing)?;
         let (study, series, sop) = item.uids.clone();
         let target = Target::Instance(study, series, sop);
-        let mut found = self.shared.locate_as(&self.by.permit, self.by.session, &target, Shown::Nameless).await?;
+        let mut found = self.shared.locate_as(&self.by.permit, self.by.session, &target, Use::Nameless).await?;
         let instance = found.pop().ok_or(ExportError::Changed)?;
         if instance.stamp() != item.stamp {
             return Err(ExportError::Changed);

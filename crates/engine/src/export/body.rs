@@ -18,6 +18,7 @@ use futures::{Stream, StreamExt, TryStreamExt, future, stream, stream::BoxStream
 use leadglass_export::Checked;
 use leadglass_keys::wire::{self, SecretName};
 use leadglass_model::{SeriesUid, StudyUid};
+use leadglass_policy::Use;
 use std::{
     fmt::Write as _,
     sync::{Arc, atomic::Ordering},
@@ -95,7 +96,7 @@ impl Run {
         let (study, series, instance) = self.job.uids(at).ok_or(ExportError::Changed)?;
         let part = self.job.part(at).ok_or(ExportError::Changed)?;
         let target = Target::Instance(study, series, instance);
-        let mut found = self.shared.locate(&self.by.permit, self.by.session, &target).await?;
+        let mut found = self.shared.locate_as(&self.by.permit, self.by.session, &target, Use::Taken).await?;
         let found = found.pop().ok_or(ExportError::Changed)?;
         if found.stamp() != part.stamp || found.len() != part.len {
             return Err(ExportError::Changed);
@@ -114,7 +115,7 @@ impl Run {
             Some((study, series, instance)) if self.job.list.alone => Target::Instance(study, series, instance),
             _ => Target::Series(uid, of),
         };
-        let documents = self.shared.metadata(&self.by.permit, self.by.session, &target).await?.documents();
+        let documents = self.shared.metadata(&self.by.permit, self.by.session, &target, Use::Taken).await?.documents();
         let mut next = 0;
         let texts = documents.map_err(ExportError::from).and_then(move |batch| {
             let mut text = Vec::new();

@@ -213,9 +213,13 @@ impl Shared {
         let courier = courier.filter(|courier| courier.knows(tenant, peer)).ok_or(ExportError::NoPeer)?;
         let turn = self.exports.turns.clone().try_acquire_owned().map_err(|_| ExportError::Busy)?;
         let job = self.job(&by, id).await?;
+        if !by.decides(&job.head.view) {
+            return Err(ExportError::NotYours);
+        }
         let refs: Vec<_> = job.head.studies.iter().map(|(study, _)| *study).collect();
         let first = refs.first().and_then(|study| self.catalog.study_by_ref(tenant, *study));
         let first = first.ok_or(ExportError::Missing)?;
+        let by = self.opened(by, &first).await?;
         let access = self.access(&by.permit, by.session, &first).await?;
         let places: Vec<_> = job.list.instances().map(|(at, _)| at).collect();
         let total = places.len();

@@ -60,6 +60,9 @@ pub struct ExportView {
     pub bytes: u64,
     /// Whether a passphrase opens it.
     pub sealed: bool,
+    /// Whoever is at the reception may hand it out.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub hand_out: bool,
     /// To whom it is handed, where that was said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recipient: Option<String>,

@@ -19,6 +19,7 @@ use leadglass_export::{
 };
 use leadglass_index::StudyEntry;
 use leadglass_model::{EntryId, Phi, SeriesUid, SopInstanceUid, StudyRef, TenantId, UnixMillis};
+use leadglass_policy::Use;
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
@@ -28,6 +29,7 @@ use zeroize::Zeroizing;
 impl Shared {
     pub(super) async fn begin_export(self: &Arc<Self>, by: ExportBy, asked: ExportAsked) -> Result<Begun, ExportError> {
         let _turn = self.exports.turns.clone().try_acquire_owned().map_err(|_| ExportError::Busy)?;
+        by.may_begin(&asked)?;
         let tenant = by.permit.tenant();
         self.drop_exports(tenant, &[]).await?;
         let found = self.clone().to_export(tenant, asked.what.clone()).await?;
@@ -75,6 +77,7 @@ impl Shared {
             instances: total,
             bytes: 0,
             sealed: asked.sealed,
+            hand_out: asked.hand_out,
             recipient,
         };
         // The report comes last: it tells of this very reading.
@@ -130,7 +133,7 @@ impl Shared {
             }
             _ => Target::Study(study.row.uid.clone()),
         };
-        let metadata = self.metadata(&by.permit, by.session, &target).await.map_err(missing)?;
+        let metadata = self.metadata(&by.permit, by.session, &target, Use::Taken).await.map_err(missing)?;
         let rows = metadata.rows().to_vec();
         *total += rows.len();
         if *total > MAX_INSTANCES {

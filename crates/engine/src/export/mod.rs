@@ -30,6 +30,7 @@ use leadglass_export::papers::Practice;
 use leadglass_journal::CommitError;
 use leadglass_keys::KeysError;
 use leadglass_model::{Audit, Fault, Permit, Phi, Read, SeriesUid, SopInstanceUid, StudyUid, TenantId};
+use leadglass_policy::MayExport;
 use leadglass_records::RecordError;
 use std::{collections::BTreeMap, ops::Range, sync::Arc};
 use zeroize::Zeroizing;
@@ -63,6 +64,8 @@ pub struct ExportAsked {
     pub sealed: bool,
     /// To whom the package will be handed, if to anybody else than the patient.
     pub recipient: Option<String>,
+    /// An order to whoever is at the reception: to hand it out.
+    pub hand_out: bool,
 }
 
 /// Whoever asks, and what it takes to give something out.
@@ -70,10 +73,39 @@ pub struct ExportAsked {
 pub struct ExportBy {
     /// To open the studies.
     pub permit: Permit<Read>,
+    /// Which exports.
+    pub exports: MayExport,
     /// In which session.
     pub session: [u8; 16],
     /// Makes previews.
     pub previews: Arc<dyn Previews>,
+}
+
+impl ExportBy {
+    /// Whether this may be begun.
+    fn may_begin(&self, asked: &ExportAsked) -> Result<(), ExportError> {
+        let is_of_one = !matches!(asked.what, WhatToExport::Patient { .. }) && asked.report.is_none();
+        match self.exports {
+            MayExport::All => Ok(()),
+            MayExport::One if is_of_one => Ok(()),
+            MayExport::One | MayExport::HandsOut | MayExport::Nothing => Err(ExportError::NotYours),
+        }
+    }
+
+    /// Whether this one is there for him. One's own, what was left to be handed out, or all of them.
+    fn may_have(&self, view: &ExportView) -> bool {
+        match self.exports {
+            MayExport::All => true,
+            MayExport::One => view.by == self.permit.actor().to_string(),
+            MayExport::HandsOut => view.hand_out,
+            MayExport::Nothing => false,
+        }
+    }
+
+    /// Whether he decides where this one goes, and takes it back.
+    fn decides(&self, view: &ExportView) -> bool {
+        matches!(self.exports, MayExport::All | MayExport::One) && self.may_have(view)
+    }
 }
 
 impl std::fmt::Debug for ExportBy {
@@ -117,6 +149,11 @@ pub enum ExportError {
     /// Nothing that the caller may export, or no such export.
     #[error("there is nothing to export, or no such export")]
     Missing,
+    /// The role has other exports, or none of its own.
+    #[error(
+        "this role exports one study or instance at a time, without the report on accesses, or hands out what others ordered"
+    )]
+    NotYours,
     /// More than one export holds.
     #[error("one export holds at most {MAX_INSTANCES} instances: export study by study")]
     TooMany,
@@ -173,6 +210,7 @@ impl ExportError {
         match self {
             Self::Missing | Self::NoPeer => Fault::Missing,
             Self::TooMany | Self::Ambiguous | Self::Recipient | Self::RecipientNamesPatient => Fault::BadInput,
+            Self::NotYours => Fault::Denied,
             Self::Busy | Self::Stopping => Fault::Busy,
             Self::Changed => Fault::Conflict,
             Self::Read(error) => error.fault(),
@@ -188,6 +226,7 @@ impl ExportError {
     pub fn code(&self) -> &'static str {
         match self {
             Self::Missing => "no-export",
+            Self::NotYours => "not-allowed",
             Self::NoPeer => "no-peer",
             Self::TooMany => "too-many-instances",
             Self::Ambiguous => "several-patients",
@@ -209,9 +248,9 @@ impl Engine {
         self.shared.begin_export(by, asked).await
     }
 
-    /// The exports of a tenant that can still be had, newest last.
-    pub async fn exports(&self, permit: &Permit<Read>) -> Result<Vec<ExportView>, ExportError> {
-        self.shared.exports_of(permit.tenant()).await
+    /// The exports that the caller can still have, each with its studies, newest last.
+    pub async fn exports(&self, by: &ExportBy) -> Result<Vec<(ExportView, Vec<StudyUid>)>, ExportError> {
+        self.shared.exports_of(by).await
     }
 
     /// Finds an export again.
@@ -252,8 +291,8 @@ impl Engine {
     }
 
     /// Takes an export back. What was downloaded stays with whoever has it.
-    pub async fn drop_export(&self, permit: &Permit<Read>, id: ExportId) -> Result<(), ExportError> {
-        self.shared.drop_job(permit.tenant(), id).await
+    pub async fn drop_export(&self, by: &ExportBy, id: ExportId) -> Result<(), ExportError> {
+        self.shared.take_back(by, id).await
     }
 
     /// What a tenant's practice has to say of itself (GDPR Art. 15(1)).

@@ -7,9 +7,11 @@ use super::{
     ExportBy, ExportError, ExportId, Handed,
     body::{Hashing, Run},
 };
-use crate::Shared;
+use crate::{Shared, retrieve::Target};
 use bytes::{Bytes, BytesMut};
 use futures::{Stream, StreamExt};
+use leadglass_index::StudyEntry;
+use leadglass_policy::Use;
 use std::{ops::Range, sync::Arc};
 use tokio::sync::mpsc;
 
@@ -25,6 +27,7 @@ impl Shared {
         let refs: Vec<_> = job.head.studies.iter().map(|(study, _)| *study).collect();
         let first = refs.first().and_then(|study| self.catalog.study_by_ref(by.permit.tenant(), *study));
         let first = first.ok_or(ExportError::Missing)?;
+        let by = self.opened(by, &first).await?;
         let access = self.access(&by.permit, by.session, &first).await?;
         let entry = self.export_entry(&by, "given-out", &first, &refs, job.head.view.instances);
         self.commit_entry(entry, None).await?;
@@ -68,6 +71,15 @@ enum End {
 impl From<ExportError> for End {
     fn from(error: ExportError) -> Self {
         Self::Failed(error)
+    }
+}
+
+impl Shared {
+    /// Whoever asks, for the purpose that the study opens to him.
+    pub(super) async fn opened(self: &Arc<Self>, by: ExportBy, study: &StudyEntry) -> Result<ExportBy, ExportError> {
+        let target = Target::Study(study.row.uid.clone());
+        let (.., permit) = self.find(&by.permit, &target, Use::Taken).await?;
+        Ok(ExportBy { permit, ..by })
     }
 }
 

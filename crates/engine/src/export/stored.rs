@@ -10,7 +10,8 @@ use super::{
 };
 use crate::{Shared, retrieve::Target, subject::Subjects};
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
-use leadglass_model::{KeyId, StudyRef, TenantId};
+use leadglass_model::{KeyId, StudyRef, StudyUid, TenantId, UnixMillis};
+use leadglass_policy::Use;
 use leadglass_records::{Expected, RecordError, Table, TenantRecords};
 use std::sync::Arc;
 use zeroize::Zeroizing;
@@ -62,7 +63,7 @@ impl Shared {
         // The record decides, whatever lies in memory: it is of this tenant, and was not taken back.
         let record = records.get(Table::Jobs, &head_name(id)).await?.ok_or(ExportError::Missing)?;
         let head: Head = serde_json::from_slice(record.value.expose()).map_err(|_| RecordError::NotAuthentic)?;
-        if head.view.until_ms <= self.clock.now().0 {
+        if head.view.until_ms <= self.clock.now().0 || !by.may_have(&head.view) {
             return Err(ExportError::Missing);
         }
         if head.form != FORM {
@@ -95,7 +96,7 @@ impl Shared {
             let entry = self.catalog.study_by_ref(tenant, *study).ok_or(ExportError::Missing)?;
             let key: KeyId = key.parse().map_err(|_| ExportError::Missing)?;
             let target = Target::Study(entry.row.uid.clone());
-            let lease = self.lease_of(&by.permit, by.session, &target, key).await?;
+            let lease = self.lease_of(&by.permit, by.session, &target, key, Use::Taken).await?;
             hasher.update(lease.meta_key().reveal());
         }
         let key = Zeroizing::new(*hasher.finalize().as_bytes());
@@ -103,12 +104,28 @@ impl Shared {
         Ok(LessSafeKey::new(key))
     }
 
-    pub(crate) async fn exports_of(&self, tenant: TenantId) -> Result<Vec<ExportView>, ExportError> {
+    /// Those that the caller may have, each with its studies, newest last.
+    pub(super) async fn exports_of(&self, by: &ExportBy) -> Result<Vec<(ExportView, Vec<StudyUid>)>, ExportError> {
+        let (now, tenant) = (self.clock.now(), by.permit.tenant());
+        let uid = |study: &StudyRef| Some(self.catalog.study_by_ref(tenant, *study)?.row.uid);
+        let mut found = Vec::new();
+        for head in self.heads(tenant).await? {
+            if head.can_be_had(now) && by.may_have(&head.view) {
+                let uids = head.studies.iter().filter_map(|(study, _)| uid(study)).collect();
+                found.push((head.view, uids));
+            }
+        }
+        found.sort_by_key(|(view, _)| view.made_ms);
+        Ok(found)
+    }
+
+    /// Whether somebody ordered that a package with this study be handed out.
+    pub(crate) async fn is_ordered(&self, tenant: TenantId, study: StudyRef) -> Result<bool, RecordError> {
         let now = self.clock.now();
-        let heads = self.heads(tenant).await?.into_iter().filter(|head| head.form == FORM).map(|head| head.view);
-        let mut views: Vec<ExportView> = heads.filter(|view| now.0 < view.until_ms).collect();
-        views.sort_by_key(|view| view.made_ms);
-        Ok(views)
+        let holds = |head: &Head| {
+            head.view.hand_out && head.can_be_had(now) && head.studies.iter().any(|(listed, _)| *listed == study)
+        };
+        Ok(self.heads(tenant).await?.iter().any(holds))
     }
 
     /// The studies of one; `None` where there is none that can be had.
@@ -118,13 +135,24 @@ impl Shared {
         id: &str,
     ) -> Result<Option<Vec<StudyRef>>, ExportError> {
         let now = self.clock.now();
-        let is_it = |head: &Head| head.form == FORM && head.view.id == id && now.0 < head.view.until_ms;
+        let is_it = |head: &Head| head.view.id == id && head.can_be_had(now);
         let head = self.heads(tenant).await?.into_iter().find(is_it);
         Ok(head.map(|head| head.studies.into_iter().map(|(study, _)| study).collect()))
     }
 
+    /// Takes one back.
+    pub(super) async fn take_back(&self, by: &ExportBy, id: ExportId) -> Result<(), ExportError> {
+        let tenant = by.permit.tenant();
+        let record = self.job_records(tenant)?.get(Table::Jobs, &head_name(id)).await?.ok_or(ExportError::Missing)?;
+        let head: Head = serde_json::from_slice(record.value.expose()).map_err(|_| RecordError::NotAuthentic)?;
+        if !by.decides(&head.view) {
+            return Err(ExportError::Missing);
+        }
+        self.drop_job(tenant, id).await
+    }
+
     /// Removes one.
-    pub(super) async fn drop_job(&self, tenant: TenantId, id: ExportId) -> Result<(), ExportError> {
+    async fn drop_job(&self, tenant: TenantId, id: ExportId) -> Result<(), ExportError> {
         let records = self.job_records(tenant)?;
         if !records.delete(Table::Jobs, &head_name(id)).await? {
             return Err(ExportError::Missing);
@@ -169,6 +197,13 @@ impl Shared {
                 heads.push(serde_json::from_slice(record.value.expose()).map_err(|_| RecordError::NotAuthentic)?);
             }
         }
+    }
+}
+
+impl Head {
+    /// Its list is whole and of today's form, and its time is not over.
+    fn can_be_had(&self, now: UnixMillis) -> bool {
+        self.form == FORM && now.0 < self.view.until_ms
     }
 }
 

@@ -7,7 +7,6 @@ use super::{RetrieveError, Target, gunzip::gunzip};
 use crate::{
     Engine, Shared,
     access::{Access, Given},
-    care::Shown,
 };
 use futures::{Stream, StreamExt, TryStreamExt, stream};
 use leadglass_index::{IndexError, InstanceRow, SealedMeta, Table};
@@ -16,6 +15,7 @@ use leadglass_model::{
     ActorRef, KeyId, Permit, Phi, Purpose, Read, SeriesUid, SopInstanceUid, StudyRef, StudyUid, TenantId,
     TransferSyntaxUid,
 };
+use leadglass_policy::Use;
 use serde_json::json;
 use std::{
     collections::{HashMap, VecDeque},
@@ -77,7 +77,7 @@ impl Engine {
         session: [u8; 16],
         target: &Target,
     ) -> Result<Metadata, RetrieveError> {
-        self.shared.metadata(permit, session, target).await
+        self.shared.metadata(permit, session, target, Use::Seen).await
     }
 
     /// The DICOM JSON of one instance; its `BulkDataURI`s are paths below the instance.
@@ -219,8 +219,9 @@ impl Shared {
         permit: &Permit<Read>,
         session: [u8; 16],
         target: &Target,
+        used: Use,
     ) -> Result<Metadata, RetrieveError> {
-        let (study, rows, permit) = self.find(permit, target, Shown::AsItIs).await?;
+        let (study, rows, permit) = self.find(permit, target, used).await?;
         let access = self.access(&permit, session, &study).await.map_err(RetrieveError::Audit)?;
         let asker = Asker::of(&permit);
         let (uid, study_ref) = (study.row.uid.clone(), study.study_ref);

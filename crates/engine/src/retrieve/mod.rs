@@ -39,7 +39,6 @@ use crate::{
     Shared,
     access::{Access, Given},
     alarm::AlarmKind,
-    care::Shown,
 };
 use bytes::Bytes;
 use futures::{Stream, TryStreamExt};
@@ -48,6 +47,7 @@ use leadglass_keys::{Acting, ObjectLease};
 use leadglass_model::{
     KeyId, ObjectId, Permit, Read, SeriesUid, SopInstanceUid, StudyRef, StudyUid, TransferSyntaxUid,
 };
+use leadglass_policy::Use;
 use std::{collections::HashMap, ops::Range, sync::Arc};
 
 /// What is asked for.
@@ -79,18 +79,18 @@ impl Shared {
         session: [u8; 16],
         target: &Target,
     ) -> Result<Vec<Instance>, RetrieveError> {
-        self.locate_as(permit, session, target, Shown::AsItIs).await
+        self.locate_as(permit, session, target, Use::Seen).await
     }
 
-    /// As [`Self::locate`], for what goes on without what names anybody.
+    /// As [`Self::locate`], for what is not only looked at.
     pub(crate) async fn locate_as(
         self: &Arc<Self>,
         permit: &Permit<Read>,
         session: [u8; 16],
         target: &Target,
-        shown: Shown,
+        used: Use,
     ) -> Result<Vec<Instance>, RetrieveError> {
-        let (study, rows, permit) = self.find(permit, target, shown).await?;
+        let (study, rows, permit) = self.find(permit, target, used).await?;
         let access = self.access(&permit, session, &study).await.map_err(RetrieveError::Audit)?;
         let leases = self.leases(&permit, &access, rows.iter().map(|row| row.key_id)).await?;
         rows.into_iter()
@@ -105,11 +105,11 @@ impl Shared {
 
     /// The study and the rows of what is asked for, in order of series, number and UID; at least one row. And the permit that
     /// they open under.
-    async fn find(
+    pub(crate) async fn find(
         self: &Arc<Self>,
         permit: &Permit<Read>,
         target: &Target,
-        shown: Shown,
+        used: Use,
     ) -> Result<(StudyEntry, Vec<InstanceRow>, Permit<Read>), RetrieveError> {
         let tenant = permit.tenant();
         let study = self.study_of(permit, target)?;
@@ -138,7 +138,7 @@ impl Shared {
         rows.sort_by(|a, b| {
             (&a.series_uid, a.instance_number, &a.sop_uid).cmp(&(&b.series_uid, b.instance_number, &b.sop_uid))
         });
-        let permit = self.may_open(permit, &study, &rows, shown).await?;
+        let permit = self.may_open(permit, &study, &rows, used).await?;
         Ok((study, rows, permit))
     }
 
@@ -196,8 +196,9 @@ impl Shared {
         session: [u8; 16],
         target: &Target,
         key: KeyId,
+        used: Use,
     ) -> Result<Arc<ObjectLease>, RetrieveError> {
-        let (study, _, permit) = self.find(permit, target, Shown::AsItIs).await?;
+        let (study, _, permit) = self.find(permit, target, used).await?;
         let access = self.access(&permit, session, &study).await.map_err(RetrieveError::Audit)?;
         self.leases(&permit, &access, std::iter::once(key)).await?.remove(&key).ok_or(RetrieveError::Missing)
     }

@@ -86,8 +86,8 @@ impl Previews for NoPictures {
 }
 
 fn by(house: &House) -> ExportBy {
-    let permit = house.principal(Role::Dpo).read(Purpose::SubjectRequest).unwrap();
-    ExportBy { permit, session: [1; 16], previews: Arc::new(NoPictures) }
+    let (permit, exports) = house.principal(Role::Dpo).export().unwrap();
+    ExportBy { permit, exports, session: [1; 16], previews: Arc::new(NoPictures) }
 }
 
 fn study(set: &DataSet) -> StudyUid {
@@ -100,7 +100,8 @@ fn alone(set: &DataSet) -> (SeriesUid, SopInstanceUid) {
 
 /// Has it exported and brought there; how many arrived.
 async fn bring(house: &House, node: &Node, what: WhatToExport, peer: &str) -> usize {
-    let asked = ExportAsked { what, report: None, people: BTreeMap::new(), sealed: false, recipient: None };
+    let asked =
+        ExportAsked { what, report: None, people: BTreeMap::new(), sealed: false, recipient: None, hand_out: false };
     let begun = node.engine.begin_export(by(house), asked).await.unwrap();
     let mut told = node.engine.deliver_export(by(house), begun.view.id.parse().unwrap(), peer).await.unwrap();
     loop {
@@ -261,6 +262,7 @@ async fn a_stated_recipient_is_no_word_about_the_patient() {
         people: BTreeMap::new(),
         sealed: false,
         recipient: Some(recipient.to_owned()),
+        hand_out: false,
     };
     for named in [format!("for {}", set.patient_id), "Patient1's lawyer".to_owned()] {
         let refused = node.engine.begin_export(by(&house), asked(&named)).await;

@@ -16,13 +16,16 @@ use std::{path::PathBuf, process::ExitCode};
 #[command(after_help = "\
 The package is a ZIP: the images exactly as they came with a DICOMDIR, previews, metadata, who looked, what Art. 15 asks to
 be told, checksums and a signature. What is asked for stands in a file, or is read from standard input: process arguments
-are readable by others. With a token of the data protection officer, who needs an open case of the patient:
-`leadglass case open access --patient-file id.txt --channel letter`.
+are readable by others.
+
+The data protection officer needs an open case of the patient: `leadglass case open access --patient-file id.txt --channel
+letter`. A clinician exports one study or instance of those that open to him; the reception hands out what was ordered.
 
   leadglass export --patient-file id.txt --out package.zip
   leadglass export --patient-file id.txt --sealed --out package.zip.age   (the passphrase is shown once)
   leadglass export --resume ID --out package.zip                          goes on with package.zip.part
   leadglass export --study-file uid.txt --to PEER                         the images to another house
+  leadglass export --study-file uid.txt --sealed --hand-out               the reception has it under --list
 
 PEER is a name of [[peers]] in the configuration, which also says whether it is reached by C-STORE or by STOW-RS. Exit
 code 3: the peer did not take everything. A package that goes to somebody else than the patient names whom in
@@ -62,6 +65,9 @@ pub struct Args {
     /// A file that names to whom the package will be handed, in one line that does not name the patient.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["to", "resume", "list", "take_back"])]
     recipient_file: Option<PathBuf>,
+    /// Leaves the package to the reception, who lists it, fetches it and hands it out, and sees nothing else of it.
+    #[arg(long, conflicts_with_all = ["to", "resume", "list", "take_back"])]
+    hand_out: bool,
     /// Seals the package for the patient (age): a passphrase is made and shown once.
     #[arg(long)]
     sealed: bool,
@@ -83,8 +89,9 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         for view in found.as_array().into_iter().flatten() {
             let id = view["id"].as_str().unwrap_or("-");
             let (made, until) = (time(view, "made_ms"), time(view, "until_ms"));
+            let to_hand_out = if view["hand_out"].as_bool() == Some(true) { "  to be handed out" } else { "" };
             print(&format!(
-                "{id}  made {made}  until {until}  {:>6} instances  {} bytes",
+                "{id}  made {made}  until {until}  {:>6} instances  {} bytes{to_hand_out}",
                 view["instances"], view["bytes"]
             ));
         }
@@ -100,8 +107,9 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         let id = named(export["id"].as_str().context("the vault's answer lacks the export's id")?)?;
         return deliver::deliver(&client, &format!("{exports}/{id}/deliver"), peer, args.vault.json).await;
     }
-    let out = args.out.as_deref().context("--out is missing: name a file, or - for standard output")?;
-    let to_stdout = out.as_os_str() == "-";
+    let out = args.out.as_deref();
+    ensure!(out.is_some() || args.hand_out, "--out is missing: name a file, or - for standard output");
+    let to_stdout = out.is_some_and(|out| out.as_os_str() == "-");
     ensure!(!(to_stdout && args.vault.json), "--json and --out - both want standard output");
     let export = begun(&client, &exports, &args).await?;
     let id = named(export["id"].as_str().context("the vault's answer lacks the export's id")?)?.to_owned();
@@ -114,6 +122,10 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     if args.vault.json {
         print(&export.to_string());
     }
+    let Some(out) = out else {
+        eprintln!("The reception fetches it by: leadglass export --resume {id} --out FILE");
+        return Ok(ExitCode::SUCCESS);
+    };
     let address = format!("{exports}/{id}/content");
     fetch::fetch(&client, &address, total, if to_stdout { None } else { Some(out) }).await?;
     if !to_stdout {
@@ -149,6 +161,7 @@ fn asked(args: &Args) -> anyhow::Result<Value> {
         bail!("say what is to be exported: --patient-file, --study-file or --instance-file");
     };
     asked["sealed"] = Value::Bool(args.sealed);
+    asked["hand_out"] = Value::Bool(args.hand_out);
     if let Some(file) = &args.recipient_file {
         asked["recipient"] = Value::String(crate::files::text(file)?);
     }
