@@ -224,6 +224,96 @@ fn a_customers_certificate_is_good_for_the_device_it_is_bound_to_and_for_nobody_
     assert!(vault.never_died());
 }
 
+/// Every service of DICOM's, asked for over TLS by one sender after the other. Arguments: port, CA, then of each sender its name,
+/// calling and called AE title, certificate and key (or two dashes), and a file to store. A line each: what was let in, what it came to.
+const EVERY_SERVICE: &str = r#"
+import ssl, sys, warnings, pydicom
+from pynetdicom import AE
+warnings.simplefilter("ignore")
+port, ca, file, senders = int(sys.argv[1]), sys.argv[2], sys.argv[3], sys.argv[4:]
+meta = pydicom.dcmread(file, stop_before_pixels=True).file_meta
+services = {
+    "C-ECHO": "1.2.840.10008.1.1",
+    "C-STORE": meta.MediaStorageSOPClassUID,
+    "C-FIND": "1.2.840.10008.5.1.4.1.2.2.1",
+    "C-MOVE": "1.2.840.10008.5.1.4.1.2.2.2",
+    "C-GET": "1.2.840.10008.5.1.4.1.2.2.3",
+    "worklist": "1.2.840.10008.5.1.4.31",
+    "commitment": "1.2.840.10008.1.20.1",
+}
+for n in range(0, len(senders), 5):
+    name, calling, called, cert, key = senders[n:n + 5]
+    for service, uid in services.items():
+        context = ssl.create_default_context(ssl.Purpose.SERVER_AUTH, cafile=ca)
+        if cert != "-":
+            context.load_cert_chain(cert, key)
+        ae = AE(ae_title=calling)
+        ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = 60
+        ae.add_requested_context(uid, meta.TransferSyntaxUID if service == "C-STORE" else "1.2.840.10008.1.2.1")
+        association = ae.associate("127.0.0.1", port, ae_title=called, tls_args=(context, "localhost"))
+        came = "refused"
+        if association.is_established:
+            if service == "C-ECHO":
+                came = "%04x" % association.send_c_echo().Status
+            elif service == "C-STORE":
+                came = "%04x" % association.send_c_store(file).Status
+            else:
+                came = "accepted"
+            association.release()
+        print(name, service, came, sep="\t", flush=True)
+"#;
+
+/// With a certificate as without: a device sends, and does nothing else; whoever has none of ours does nothing at all.
+#[test]
+fn by_certificate_too_a_device_sends_and_does_nothing_else() {
+    let scratch = scratch();
+    let hospital = Hospital::new(scratch.path(), "hospital");
+    let stranger = Hospital::new(scratch.path(), "stranger");
+    let config = format!("[dicom]\nclient_ca = {:?}\n", scratch.path().join("hospital.pem").display().to_string());
+    let vault = Vault::with_config(&config);
+    let up = told(&vault);
+    let own = path(&up["dicom"]["aet"]).to_owned();
+    let certified = ["bound", "revoked", "unbound"].map(|name| hospital.issue(name, 2100));
+    for (name, aet, (cert, _)) in [("ct-1", "CT1", &certified[0]), ("ct-2", "CT2", &certified[1])] {
+        device(&vault, &["add", name, "--aet", aet, "--address", "127.0.0.1", "--certificate", cert]);
+    }
+    device(&vault, &["revoke", "ct-2"]);
+    let [bound, revoked, unbound] = certified;
+    let none = || ("-".to_owned(), "-".to_owned());
+    let senders = [
+        ("enrolled", "CT1", own.as_str(), bound.clone()),
+        ("another title", "CT9", &own, bound.clone()),
+        ("another tenant", "CT1", "LEADGLASS2", bound.clone()),
+        ("revoked", "CT2", &own, revoked),
+        ("unbound", "CT1", &own, unbound),
+        ("expired", "CT1", &own, hospital.issue("expired", 2020)),
+        ("of a stranger", "CT1", &own, stranger.issue("foreign", 2100)),
+        ("without", "CT1", &own, none()),
+    ];
+    let f = Fixture::named("ct-1.dcm");
+    let mut arguments =
+        vec![tls_port(&up).port().to_string(), path(&up["ca"]).to_owned(), f.path().display().to_string()];
+    for (name, calling, called, (cert, key)) in &senders {
+        arguments.extend([*name, calling, called, cert, key].map(str::to_owned));
+    }
+    let output = run_python(EVERY_SERVICE, &arguments);
+    assert!(output.status.success(), "{}", said(&output));
+    let table = String::from_utf8_lossy(&output.stdout).into_owned();
+    let mut rows = 0;
+    for line in table.lines() {
+        let cells: Vec<&str> = line.split('\t').collect();
+        let wanted = match (cells[0], cells[1]) {
+            ("enrolled", "C-ECHO" | "C-STORE") => "0000",
+            _ => "refused",
+        };
+        assert_eq!(cells[2], wanted, "{line}");
+        rows += 1;
+    }
+    assert_eq!(rows, senders.len() * 7, "{table}");
+    assert!(vault.data_set_of(&f) == f.data_set());
+    assert!(vault.never_died());
+}
+
 fn echo_to(up: &serde_json::Value, called: &str, words: &[&str]) -> Output {
     let mut up = up.clone();
     up["dicom"]["aet"] = called.into();
