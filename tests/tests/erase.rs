@@ -7,6 +7,7 @@ use leadglass_model::{ObjectId, SystemEntropy};
 use leadglass_store::s3::{Credentials, PART_BYTES_MIN, S3, Style};
 use leadglass_store::{Objects, Patience};
 use leadglass_tests::alone::{Alone, reindexed};
+use leadglass_tests::erasure::{RULES, approved, certificate, erase, gone, leadglass, order, stage, there, verified};
 use leadglass_tests::eyes::files_under;
 use leadglass_tests::fixture::Fixture;
 use leadglass_tests::http::Ask;
@@ -21,57 +22,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::Duration;
 
-const RULES: &str = "[erasure]\ncooling_off = \"0s\"\napprovals = 0\n";
 const DONE_WITHIN: Duration = Duration::from_secs(60);
-
-fn leadglass(arguments: &[&str]) -> Output {
-    Command::new(program()).args(arguments).output().unwrap()
-}
-
-/// `leadglass erase …` of the running vault, with the JSON that it printed.
-fn erase(vault: &Vault, arguments: &[&str]) -> (i32, Value) {
-    let folder = vault.folder();
-    let (first, rest) = arguments.split_first().unwrap();
-    let output = leadglass(&[&["erase", first][..], &["--data", folder.to_str().unwrap(), "--json"], rest].concat());
-    let code = output.status.code().unwrap();
-    let said = serde_json::from_slice(&output.stdout).unwrap_or(Value::Null);
-    assert!(code != 1, "{}", String::from_utf8_lossy(&output.stderr));
-    (code, said)
-}
-
-fn order(vault: &Vault, f: &Fixture, dir: &Path) -> String {
-    let file = dir.join("study.txt");
-    fs::write(&file, &f.study).unwrap();
-    let (_, order) = erase(vault, &["order", "--study-file", file.to_str().unwrap(), "--ground", "objection"]);
-    order["id"].as_str().unwrap().to_owned()
-}
-
-/// Asks for the key host's approval and gives it.
-fn approved(vault: &Vault, id: &str) {
-    let (code, waits) = erase(vault, &["run", id]);
-    assert_eq!((code, &waits["waits"]), (3, &Value::from("key-host-approval")), "{waits}");
-    let approval = waits["detail"].as_str().unwrap().rsplit(' ').next().unwrap().trim_end_matches('.').to_owned();
-    keyd(&vault.up.data.keyd, &["approve", &approval]);
-}
-
-fn stage(vault: &Vault, id: &str) -> String {
-    erase(vault, &["show", id]).1["stage"].as_str().unwrap().to_owned()
-}
-
-fn gone(vault: &Vault, f: &Fixture) {
-    assert_eq!(vault.file_of(f).unwrap_err(), 404, "{}", f.instance);
-    let json = "application/dicom+json";
-    let found = vault.ask(&format!("/studies?StudyInstanceUID={}", f.study), Some(&vault.up.token), json);
-    assert!(found.status == 204 || found.json().as_array().is_some_and(Vec::is_empty), "{}", found.text());
-    for what in ["metadata", "thumbnail"] {
-        let found = vault.ask(&format!("/studies/{}/{what}", f.study), Some(&vault.up.token), "*/*");
-        assert_eq!(found.status, 404, "{what}");
-    }
-}
-
-fn there(vault: &Vault, sent: &(Fixture, Vec<u8>)) {
-    assert!(vault.data_set_of(&sent.0) == sent.1, "{} came back otherwise than it was sent", sent.0.instance);
-}
 
 /// Holds and recovery times of nothing, so that the test need not wait for them.
 fn in_a_hurry(vault: &mut Vault) {
@@ -99,18 +50,6 @@ fn rehearsed(vault: &Vault, backup: &Path) -> Output {
     let sheet = vault.folder().join("recovery-sheet.txt");
     let arguments = ["restore", "--try", "--backup", backup.to_str().unwrap(), "--sheet", sheet.to_str().unwrap()];
     try_keyd(&vault.up.data.keyd, &arguments)
-}
-
-fn certificate(vault: &Vault, id: &str, to: &Path) {
-    let (out, pdf) = (to.with_extension("json"), to.with_extension("pdf"));
-    let (code, _) = erase(vault, &["certificate", id, "--out", out.to_str().unwrap(), "--pdf", pdf.to_str().unwrap()]);
-    assert_eq!(code, 0);
-    assert!(fs::read(pdf).unwrap().starts_with(b"%PDF-1.4"));
-}
-
-fn verified(file: &Path, keys: &[&str]) -> (i32, Value) {
-    let output = leadglass(&[&["certificate", "verify", "--json", file.to_str().unwrap()][..], keys].concat());
-    (output.status.code().unwrap(), serde_json::from_slice(&output.stdout).unwrap_or(Value::Null))
 }
 
 #[test]
