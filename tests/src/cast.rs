@@ -474,8 +474,11 @@ fn place(
         body.as_object_mut().expect("an object").extend(rest.as_object().cloned().unwrap_or_default());
         body
     };
-    let order =
-        made("{erasure}", "id", api("POST", "erasures", study(json!({ "ground": "unlawful", "reason": "a test" }))));
+    let order = made(
+        "{erasure}",
+        "id",
+        api("POST", "erasures", study(json!({ "ground": "unlawful", "reason": "a test", "no_rule": true }))),
+    );
     let rule = json!({
         "id": format!("rule-{of:?}").to_lowercase(), "country": "DE", "years": 10, "since": "examination", "source": "a test",
     });

@@ -45,7 +45,8 @@ pub fn erase(vault: &Vault, arguments: &[&str]) -> (i32, Value) {
 pub fn order(vault: &Vault, f: &Fixture, dir: &Path) -> String {
     let file = dir.join("study.txt");
     fs::write(&file, &f.study).unwrap();
-    let (_, order) = erase(vault, &["order", "--study-file", file.to_str().unwrap(), "--ground", "objection"]);
+    let (_, order) =
+        erase(vault, &["order", "--study-file", file.to_str().unwrap(), "--ground", "objection", "--no-rule"]);
     order["id"].as_str().unwrap().to_owned()
 }
 

@@ -271,7 +271,7 @@ fn a_restriction_and_an_erasure_end_what_is_being_downloaded() {
         if n == 0 {
             cli(&vault, &["restriction", "add", "--study-file", path, "--order", "2026-19"]);
         } else {
-            let order = cli(&vault, &["erase", "order", "--study-file", path, "--ground", "objection"]);
+            let order = cli(&vault, &["erase", "order", "--study-file", path, "--ground", "objection", "--no-rule"]);
             let id = order["id"].as_str().unwrap();
             let run = || {
                 let folder = vault.folder();

@@ -179,7 +179,7 @@ fn an_instance_is_erased_for_good_and_its_study_lives_on_also_when_killed_on_the
         path.to_str().unwrap().to_owned()
     };
     let (study, instance) = (paper("study.txt", &doomed.0.study), paper("instance.txt", &doomed.0.instance));
-    let words = ["order", "--study-file", &study, "--instance-file", &instance, "--ground", "unlawful"];
+    let words = ["order", "--study-file", &study, "--instance-file", &instance, "--ground", "unlawful", "--no-rule"];
     let (_, ordered) = erase(&vault, &words);
     assert_eq!(ordered["level"], "instance");
     let id = ordered["id"].as_str().unwrap().to_owned();
@@ -264,7 +264,7 @@ fn a_backup_of_the_vault_from_before_gives_back_nothing_that_was_erased_since() 
     let study = elsewhere.path().join("study.txt");
     fs::write(&study, &part.0.study).unwrap();
     let words = ["--study-file", study.to_str().unwrap(), "--instance-file", instance.to_str().unwrap()];
-    let ordered = erase(&vault, &[&["order", "--ground", "objection"][..], &words].concat()).1;
+    let ordered = erase(&vault, &[&["order", "--ground", "objection", "--no-rule"][..], &words].concat()).1;
     for id in [&whole, ordered["id"].as_str().unwrap()] {
         approved(&vault, id);
         assert_eq!(erase(&vault, &["run", id]).1["stage"], "done");
@@ -310,6 +310,8 @@ fn the_law_and_a_hold_keep_what_would_be_erased() {
     let uid = paper("uid.txt", &ct.study);
     let order = |ground: &str| told(&["erase", "order"], &["--study-file", &uid, "--ground", ground]);
 
+    let (code, _, why) = order("objection");
+    assert!(code == 1 && why.contains("No retention rule is about it"), "{why}");
     let (code, seeded, _) = told(&["retention", "seed"], &["DE"]);
     assert!(code == 0 && seeded.as_array().unwrap().iter().all(|rule| rule["confirmed"].is_null()), "{seeded}");
     let (code, _, why) = order("objection");

@@ -88,7 +88,7 @@ impl Site {
             }
         };
         let what: Vec<&str> = what.iter().map(String::as_str).collect();
-        let order = erase(&self.vault, &[&["order", "--ground", "objection"][..], &what].concat()).1;
+        let order = erase(&self.vault, &[&["order", "--ground", "objection", "--no-rule"][..], &what].concat()).1;
         let id = order["id"].as_str().unwrap().to_owned();
         self.orders.push((id.clone(), level, doomed.0.clone()));
         (id, doomed.0)

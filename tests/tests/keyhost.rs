@@ -153,7 +153,8 @@ fn a_key_service_restored_from_before_an_erasure_does_not_open_what_was_erased()
 
     let file = elsewhere.path().join("study.txt");
     fs::write(&file, &doomed.study).unwrap();
-    let (_, order) = erase(&vault, &["order", "--study-file", file.to_str().unwrap(), "--ground", "objection"]);
+    let (_, order) =
+        erase(&vault, &["order", "--study-file", file.to_str().unwrap(), "--ground", "objection", "--no-rule"]);
     let id = order["id"].as_str().unwrap().to_owned();
     let (_, waits) = erase(&vault, &["run", &id]);
     let approval = waits["detail"].as_str().unwrap().rsplit(' ').next().unwrap().trim_end_matches('.').to_owned();

@@ -89,7 +89,7 @@ fn the_description_of_the_api_is_valid_and_is_what_is_answered() {
     let held = ask("GET", "/api/v1/holds", "/api/v1/holds", Value::Null)[0]["id"].as_str().unwrap().to_owned();
     let lifted = vault.http().send("DELETE", &format!("{base}/api/v1/holds/{held}"), dpo, Vec::new());
     assert_eq!(lifted.status, 204, "{}", lifted.text());
-    let order = json!({ "level": "study", "study": f.study, "ground": "objection" });
+    let order = json!({ "level": "study", "study": f.study, "ground": "objection", "no_rule": true });
     ask("POST", "/api/v1/erasures", "/api/v1/erasures", order);
     // Rules that nobody confirmed would have kept it, too.
     let seeds = "/api/v1/retention/seeds";

@@ -343,7 +343,7 @@ fn whoever_has_copies_is_named_after_the_erasure_and_peers_get_a_rejection_note(
     assert_eq!((told(&own), told(&package)), (3, 0));
 
     vault.close_case(&case);
-    let ordered = ["--study-file", &study, "--ground", "objection"];
+    let ordered = ["--study-file", &study, "--ground", "objection", "--no-rule"];
     let (_, ordered, _) = leadglass(&vault, &["erase", "order"], &ordered);
     let id = ordered["id"].as_str().unwrap();
     let recipients = |more: &[&str]| {

@@ -69,9 +69,9 @@ pub use deidentify::{
     Deidentified, DeidentifiedId, DeidentifyAsked, DeidentifyBy, HeldBack, MAX_NAMELESS, NamelessReport, Stays,
 };
 pub use erase::{
-    Approved, CertificateError, CertificateKeys, CertificateText, CopiesWith, EraseError, ErasureId, ErasureRules,
-    Ground, Level, MAX_STUDIES, Notice, Order, Recipient, Stage, Tell, WhatToErase, certificate_text, kept_receipts,
-    show_receipts, verify_certificate,
+    Approved, Cause, CertificateError, CertificateKeys, CertificateText, CopiesWith, EraseError, ErasureId,
+    ErasureRules, Ground, Level, MAX_STUDIES, Notice, Order, Recipient, Stage, Tell, WhatToErase, certificate_text,
+    kept_receipts, show_receipts, verify_certificate,
 };
 pub use export::{
     Begun as ExportBegun, Brought, Courier, CourierError, Delivery, Disclosure, ExportAsked, ExportBy, ExportError,

@@ -204,6 +204,11 @@ impl Node {
     }
 }
 
+/// On this ground, by somebody who answers for what no rule is about.
+fn why(ground: leadglass_engine::Ground) -> leadglass_engine::Cause {
+    leadglass_engine::Cause { ground, reason: "asked for".to_owned(), no_rule: true }
+}
+
 /// The data set part of a file with our head: what was sent.
 fn is_file_of(file: &[u8], set: &DataSet) -> bool {
     file.len() > 132 && &file[128..132] == b"DICM" && file.ends_with(&set.encode())

@@ -6,8 +6,8 @@ use bytes::Bytes;
 use futures::TryStreamExt;
 use leadglass_audit::{Event, Log, MemoryDisk};
 use leadglass_engine::{
-    Ack, Announced, Case, Engine, ErasureRules, Ground, KeyLogPort, Limits, Ports, Rebuilt, ReindexError, ReindexPorts,
-    RetrieveError, Source, SubjectPort, Target, Truth, Verdict, WhatToErase, WhatToRectify, Why, reindex,
+    Ack, Announced, Case, Cause, Engine, ErasureRules, Ground, KeyLogPort, Limits, Ports, Rebuilt, ReindexError,
+    ReindexPorts, RetrieveError, Source, SubjectPort, Target, Truth, Verdict, WhatToErase, WhatToRectify, Why, reindex,
 };
 use leadglass_index::{
     Catalog, EarlierVersion, Index, InstanceRow, MemoryIndex, QuarantineReason, Query, SeriesRow, StudyEntry, StudyHit,
@@ -538,7 +538,12 @@ async fn what_was_corrected_stays_corrected_though_a_part_of_it_was_erased() {
     // What was hidden is sealed anew, and hidden by a note of its own.
     let beside = WhatToErase::Series(uid(2), series(2, 3).remove(0));
     for doomed in [doomed, beside] {
-        let erasure = node.engine.order_erasure(&permit, &doomed, Ground::Objection, String::new()).await.unwrap().id;
+        let erasure = node
+            .engine
+            .order_erasure(&permit, &doomed, Cause { ground: Ground::Objection, reason: String::new(), no_rule: true })
+            .await
+            .unwrap()
+            .id;
         assert!(node.engine.run_erasure(&permit, erasure, None).await.is_err(), "the key host is asked first");
         node.engine.run_erasure(&permit, erasure, None).await.unwrap();
     }

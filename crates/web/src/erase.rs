@@ -8,7 +8,9 @@ use axum::{
     http::{StatusCode, header},
     response::{IntoResponse, Response},
 };
-use leadglass_engine::{EraseError, ErasureId, Ground, Handed, Level, Notice, Order, Recipient, Tell, WhatToErase};
+use leadglass_engine::{
+    Cause, EraseError, ErasureId, Ground, Handed, Level, Notice, Order, Recipient, Tell, WhatToErase,
+};
 use leadglass_model::{Administer, Fault, Permit, Phi, Role, SeriesUid, SopInstanceUid, StudyUid};
 use serde::{Deserialize, Serialize};
 
@@ -30,6 +32,9 @@ struct Asked {
     ground: Ground,
     #[serde(default)]
     reason: String,
+    /// No retention rule is about it, and who orders it answers for that.
+    #[serde(default)]
+    no_rule: bool,
 }
 
 /// With what it is carried on.
@@ -70,6 +75,7 @@ struct Body<'a> {
     ground: Ground,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<&'a str>,
+    no_rule: bool,
     stage: &'static str,
     ordered_by: &'a str,
     ordered_at_ms: u64,
@@ -100,7 +106,7 @@ pub(crate) async fn order(State(app): State<App>, caller: Caller, Small(bytes): 
         Problem::new(
             Fault::BadInput,
             "erasure",
-            r#"Send {"level":"study","study":"UID","ground":"objection","reason":"…"}, with {"level":"series","series":"UID"} or {"level":"instance","instance":"UID"} for a part of it, or {"level":"patient","patient_id":"…",…}."#,
+            r#"Send {"level":"study","study":"UID","ground":"objection","reason":"…"}, with {"level":"series","series":"UID"} or {"level":"instance","instance":"UID"} for a part of it, or {"level":"patient","patient_id":"…",…}; "no_rule":true where no retention rule is about it and you answer for that."#,
         )
     };
     let asked: Asked = serde_json::from_slice(&bytes).map_err(|_| form())?;
@@ -121,7 +127,8 @@ pub(crate) async fn order(State(app): State<App>, caller: Caller, Small(bytes): 
     if asked.reason.len() > MAX_REASON_BYTES {
         return Err(form());
     }
-    let order = app.engine.order_erasure(&permit, &what, asked.ground, asked.reason).await.map_err(|e| problem(&e))?;
+    let why = Cause { ground: asked.ground, reason: asked.reason, no_rule: asked.no_rule };
+    let order = app.engine.order_erasure(&permit, &what, why).await.map_err(|e| problem(&e))?;
     Ok((StatusCode::CREATED, Json(body(&order, &permit))).into_response())
 }
 
@@ -228,6 +235,7 @@ fn body<'a>(order: &'a Order, permit: &Permit<Administer>) -> Body<'a> {
         level: order.level,
         ground: order.ground,
         reason: (permit.role() == Role::Dpo).then_some(order.reason.as_str()),
+        no_rule: order.no_rule,
         stage: order.stage.as_str(),
         ordered_by: &order.ordered_by,
         ordered_at_ms: order.ordered_at.0,
@@ -261,6 +269,7 @@ fn problem(error: &EraseError) -> Problem {
         error,
         EraseError::TooMany { .. }
             | EraseError::Kept(_)
+            | EraseError::NoRule
             | EraseError::OwnOrder
             | EraseError::Begun(_)
             | EraseError::CoolingOff(_)

@@ -1,7 +1,7 @@
 //! Orders: given, approved, taken back, listed.
 
 use super::{
-    Approved, EraseError, ErasureId, ErasureRules, Ground, Level, MAX_STUDIES, Order, Stage, WhatToErase,
+    Approved, Cause, EraseError, ErasureId, ErasureRules, Ground, Level, MAX_STUDIES, Order, Stage, WhatToErase,
     order::PREFIX, tombstone::scan,
 };
 use crate::{Engine, Shared, ingest::PatientKey};
@@ -25,10 +25,9 @@ impl Engine {
         &self,
         permit: &Permit<Administer>,
         what: &WhatToErase,
-        ground: Ground,
-        reason: String,
+        why: Cause,
     ) -> Result<Order, EraseError> {
-        self.shared.order_erasure(permit, what, ground, reason).await
+        self.shared.order_erasure(permit, what, why).await
     }
 
     /// Every order of the tenant, newest last.
@@ -85,8 +84,7 @@ impl Shared {
         self: &Arc<Self>,
         permit: &Permit<Administer>,
         what: &WhatToErase,
-        ground: Ground,
-        reason: String,
+        Cause { ground, reason, no_rule }: Cause,
     ) -> Result<Order, EraseError> {
         let tenant = permit.tenant();
         let found = self.clone().studies_of(tenant, what.clone()).await?;
@@ -96,6 +94,12 @@ impl Shared {
             return Err(EraseError::TooMany { studies: found.len() });
         }
         self.may_be_erased(tenant, &found, ground).await?;
+        let no_rule = self.lacks_rule(tenant, &found).await? && {
+            if !no_rule {
+                return Err(EraseError::NoRule);
+            }
+            true
+        };
         let now = self.clock.now();
         let rules = *self.erased.rules.lock();
         let mut id = [0; 16];
@@ -115,6 +119,7 @@ impl Shared {
             },
             ground,
             reason,
+            no_rule,
             ordered_by: permit.actor().to_string(),
             ordered_at: now,
             not_before: now.plus_secs(rules.cooling_off_s),
@@ -139,7 +144,7 @@ impl Shared {
             ciphertext_deleted_at: None,
             done_at: None,
         };
-        let entry = self.erasure_entry(tenant, &order, "ordered");
+        let entry = self.erasure_entry(tenant, &order, if no_rule { "ordered-no-rule" } else { "ordered" });
         self.commit_entry(by_permit(entry, permit), None).await?;
         self.keep_order(tenant, &order, Expected::Absent).await?;
         // Behind the order: a correction that begins now sees it.

@@ -29,7 +29,7 @@ mod tombstone;
 pub use certificate::{
     CertificateError, CertificateKeys, CertificateText, CopiesWith, certificate_text, verify_certificate,
 };
-pub use order::{Approved, ErasureId, Ground, Level, Order, Stage, WhatToErase};
+pub use order::{Approved, Cause, ErasureId, Ground, Level, Order, Stage, WhatToErase};
 pub use receipts::{kept_receipts, show_receipts};
 pub use recipients::{Notice, Recipient, Tell};
 pub(crate) use tombstone::{Erased, scan};
@@ -79,6 +79,11 @@ pub enum EraseError {
     /// It has to be kept.
     #[error("it has to be kept: {}", .0.why)]
     Kept(Kept),
+    /// No retention rule is about it, and nobody answers for that.
+    #[error(
+        "no retention rule is about it, so nobody has said whether the law wants it kept: write one, or answer for it (no_rule)"
+    )]
+    NoRule,
     /// What has to be kept cannot be told.
     #[error("what has to be kept cannot be told")]
     Retention(#[from] RetentionError),
@@ -187,6 +192,7 @@ impl EraseError {
             Self::Rectified(error) => error.fault(),
             Self::OwnOrder => Fault::Denied,
             Self::Kept(_)
+            | Self::NoRule
             | Self::Another(_)
             | Self::BeingCorrected
             | Self::InQuarantine { .. }
@@ -221,6 +227,7 @@ impl EraseError {
             Self::InQuarantine { .. } => "in-quarantine",
             Self::Read(_) => "unreadable",
             Self::Kept(_) => "kept",
+            Self::NoRule => "no-rule",
             Self::OwnOrder => "own-order",
             Self::Begun(_) => "begun",
             Self::CoolingOff(_) => "cooling-off",

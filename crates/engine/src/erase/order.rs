@@ -161,6 +161,17 @@ pub struct Approved {
     pub at: UnixMillis,
 }
 
+/// Why something is to be erased.
+#[derive(Debug, Clone)]
+pub struct Cause {
+    /// The legal ground.
+    pub ground: Ground,
+    /// In the words of the person who orders it.
+    pub reason: String,
+    /// Whether he answers for what no retention rule is about.
+    pub no_rule: bool,
+}
+
 /// An order.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Order {
@@ -172,6 +183,9 @@ pub struct Order {
     pub ground: Ground,
     /// Why, in the words of the person who ordered it. May name somebody; it is shown to the officer alone.
     pub reason: String,
+    /// No retention rule was about all of it, and who ordered it answers for that.
+    #[serde(default)]
+    pub no_rule: bool,
     /// Who ordered it; a pseudonym of the log.
     pub ordered_by: String,
     /// When.

@@ -192,6 +192,21 @@ impl Shared {
         Ok(None)
     }
 
+    /// Whether one of these studies is one that no rule is about: nobody has said whether the law wants it kept.
+    pub(crate) async fn lacks_rule(
+        self: &Arc<Self>,
+        tenant: TenantId,
+        studies: &[StudyEntry],
+    ) -> Result<bool, RetentionError> {
+        let (judge, today) = (Judge::of(self, tenant, Some(studies)).await?, Day::of(self.clock.now()));
+        for study in studies {
+            if matches!(judge.say_by_law(study, today).await?, Said::Nothing) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     /// What rules and holds say of each of these studies that has to be kept now, whatever cases are open.
     pub(crate) async fn kept_by_law(
         self: &Arc<Self>,

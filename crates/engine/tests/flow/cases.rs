@@ -42,7 +42,7 @@ pub(super) async fn asks_for_erasure(house: &House, node: &Node, set: &DataSet) 
 /// Why an erasure of the study is refused; `None`: it is taken.
 async fn kept(node: &Node, permit: &Permit<Administer>, set: &DataSet, ground: Ground) -> Option<String> {
     let what = WhatToErase::Study(StudyUid::parse(&set.study).unwrap());
-    match node.engine.order_erasure(permit, &what, ground, String::new()).await {
+    match node.engine.order_erasure(permit, &what, why(ground)).await {
         Ok(order) => {
             node.engine.withdraw_erasure(permit, order.id).await.unwrap();
             None
@@ -204,7 +204,7 @@ async fn open_cases_keep_a_patients_studies_but_from_her_own_erasure() {
     assert!(kept(&node, &permit, &hers, Ground::RetentionEnd).await.is_some());
     // It was ordered, and then she is refused.
     let what = WhatToErase::Study(StudyUid::parse(&hers.study).unwrap());
-    let order = node.engine.order_erasure(&permit, &what, Ground::ConsentWithdrawn, String::new()).await.unwrap();
+    let order = node.engine.order_erasure(&permit, &what, why(Ground::ConsentWithdrawn)).await.unwrap();
     node.engine.link_case(&permit, erasure.id, Linked::Erasure, &order.id.to_string()).await.unwrap();
     node.engine
         .decide_case(&permit, erasure.id, RightsOutcome::Refused, "17(3)(e)", text("A claim came."))
@@ -234,7 +234,7 @@ async fn what_is_linked_is_about_the_patient_of_the_case() {
     let link = async |case: &RightsCase, what, id: &str| node.engine.link_case(&permit, case.id, what, id).await;
 
     let what = WhatToErase::Study(StudyUid::parse(&his.study).unwrap());
-    let order = node.engine.order_erasure(&permit, &what, Ground::Objection, String::new()).await.unwrap();
+    let order = node.engine.order_erasure(&permit, &what, why(Ground::Objection)).await.unwrap();
     let order = order.id.to_string();
     assert!(matches!(link(&case, Linked::Erasure, &order).await, Err(CaseError::OtherPatient)));
     link(&breach, Linked::Erasure, &order).await.unwrap();

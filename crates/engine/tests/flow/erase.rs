@@ -28,7 +28,7 @@ fn hers(set: &DataSet) -> WhatToHold {
 }
 
 pub(super) async fn order(node: &Node, permit: &Permit<Administer>, what: &WhatToErase) -> ErasureId {
-    node.engine.order_erasure(permit, what, Ground::Objection, "asked for".into()).await.unwrap().id
+    node.engine.order_erasure(permit, what, why(Ground::Objection)).await.unwrap().id
 }
 
 /// Runs it twice: the first time the key service is asked for its approval, which the one in memory never refuses.
@@ -134,13 +134,13 @@ async fn nothing_begins_before_its_time_without_its_approvals_or_against_a_hold(
     let waits = order(&node, &permit, &study(&held)).await;
     node.engine.approve_erasure(&officer(&house, 8), waits).await.unwrap();
     let hold = node.engine.hold(&permit, hers(&held), "a claim".into()).await.unwrap();
-    let refused = node.engine.order_erasure(&permit, &study(&held), Ground::Objection, String::new()).await;
+    let refused = node.engine.order_erasure(&permit, &study(&held), why(Ground::Objection)).await;
     assert!(matches!(refused, Err(EraseError::Kept(Kept { until: None, .. }))));
     assert!(matches!(run(&node, &permit, waits).await, Err(EraseError::Kept(_))), "ordered before it was held");
     assert!(is_file_of(&house.fetch(&node, &held).await.unwrap(), &held));
     node.engine.lift_hold(&permit, hold.id.parse().unwrap()).await.unwrap();
     assert_eq!(run(&node, &permit, waits).await.unwrap().stage, Stage::Done);
-    let absent = node.engine.order_erasure(&permit, &study(&set), Ground::Objection, String::new()).await;
+    let absent = node.engine.order_erasure(&permit, &study(&set), why(Ground::Objection)).await;
     assert!(matches!(absent, Err(EraseError::Missing)));
     node.stop().await;
 }

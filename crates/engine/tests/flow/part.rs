@@ -122,7 +122,7 @@ async fn a_series_goes_and_the_last_part_takes_the_study_with_it() {
     let another = of_series(1, 9, 4_096);
     assert!(house.send(&node, &another, 1).await.unwrap().is_set_aside(), "nothing comes into the series unnoticed");
     for absent in [series(&a), instance(&a), instance(&of_series(7, 7, 1))] {
-        let refused = node.engine.order_erasure(&permit, &absent, Ground::Objection, String::new());
+        let refused = node.engine.order_erasure(&permit, &absent, why(Ground::Objection));
         assert!(matches!(refused.await, Err(EraseError::Missing)));
     }
 
@@ -297,8 +297,7 @@ async fn what_goes_comes_back_neither_by_a_release_nor_as_a_copy_while_it_goes()
     assert_eq!(counted(&house, &node).await, (1, 2), "afterwards a person may let it come back");
 
     // Its copy in the case lies under a key that an order for the part would not reach.
-    let again =
-        node.engine.order_erasure(&permit, &instance(&doomed), Ground::Objection, String::new()).await.unwrap().id;
+    let again = node.engine.order_erasure(&permit, &instance(&doomed), why(Ground::Objection)).await.unwrap().id;
     assert!(matches!(run(&node, &permit, again).await, Err(EraseError::InQuarantine { .. })));
     node.stop().await;
 }

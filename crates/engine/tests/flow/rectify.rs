@@ -302,7 +302,7 @@ async fn neither_a_hold_nor_an_order_to_erase_gets_lost_on_the_way() {
     rectify(&node, &permit, &study(&set), &as_patient(&other)).await.unwrap();
 
     let doomed = WhatToErase::Study(StudyUid::parse(&other.study).unwrap());
-    let erasure = node.engine.order_erasure(&permit, &doomed, Ground::Objection, String::new()).await.unwrap().id;
+    let erasure = node.engine.order_erasure(&permit, &doomed, why(Ground::Objection)).await.unwrap().id;
     let refused = order(&node, &permit, &study(&other), &name).await;
     assert!(matches!(refused, Err(RectifyError::Erased(id)) if id == erasure));
     node.engine.withdraw_erasure(&permit, erasure).await.unwrap();
@@ -427,7 +427,7 @@ async fn one_that_cannot_come_to_its_end_holds_an_erasure_up_until_it_is_given_u
     assert!(stopped.done_at.is_none() && stopped.why.is_some());
     plan.set(Fail::Never);
     let doomed = WhatToErase::Study(StudyUid::parse(&set.study).unwrap());
-    let refused = node.engine.order_erasure(&permit, &doomed, Ground::Objection, String::new()).await;
+    let refused = node.engine.order_erasure(&permit, &doomed, why(Ground::Objection)).await;
     assert!(matches!(refused, Err(leadglass_engine::EraseError::BeingCorrected)));
     assert!(node.engine.erasures(&permit).await.unwrap().is_empty());
 

@@ -31,7 +31,7 @@ fn day(text: &str) -> Day {
 /// Why an order on this ground is refused; `None`: it is taken.
 async fn kept(node: &Node, permit: &Permit<Administer>, set: &DataSet, ground: Ground) -> Option<Kept> {
     let what = WhatToErase::Study(StudyUid::parse(&set.study).unwrap());
-    match node.engine.order_erasure(permit, &what, ground, String::new()).await {
+    match node.engine.order_erasure(permit, &what, why(ground)).await {
         Ok(order) => {
             node.engine.withdraw_erasure(permit, order.id).await.unwrap();
             None
@@ -48,7 +48,14 @@ async fn a_rule_keeps_without_an_end_until_somebody_answers_for_it_and_then_unti
     let set = DataSet::invented(1, 1);
     house.send(&node, &set, 1).await.unwrap();
     let permit = officer(&house);
-    assert_eq!(kept(&node, &permit, &set, Ground::Objection).await, None, "a house without rules");
+    // In a house without rules nobody has said what the law wants: whoever orders it answers for that.
+    let study = WhatToErase::Study(StudyUid::parse(&set.study).unwrap());
+    let unasked = leadglass_engine::Cause { no_rule: false, ..why(Ground::Objection) };
+    let refused = node.engine.order_erasure(&permit, &study, unasked.clone()).await;
+    assert!(matches!(refused, Err(EraseError::NoRule)), "{refused:?}");
+    let order = node.engine.order_erasure(&permit, &study, why(Ground::Objection)).await.unwrap();
+    assert!(order.no_rule);
+    node.engine.withdraw_erasure(&permit, order.id).await.unwrap();
 
     node.engine.put_retention_rule(&permit, rule("ct", "CT", 90)).await.unwrap();
     let why = kept(&node, &permit, &set, Ground::Objection).await.unwrap();
@@ -68,6 +75,9 @@ async fn a_rule_keeps_without_an_end_until_somebody_answers_for_it_and_then_unti
     assert_eq!(kept(&node, &permit, &set, Ground::Objection).await.unwrap().until, None);
     node.engine.confirm_retention_rule(&permit, "ct").await.unwrap();
     assert_eq!(kept(&node, &permit, &set, Ground::Objection).await, None, "its day is over");
+    let order = node.engine.order_erasure(&permit, &study, unasked).await.unwrap();
+    assert!(!order.no_rule, "a rule is about it, and over");
+    node.engine.withdraw_erasure(&permit, order.id).await.unwrap();
 
     // The longest of those that are about it counts; one about something else does not.
     for (id, modality, years) in [("longer", "CT", 50), ("other", "US", 99)] {

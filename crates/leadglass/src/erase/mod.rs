@@ -18,6 +18,7 @@ use std::{path::PathBuf, process::ExitCode};
 An erasure is ordered by the data protection officer, approved by somebody else, and carried out after a time in which it
 can be taken back. The keys are destroyed by the key service, on whose host a person approves:
 
+  leadglass retention rules                       what the law wants kept; without a rule an order needs --no-rule
   leadglass erase order --study-file uid.txt --ground objection --reason-file why.txt
   leadglass erase approve ID                      (somebody else)
   leadglass erase run ID                          says which approval the key host has to give; run it again then
@@ -65,6 +66,9 @@ enum Command {
         /// A file that says why, for the record.
         #[arg(long, value_name = "FILE")]
         reason_file: Option<PathBuf>,
+        /// No retention rule is about it, and you answer for that. Without it such an order is refused.
+        #[arg(long)]
+        no_rule: bool,
     },
     /// Approves an order that somebody else gave.
     Approve {
@@ -142,6 +146,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
             issuer_file,
             ground,
             reason_file,
+            no_rule,
         } => {
             let read = |file: &Option<PathBuf>| file.as_deref().map(files::text).transpose();
             let level = match (&study_file, &series_file, &instance_file) {
@@ -152,6 +157,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
             };
             let mut asked =
                 json!({ "level": level, "ground": ground, "reason": read(&reason_file)?.unwrap_or_default() });
+            asked["no_rule"] = Value::Bool(no_rule);
             let files = [
                 ("study", &study_file),
                 ("series", &series_file),
@@ -281,6 +287,9 @@ fn told(vault: &Vault, order: &Value) -> anyhow::Result<ExitCode> {
     print(&format!("stage      {}", text("stage")));
     print(&format!("level      {} ({} studies, {} instances)", text("level"), order["studies"], order["instances"]));
     print(&format!("ground     {}", text("ground")));
+    if order["no_rule"] == true {
+        print("rule       none is about it; who ordered it answers for that");
+    }
     let approved = order["approved_by"].as_array().map_or(0, Vec::len);
     print(&format!("approved   {approved} of {}", order["approvals_needed"]));
     print(&format!("begins     {}", crate::audit::time(order["not_before_ms"].as_u64().unwrap_or(0))));
