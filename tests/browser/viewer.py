@@ -66,6 +66,9 @@ def finding(page, slices):
 
 
 def looking(page, slices):
+    # Who sent it stands at each series, and what vouches for that.
+    expect(page.locator(".thumb .origin")).to_have_count(page.locator(".thumb").count())
+    expect(page.locator(".thumb .origin").first).to_have_text(re.compile(r"known by|proved its key|behind a relay|sent by|brought in by"))
     at(page, 1, SLICES)
     expect(page.locator("#who")).to_have_text("Browser, Slices")
     keep(page, given["shots"], "ct-fit")

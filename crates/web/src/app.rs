@@ -2,8 +2,8 @@
 
 use crate::{
     DeviceDesk, Origins, Problem, Renderer, SignInProviders, admin, audit, breach, care, cases, deidentify, devices,
-    erase, export, front, head, health, keyhost, letters, openapi, pages, people, places, qido, rectify, refusals,
-    rendered, retention, session, small, stow, tokens, trace, upload, wado, wado_uri,
+    erase, export, front, head, health, keyhost, letters, openapi, origin, pages, people, places, qido, rectify,
+    refusals, rendered, retention, session, small, stow, tokens, trace, upload, wado, wado_uri,
 };
 use axum::{
     Router,
@@ -108,6 +108,7 @@ pub fn routes(app: App) -> Router {
         .route("/api/v1/audit/reconcile", post(audit::reconcile))
         .route("/api/v1/audit/entries", get(audit::entries))
         .route("/api/v1/breach/scope", post(breach::scope))
+        .route("/api/v1/studies/{study}/origin", get(origin::show))
         .route("/api/v1/devices", get(devices::list).post(devices::add))
         .route("/api/v1/devices/{id}", delete(devices::revoke))
         .route("/api/v1/devices/{id}/bounds", put(devices::bound))

@@ -11,7 +11,7 @@ use axum::{
     http::StatusCode,
     response::{IntoResponse, Response},
 };
-use leadglass_model::{Administer, EnrolmentLevel, Fault, Permit, ReceiverId};
+use leadglass_model::{Administer, EnrolmentLevel, Fault, Permit, ReceiverId, TenantId};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::json;
 
@@ -20,6 +20,9 @@ use serde_json::json;
 pub trait DeviceDesk: Send + Sync + 'static {
     /// All devices of the permit's tenant, the revoked ones too.
     fn list(&self, permit: &Permit<Administer>) -> Vec<DeviceView>;
+
+    /// What people call a device of the tenant, and what it has to show; `None` for what is no device of it.
+    fn named(&self, tenant: TenantId, id: ReceiverId) -> Option<(String, EnrolmentLevel)>;
 
     /// Enrols a device.
     async fn add(&self, permit: &Permit<Administer>, new: NewDevice) -> Result<DeviceView, DeskError>;

@@ -27,6 +27,7 @@ mod letters;
 mod ohif;
 mod open_answers;
 mod openapi;
+mod origin;
 mod pace;
 mod pages;
 mod people;

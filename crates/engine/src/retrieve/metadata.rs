@@ -12,12 +12,13 @@ use futures::{Stream, StreamExt, TryStreamExt, stream};
 use leadglass_index::{IndexError, InstanceRow, SealedMeta, Table};
 use leadglass_keys::{Acting, ObjectLease};
 use leadglass_model::{
-    ActorRef, KeyId, Permit, Phi, Purpose, Read, SeriesUid, SopInstanceUid, StudyRef, StudyUid, TenantId,
+    ActorRef, KeyId, Permit, Phi, Purpose, Read, ReceiverId, SeriesUid, SopInstanceUid, StudyRef, StudyUid, TenantId,
     TransferSyntaxUid,
 };
 use leadglass_policy::Use;
 use serde_json::json;
 use std::{
+    collections::BTreeMap,
     collections::{HashMap, VecDeque},
     mem,
     sync::{Arc, atomic::Ordering},
@@ -112,6 +113,20 @@ impl Metadata {
     /// The instances, in the order in which their metadata come.
     pub(crate) fn rows(&self) -> &[InstanceRow] {
         &self.rows
+    }
+
+    /// Who or what brought in how many instances of each series, in the order of the series.
+    pub fn receivers(&self) -> Vec<(SeriesUid, BTreeMap<ReceiverId, u64>)> {
+        let mut all: Vec<(SeriesUid, BTreeMap<ReceiverId, u64>)> = Vec::new();
+        for row in &self.rows {
+            if all.last().is_none_or(|(series, _)| *series != row.series_uid) {
+                all.push((row.series_uid.clone(), BTreeMap::new()));
+            }
+            if let Some((_, receivers)) = all.last_mut() {
+                *receivers.entry(row.receiver).or_default() += 1;
+            }
+        }
+        all
     }
 
     /// Of which study.

@@ -190,6 +190,15 @@ impl DeviceDesk for Book {
         views
     }
 
+    fn named(&self, tenant: TenantId, id: ReceiverId) -> Option<(String, EnrolmentLevel)> {
+        let shelf = &self.0;
+        let configured =
+            shelf.configured.iter().find(|d| d.id == id && (d.tenants.is_empty() || d.tenants.contains(&tenant)));
+        let of_configured = || configured.map(view_of_configured).map(|view| (view.name, view.level));
+        let enrolled = shelf.roll.all(|device| device.tenant == tenant && device.id == id);
+        enrolled.into_iter().next().map(|device| (device.name.clone(), device.level)).or_else(of_configured)
+    }
+
     async fn add(&self, permit: &Permit<Administer>, new: NewDevice) -> Result<DeviceView, DeskError> {
         let permit: Permit<Administer> = permit.clone();
         self.change(move |shelf| async move { shelf.add(&permit, new).await }).await

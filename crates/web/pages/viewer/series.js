@@ -13,6 +13,14 @@ export function sorted(list) {
   return [...list].sort((a, b) => late(a) - late(b) || number(a, "00200011", 0) - number(b, "00200011", 0));
 }
 
+const KINDS = { person: "brought in by", program: "sent by", unknown: "sender no longer known" };
+const LEVELS = ["known by nothing", "known by its address", "behind a relay with a key", "proved its key"];
+
+function badge({ kind, name, level_number: level }) {
+  if (kind !== "device") return element("span", { class: "soft origin" }, [KINDS[kind], name].filter(Boolean).join(" "));
+  return element("span", { class: `origin level-${level}`, title: `Level ${level}: ${LEVELS[level]}` }, `${level} · ${name}: ${LEVELS[level]}`);
+}
+
 export class SeriesList {
   constructor(root, study, list, open) {
     this.entries = list.map((series) => {
@@ -28,6 +36,19 @@ export class SeriesList {
       root.append(button);
       return { series, uid, kind, face, button, address: `/dicomweb/studies/${study}/series/${uid}` };
     });
+  }
+
+  // Who brought it in. What only its address vouches for may have come from anybody there, and is said to.
+  async origins(study) {
+    try {
+      const answer = await ask(`/api/v1/studies/${study}/origin`, { accept: "application/json" });
+      for (const { series, from } of await answer.json()) {
+        const entry = this.entries.find(({ uid }) => uid === series);
+        for (const one of from) entry?.button.append(badge(one));
+      }
+    } catch {
+      // The images are what he came for.
+    }
   }
 
   mark(current) {

@@ -278,6 +278,7 @@ async function begin() {
     }
     await open(found[0]);
     active.canvas.focus();
+    list.origins(study);
     list.faces();
     elsewhere();
   } catch (error) {
