@@ -205,8 +205,13 @@ async fn whatever_is_wrong_the_answer_and_the_work_are_the_same() {
     let (gone, ..) = house.person("gone").await;
     house.people.leave(&house.admin(), gone, None).await.unwrap();
     house.invite("boss", Role::Admin).await;
+    let new = NewPerson { login: "elsewhere".to_owned(), name: "Erika Muster".to_owned(), role: Role::Clinician };
+    let invited = house.people.invite(&house.permit(house.other), new, None).await.unwrap();
+    house.take(&invited.secret).await.unwrap();
     let code = phone.code(&house.clock);
     for (login, word, code) in [
+        ("elsewhere", "wrong", "000000"),
+        (" ERIKA ", "wrong", "000000"),
         ("nobody", PASSWORD, "000000"),
         ("erika", "wrong", code.as_str()),
         ("erika", PASSWORD, "000000"),
