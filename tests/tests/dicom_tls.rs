@@ -10,6 +10,7 @@ use leadglass_tests::recorder::Recorder;
 use leadglass_tests::scratch;
 use leadglass_tests::vault::Vault;
 use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -260,6 +261,9 @@ for n in range(0, len(senders), 5):
             else:
                 came = "accepted"
             association.release()
+        elif association.is_rejected:
+            answer = association.acceptor.primitive
+            came = "rejected %s/%s/%s" % (answer.result, answer.result_source, answer.diagnostic)
         print(name, service, came, sep="\t", flush=True)
 "#;
 
@@ -279,11 +283,21 @@ fn by_certificate_too_a_device_sends_and_does_nothing_else() {
     }
     device(&vault, &["revoke", "ct-2"]);
     let [bound, revoked, unbound] = certified;
+    // Of the vault's own authority: one that was replaced, and the one in its place.
+    device(&vault, &["add", "ct-3", "--aet", "CT3"]);
+    let [replaced, own_one] = ["replaced", "own"].map(|name| {
+        let out = scratch.path().join(name);
+        device(&vault, &["certificate", "ct-3", "--replace", "--out", out.to_str().unwrap()]);
+        ["ct-3.pem", "ct-3-key.pem"].map(|file| out.join(file).display().to_string()).into()
+    });
     let none = || ("-".to_owned(), "-".to_owned());
     let senders = [
         ("enrolled", "CT1", own.as_str(), bound.clone()),
         ("another title", "CT9", &own, bound.clone()),
-        ("another tenant", "CT1", "LEADGLASS2", bound.clone()),
+        ("of our own authority", "CT3", &own, own_one),
+        ("replaced", "CT3", &own, replaced),
+        ("calls another tenant", "CT1", "LEADGLASS2", bound.clone()),
+        ("calls nobody", "CT1", "NOBODY-HERE", bound.clone()),
         ("revoked", "CT2", &own, revoked),
         ("unbound", "CT1", &own, unbound),
         ("expired", "CT1", &own, hospital.issue("expired", 2020)),
@@ -299,15 +313,22 @@ fn by_certificate_too_a_device_sends_and_does_nothing_else() {
     let output = run_python(EVERY_SERVICE, &arguments);
     assert!(output.status.success(), "{}", said(&output));
     let table = String::from_utf8_lossy(&output.stdout).into_owned();
-    let mut rows = 0;
+    let (mut rows, mut answers) = (0, BTreeMap::<&str, BTreeSet<&str>>::new());
     for line in table.lines() {
         let cells: Vec<&str> = line.split('\t').collect();
-        let wanted = match (cells[0], cells[1]) {
-            ("enrolled", "C-ECHO" | "C-STORE") => "0000",
-            _ => "refused",
-        };
-        assert_eq!(cells[2], wanted, "{line}");
+        let served = matches!(cells[..2], ["enrolled" | "of our own authority", "C-ECHO" | "C-STORE"]);
+        let is_refused = cells[2].starts_with("refused") || cells[2].starts_with("rejected");
+        assert!(if served { cells[2] == "0000" } else { is_refused }, "{line}");
+        if !served {
+            answers.entry(cells[0]).or_default().insert(cells[2]);
+        }
         rows += 1;
+    }
+    // Whatever one asks for the answer is the same; a key that was taken back is none that is known, another tenant nobody.
+    assert!(answers.values().all(|told| told.len() == 1), "{answers:?}");
+    let alike = [("revoked", "unbound"), ("replaced", "unbound"), ("calls another tenant", "calls nobody")];
+    for (forbidden, absent) in alike {
+        assert_eq!(answers[forbidden], answers[absent], "{answers:?}");
     }
     assert_eq!(rows, senders.len() * 7, "{table}");
     assert!(vault.data_set_of(&f) == f.data_set());
