@@ -239,9 +239,14 @@ fn a_restricted_study_is_hidden_and_opens_for_the_exceptions_only() {
         let reason = json!({ "study": ct.study, "reason": REASON });
         assert_eq!(by_token(&vault, &clinician, "POST", "/api/v1/care/reason", &reason).status, 404);
         assert_eq!((read(&vault, &dpo).status, find(&vault, &dpo)), (200, 1), "for the patient's request it opens");
+        let nameless = json!({ "study": ct.study, "preset": "research" });
+        let refused = by_token(&vault, &dpo, "POST", "/api/v1/deidentifications", &nameless);
+        assert_eq!(refused.status, 404, "research is no exception: {}", refused.text());
     }
     assert!(audited(&vault, "art18-2026-1"));
     assert_eq!(change(&vault, &dpo, "/lift"), 200);
+    let nameless = json!({ "study": ct.study, "preset": "research" });
+    assert_eq!(by_token(&vault, &dpo, "POST", "/api/v1/deidentifications", &nameless).status, 201);
     assert_eq!((read(&vault, &clinician).status, find(&vault, &clinician)), (200, 1));
 }
 
