@@ -84,6 +84,10 @@ fn a_clinician_takes_out_one_study_and_the_reception_hands_out_what_he_ordered()
     let shown = get(&desk, EXPORTS).json();
     assert_eq!((&shown[0]["id"], &shown[0]["study_uids"]), (&json!(ordered), &json!([f.study])));
     assert_eq!(shown.as_array().map(Vec::len), Some(1));
+    let list = Command::new(program()).args(["export", "--list", "--data"]).arg(vault.folder()).output().unwrap();
+    let list = String::from_utf8(list.stdout).unwrap();
+    let line = list.lines().find(|line| line.starts_with(&ordered)).unwrap();
+    assert!(line.ends_with(&format!("to be handed out: {}", f.study)), "{line}");
     let content = get(&desk, &format!("{EXPORTS}/{ordered}/content"));
     assert_eq!(content.status, 200, "{}", content.text());
     let (package, file) = (dir.path().join("p.zip"), dir.path().join("f.dcm"));

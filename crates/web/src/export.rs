@@ -1,5 +1,6 @@
-//! Exports: begun, listed, downloaded in pieces, taken back (GDPR Art. 15, 20). For the data protection officer; a clinician takes
-//! out one study of his, and the reception hands out what was ordered. Whom one is about stands in the body: an address stands in the logs of whatever lies between.
+//! Exports: begun, listed, downloaded in pieces, taken back (GDPR Art. 15, 20). For the data protection officer; a clinician
+//! takes out one study of his, and the reception hands out what was ordered. Whom one is about stands in the body: an address
+//! stands in the logs of whatever lies between.
 
 use crate::{
     App, Problem,

@@ -89,7 +89,13 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         for view in found.as_array().into_iter().flatten() {
             let id = view["id"].as_str().unwrap_or("-");
             let (made, until) = (time(view, "made_ms"), time(view, "until_ms"));
-            let to_hand_out = if view["hand_out"].as_bool() == Some(true) { "  to be handed out" } else { "" };
+            // Whoever hands it out finds by the study whose it is.
+            let studies: Vec<&str> =
+                view["study_uids"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+            let to_hand_out = match view["hand_out"].as_bool() {
+                Some(true) => format!("  to be handed out: {}", studies.join(" ")),
+                _ => String::new(),
+            };
             print(&format!(
                 "{id}  made {made}  until {until}  {:>6} instances  {} bytes{to_hand_out}",
                 view["instances"], view["bytes"]
